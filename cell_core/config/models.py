@@ -1,0 +1,291 @@
+"""What each YAML file may say. Units are in the key names; bounds stand beside each field."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Fraction = Annotated[float, Field(gt=0.0, le=1.0)]
+Vector3 = tuple[Finite, Finite, Finite]
+
+
+class Strict(BaseModel):
+    """Frozen, no unknown keys, no silent type conversion."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Interval(Strict):
+    """A closed interval in the unit of the key that holds it."""
+
+    low: Finite
+    high: Finite
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Interval":
+        if self.low > self.high:
+            raise ValueError(f"low {self.low} exceeds high {self.high}")
+        return self
+
+
+class Pose(Strict):
+    """A pose of one frame in another: translation and URDF roll, pitch, yaw."""
+
+    xyz_m: Vector3
+    rpy_rad: Vector3 = (0.0, 0.0, 0.0)
+
+
+class GunConfig(Strict):
+    """config/guns: a spray gun, PROCESS.md section 1."""
+
+    format: Literal["grind_spray_cell/gun"]
+    version: Literal[1]
+    name: str
+    kind: Literal["elliptic_double_beta"]
+    a_m: Positive
+    """Half width of the fan (major axis, across travel) at the reference standoff."""
+    b_m: Positive
+    """Half height of the fan (along travel) at the reference standoff."""
+    beta_1: Annotated[float, Field(ge=1.0, le=10.0)]
+    beta_2: Annotated[float, Field(ge=1.0, le=10.0)]
+    reference_standoff_m: Positive
+    flow_m3_per_s: Positive
+    solids_volume_fraction: Fraction
+    transfer_efficiency: Fraction
+    on_delay_s: NonNegative
+    off_delay_s: NonNegative
+    standoff_m: Interval
+    speed_m_per_s: Interval
+    acceleration_m_per_s2: Positive
+    tilt_max_rad: Annotated[float, Field(ge=0.0, le=0.8)]
+    incidence_max_rad: Annotated[float, Field(gt=0.0, le=1.5)]
+
+
+class GrindToolConfig(Strict):
+    """config/tools: a sander or grinder, PROCESS.md section 1."""
+
+    format: Literal["grind_spray_cell/grind_tool"]
+    version: Literal[1]
+    name: str
+    kind: Literal["pad"]
+    radius_m: Positive
+    stiffness_pa_per_m: Positive
+    """Winkler layer: pressure per compression."""
+    preston_per_pa: Positive
+    motion: Literal["orbital", "disc"]
+    rpm: Positive
+    orbit_radius_m: NonNegative
+    force_n: Interval
+    speed_m_per_s: Interval
+    acceleration_m_per_s2: Positive
+    tilt_max_rad: Annotated[float, Field(ge=0.0, le=0.8)]
+    slide_stroke_m: Positive
+    """Travel of the force-controlled slide, centred on the nominal tool centre point."""
+    slide_stiffness_n_per_m: Positive
+    spin_up_s: NonNegative
+    spin_down_s: NonNegative
+
+
+class ScanSettings(Strict):
+    """How the part is scanned."""
+
+    voxel_m: Annotated[float, Field(ge=0.0005, le=0.01)] = 0.002
+    measured_area_fraction_min: Fraction = 0.97
+    """Next best views are taken until this much of the measurable surface is seen, or views_max is reached."""
+    views_max: Annotated[int, Field(ge=1, le=60)] = 20
+    frames_per_view: Annotated[int, Field(ge=1, le=10)] = 2
+
+
+class SprayAcceptance(Strict):
+    """When a sprayed part passes; area-weighted over what the gun could serve."""
+
+    cv_max: Positive = 0.12
+    tolerance_fraction: Fraction = 0.30
+    in_tolerance_area_fraction_min: Fraction = 0.90
+    covered_area_fraction_min: Fraction = 0.98
+    """Covered: at least half the target."""
+
+
+class GrindAcceptance(Strict):
+    """When a ground part passes; area-weighted over what the pad could serve."""
+
+    tolerance_fraction: Fraction = 0.35
+    in_tolerance_area_fraction_min: Fraction = 0.90
+    covered_area_fraction_min: Fraction = 0.98
+    """Covered: at least half the target removed."""
+
+
+class SprayRecipe(Strict):
+    """config/recipes: a coating."""
+
+    format: Literal["grind_spray_cell/recipe"]
+    version: Literal[1]
+    process: Literal["spray"]
+    name: str
+    gun: str
+    target_thickness_m: Annotated[float, Field(gt=0.0, le=0.002)]
+    standoff_m: Annotated[float, Field(gt=0.0, le=1.0)]
+    spacing_m: Positive | None = None
+    """None: from the fan's ripple-free spacing."""
+    overtravel_m: NonNegative = 0.06
+    scan: ScanSettings = ScanSettings()
+    acceptance: SprayAcceptance = SprayAcceptance()
+    cycles_max: Annotated[int, Field(ge=1, le=5)] = 1
+
+
+class GrindRecipe(Strict):
+    """config/recipes: removal of material."""
+
+    format: Literal["grind_spray_cell/recipe"]
+    version: Literal[1]
+    process: Literal["grind"]
+    name: str
+    tool: str
+    strategy: Literal["area", "target", "bead"]
+    """area: target_depth_m everywhere; target: a given or scan-minus-CAD map; bead: what stands above its surroundings."""
+    target_depth_m: Annotated[float, Field(gt=0.0, le=0.005)] = 30e-6
+    """Depth for area; for bead and target the largest depth ever asked for."""
+    force_n: Positive
+    spacing_m: Positive | None = None
+    """None: from the pad's radius."""
+    scan: ScanSettings = ScanSettings()
+    acceptance: GrindAcceptance = GrindAcceptance()
+    cycles_max: Annotated[int, Field(ge=1, le=5)] = 1
+
+
+Recipe = SprayRecipe | GrindRecipe
+
+
+class CameraConfig(Strict):
+    """config/cameras: a depth camera, pinhole, z forward, x right, y down; pixel centres at integers."""
+
+    format: Literal["grind_spray_cell/camera"]
+    version: Literal[1]
+    name: str
+    width_px: Annotated[int, Field(ge=16, le=4096)]
+    height_px: Annotated[int, Field(ge=16, le=4096)]
+    fx_px: Positive
+    fy_px: Positive
+    cx_px: Positive
+    cy_px: Positive
+    range_m: Interval
+    rate_hz: Positive
+    incidence_max_rad: Annotated[float, Field(gt=0.0, le=1.5)]
+    axial_noise_at_1m_m: NonNegative
+    """Standard deviation along the ray at 1 m; grows with the square of range."""
+    lateral_noise_px: NonNegative
+    dropout_fraction: Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+class OpwConfig(Strict):
+    """Kinematic parameters of an ortho-parallel arm with spherical wrist (Brandstoetter, Angerer, Hofbaur 2014) [m, rad]."""
+
+    a1_m: Finite
+    a2_m: Finite
+    b_m: Finite
+    c1_m: Finite
+    c2_m: Finite
+    c3_m: Finite
+    c4_m: Finite
+    offsets_rad: tuple[Finite, Finite, Finite, Finite, Finite, Finite]
+    sign_corrections: tuple[int, int, int, int, int, int]
+
+
+class JointLimits(Strict):
+    """Limits of one joint."""
+
+    velocity_rad_per_s: Positive
+    acceleration_rad_per_s2: Positive
+    jerk_rad_per_s3: Positive
+
+
+class RobotConfig(Strict):
+    """config/robots: an arm; positions limits come from its URDF."""
+
+    format: Literal["grind_spray_cell/robot"]
+    version: Literal[1]
+    name: str
+    urdf: str
+    """URDF or xacro file, relative to this file or to robot_description/."""
+    xacro_args: dict[str, str] = {}
+    base_frame: str
+    flange_frame: str
+    joint_names: tuple[str, str, str, str, str, str]
+    joint_limits: dict[str, JointLimits]
+    opw: OpwConfig
+    home_rad: tuple[Finite, Finite, Finite, Finite, Finite, Finite]
+
+
+class BoxConfig(Strict):
+    """An axis-aligned box in the frame of the key that holds it: centre and size."""
+
+    name: str
+    centre_m: Vector3
+    size_m: tuple[Positive, Positive, Positive]
+
+
+class MountedTool(Strict):
+    """A gun or grinding tool on the tool plate."""
+
+    process: Literal["spray", "grind"]
+    config: str
+    """Name in config/guns or config/tools."""
+    tcp_frame: str
+    """URDF link whose z is the tool axis and whose origin is the tool centre point."""
+
+
+class MountedCamera(Strict):
+    """The scanning camera."""
+
+    config: str
+    optical_frame: str
+    """URDF link of the camera's optical frame (z forward, x right, y down)."""
+
+
+class CellConfig(Strict):
+    """config/cells: one robot, its tools, camera and surroundings; boxes are in the robot's base frame."""
+
+    format: Literal["grind_spray_cell/cell"]
+    version: Literal[1]
+    name: str
+    robot: str
+    tools: tuple[MountedTool, ...]
+    camera: MountedCamera
+    obstacles: tuple[BoxConfig, ...]
+    """Table, fixture, walls: everything fixed that is no part."""
+    T_base_fixture: Pose
+    """Where a part stands: origin at the centre of the fixture's top, z up."""
+    work_volume: BoxConfig
+    """In the fixture frame: the scan looks nowhere else, and before it is scanned all of it counts as an obstacle."""
+    collision_margin_m: Positive
+    part_margin_m: NonNegative
+    controller_period_s: Positive
+
+
+class JobConfig(Strict):
+    """job.yaml: what to do to which part, in which cell."""
+
+    format: Literal["grind_spray_cell/job"]
+    version: Literal[1]
+    process: Literal["spray", "grind"]
+    recipe: str
+    cell: str
+    approve: Literal["auto", "ask"] = "ask"
+    seed: Annotated[int, Field(ge=0)] = 0
+    cad: str | None = None
+    simulated_part: "SimulatedPart | None" = None
+    """The physical part of the embedded simulator; planners never read it."""
+
+
+class SimulatedPart(Strict):
+    """A mesh standing in for the physical part."""
+
+    path: str
+    unit: Literal["m", "mm", "inch"] = "m"
+    pose: Pose | None = None
+    """Part frame (the mesh file's own) in the fixture frame; None: centred on the fixture, resting on it."""
+
+
+JobConfig.model_rebuild()

@@ -1,0 +1,117 @@
+"""Job folders: one sub-folder per step, each finished by a manifest written last; nothing half-written counts."""
+
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from cell_core.config import JobConfig, load_config
+from cell_core.errors import ConfigurationError, InputRefusedError
+from cell_core.files import read_json, sha256, write_json, write_text
+from cell_core.schemas import validate
+
+MANIFEST = "manifest.json"
+STATE = "state.json"
+STEPS = ("scan", "plan", "motion", "execution", "inspection")
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobFolder:
+    """One job on disk: job.yaml, state.json, scan/, plan/, motion/, execution/, inspection/, report.html."""
+
+    path: Path
+
+    @staticmethod
+    def create(path: Path, config: JobConfig) -> "JobFolder":
+        """Make a new folder with its job.yaml.
+
+        Raises:
+            ConfigurationError: the folder exists and is not empty.
+        """
+        path = Path(path)
+        if path.exists() and any(path.iterdir()):
+            raise ConfigurationError(f"{path}: job folder exists and is not empty")
+        path.mkdir(parents=True, exist_ok=True)
+        write_text(path / "job.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+        return JobFolder(path=path)
+
+    @property
+    def config(self) -> JobConfig:
+        """The job's configuration, validated anew."""
+        return load_config(JobConfig, self.path / "job.yaml")
+
+    def step(self, name: str) -> Path:
+        """Folder of a step."""
+        if name not in STEPS:
+            raise ValueError(f"no step {name!r}; known: {STEPS}")
+        return self.path / name
+
+    def is_finished(self, name: str) -> bool:
+        """Whether the step's manifest stands and every output it names is there unchanged."""
+        manifest = self.step(name) / MANIFEST
+        if not manifest.is_file():
+            return False
+        try:
+            document = read_json(manifest)
+            validate(document, "manifest", str(manifest))
+        except InputRefusedError:
+            return False
+        return all(_matches(self.path / file, digest) for file, digest in {**document["inputs"], **document["outputs"]}.items())
+
+    def finish(self, name: str, inputs: list[Path], seconds: float, figures: Mapping[str, Any]) -> None:
+        """Write the step's manifest last of all: inputs and outputs with sha256, version, seed, time, figures."""
+        folder = self.step(name)
+        outputs = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST and not p.name.startswith("."))
+        document = {
+            "format": "grind_spray_cell/manifest",
+            "version": 1,
+            "step": name,
+            "inputs": {str(p.relative_to(self.path)): sha256(p) for p in inputs},
+            "outputs": {str(p.relative_to(self.path)): sha256(p) for p in outputs},
+            "versions": {"grind_spray_cell": project_version(), "numpy": np.__version__},
+            "seed": self.config.seed,
+            "finished_unix_s": time.time(),
+            "duration_s": seconds,
+            "figures": dict(figures),
+        }
+        validate(document, "manifest", name)
+        write_json(folder / MANIFEST, document)
+
+    def clear(self, name: str) -> None:
+        """Remove what a step and the steps after it left, the execution journal's folder included."""
+        for step in STEPS[STEPS.index(name) :]:
+            shutil.rmtree(self.path / step, ignore_errors=True)
+
+    def write_state(self, status: str, step: str, message: str, **facts: Any) -> None:
+        """Record where the job stands: status is running, waiting_for_approval, failed, finished, cancelled or rejected."""
+        write_json(
+            self.path / STATE,
+            {"status": status, "step": step, "message": message, "unix_s": time.time(), **facts},
+        )
+
+    def read_state(self) -> dict[str, Any]:
+        """Return the last recorded state, or {} before the first."""
+        path = self.path / STATE
+        return read_json(path) if path.is_file() else {}
+
+    def figures(self, name: str) -> dict[str, Any]:
+        """Figures of a finished step."""
+        return read_json(self.step(name) / MANIFEST)["figures"]
+
+
+def _matches(path: Path, digest: str) -> bool:
+    return path.is_file() and sha256(path) == digest
+
+
+def project_version() -> str:
+    """Version of the installed project, or "source" when it runs from a tree."""
+    try:
+        return version("grind_spray_cell")
+    except PackageNotFoundError:
+        return "source"

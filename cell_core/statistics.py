@@ -1,0 +1,64 @@
+"""Area-weighted statistics."""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cell_core.transforms import Array
+
+
+@dataclass(frozen=True, kw_only=True)
+class FieldStatistics:
+    """Area-weighted figures of one field over one region."""
+
+    area_m2: float
+    mean_m: float
+    cv: float
+    """Standard deviation over mean."""
+    min_m: float
+    max_m: float
+    p01_m: float
+    p99_m: float
+    in_tolerance_area_fraction: float
+    """Share of the area within target * (1 +/- tolerance)."""
+    covered_area_fraction: float
+    """Share of the area with at least half the target."""
+
+    def as_dict(self) -> dict[str, float]:
+        """Return the figures by name."""
+        return asdict(self)
+
+
+def weighted_quantile(values: Array, weights: Array, q: float) -> float:
+    """Return the value below which the weight fraction q lies."""
+    order = np.argsort(values)
+    cumulative = np.cumsum(weights[order])
+    return float(values[order][min(np.searchsorted(cumulative, q * cumulative[-1]), len(values) - 1)])
+
+
+def field_statistics(
+    values_m: Array, target_m: Array, areas_m2: Array, tolerance_fraction: float, mask: NDArray[np.bool_]
+) -> FieldStatistics:
+    """Return the figures of values (V,) against target (V,) over the masked vertices, weighted by their areas (V,).
+
+    Raises:
+        ValueError: the mask selects no area.
+    """
+    values, target, w = values_m[mask], np.asarray(target_m)[mask], areas_m2[mask]
+    if w.sum() <= 0.0:
+        raise ValueError("no area to take statistics over")
+    w = w / w.sum()
+    mean = float(w @ values)
+    std = float(np.sqrt(w @ (values - mean) ** 2))
+    return FieldStatistics(
+        area_m2=float(areas_m2[mask].sum()),
+        mean_m=mean,
+        cv=std / mean if mean > 0.0 else 0.0,
+        min_m=float(values.min()),
+        max_m=float(values.max()),
+        p01_m=weighted_quantile(values, w, 0.01),
+        p99_m=weighted_quantile(values, w, 0.99),
+        in_tolerance_area_fraction=float(w @ (np.abs(values - target) <= tolerance_fraction * target)),
+        covered_area_fraction=float(w @ (values >= 0.5 * target)),
+    )

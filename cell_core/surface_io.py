@@ -1,0 +1,198 @@
+"""Load, check, repair and write surfaces. Whatever a repair changed is counted; what cannot be right is refused."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import trimesh
+
+from cell_core.errors import InputRefusedError
+from cell_core.files import write_atomically
+from cell_core.surface import Surface
+
+Unit = Literal["m", "mm", "inch"]
+UNIT_M: dict[str, float] = {"m": 1.0, "mm": 1e-3, "inch": 0.0254}
+SIZE_MIN_M, SIZE_MAX_M = 0.01, 10.0
+FILE_MAX_BYTES = 1_000_000_000
+SUFFIXES = (".stl", ".ply", ".obj", ".glb", ".gltf", ".dae", ".off", ".step", ".stp")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepairReport:
+    """How many things loading changed."""
+
+    merged_vertices: int = 0
+    degenerate_triangles: int = 0
+    duplicate_triangles: int = 0
+    flipped_triangles: int = 0
+    crumb_components: int = 0
+    crumb_triangles: int = 0
+
+    @property
+    def text(self) -> str:
+        """The counts that are not zero, in words."""
+        parts = [f"{n} {name.replace('_', ' ')}" for name, n in asdict(self).items() if n]
+        return ", ".join(parts) or "nothing repaired"
+
+
+def load_surface(path: Path, unit: Unit = "m", frame: str = "part") -> tuple[Surface, RepairReport]:
+    """Read a mesh file in the declared unit and repair what can be repaired.
+
+    Raises:
+        InputRefusedError: missing, empty, not a mesh, NaN, fewer than 4 triangles, or a size outside
+            0.01..10 m in the declared unit; the message names the file and the fact.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputRefusedError(f"{path}: no such file")
+    size = path.stat().st_size
+    if size == 0:
+        raise InputRefusedError(f"{path}: empty file, 0 bytes")
+    if size > FILE_MAX_BYTES:
+        raise InputRefusedError(f"{path}: {size} bytes, at most {FILE_MAX_BYTES} allowed")
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputRefusedError(f"{path}: suffix {path.suffix!r} is no mesh format; known: {', '.join(SUFFIXES)}")
+    if unit not in UNIT_M:
+        raise InputRefusedError(f"{path}: unit {unit!r} unknown; known: {', '.join(UNIT_M)}")
+    try:
+        mesh = trimesh.load(str(path), force="mesh", process=False)
+    except Exception as error:  # trimesh's readers raise whatever their format library raises
+        raise InputRefusedError(f"{path}: not readable as a mesh: {type(error).__name__}: {error}") from error
+    if not isinstance(mesh, trimesh.Trimesh) or len(mesh.faces) == 0:
+        raise InputRefusedError(f"{path}: holds 0 triangles")
+    vertices = np.asarray(mesh.vertices, float) * UNIT_M[unit]
+    triangles = np.asarray(mesh.faces, np.int64)
+    if triangles.max() >= len(vertices) or triangles.min() < 0:
+        raise InputRefusedError(f"{path}: triangle index {triangles.max()} but only {len(vertices)} vertices: truncated?")
+    _refuse_ply_mismatch(path, len(vertices), len(triangles))
+    used = vertices[np.unique(triangles)]
+    if not np.all(np.isfinite(used)):
+        raise InputRefusedError(f"{path}: {int((~np.isfinite(used)).any(axis=1).sum())} vertices are not finite (NaN or infinite)")
+    extent = float(np.ptp(used, axis=0).max())
+    if not SIZE_MIN_M <= extent <= SIZE_MAX_M:
+        raise InputRefusedError(
+            f"{path}: largest extent is {extent:.6g} m when read in {unit}, wanted {SIZE_MIN_M}..{SIZE_MAX_M} m: "
+            "is the unit right?"
+        )
+    return repair(vertices, triangles, frame, str(path))
+
+
+def _refuse_ply_mismatch(path: Path, n_vertices: int, n_triangles: int) -> None:
+    # readers take a truncated file for a shorter one; the header says how much there should be
+    if path.suffix.lower() != ".ply":
+        return
+    with path.open("rb") as f:
+        header = f.read(4096).split(b"end_header")[0].decode("ascii", "replace")
+    declared = {p[1]: int(p[2]) for p in (line.split() for line in header.splitlines()) if p[:1] == ["element"] and len(p) == 3}
+    if n_vertices < declared.get("vertex", 0):
+        raise InputRefusedError(f"{path}: header declares {declared['vertex']} vertices, {n_vertices} found: truncated")
+    if n_triangles < declared.get("face", 0):
+        raise InputRefusedError(f"{path}: header declares {declared['face']} faces, {n_triangles} found: truncated")
+
+
+def repair(vertices: np.ndarray, triangles: np.ndarray, frame: str, where: str) -> tuple[Surface, RepairReport]:
+    """Merge equal vertices, drop degenerate and duplicate triangles and crumbs, make the winding consistent.
+
+    Raises:
+        InputRefusedError: fewer than 4 triangles are left.
+    """
+    n_vertices = len(np.unique(triangles))
+    extent = float(np.ptp(vertices[np.unique(triangles)], axis=0).max())
+    key = np.round(vertices / (1e-7 * extent)).astype(np.int64)
+    _, first, inverse = np.unique(key, axis=0, return_index=True, return_inverse=True)
+    vertices, triangles = vertices[first], inverse.reshape(-1)[triangles]
+    merged = n_vertices - len(np.unique(triangles))
+
+    a, b, c = (vertices[triangles[:, i]] for i in range(3))
+    area = 0.5 * np.linalg.norm(np.cross(b - a, c - a), axis=1)
+    sound = area > 1e-12 * extent**2
+    degenerate = int((~sound).sum())
+    triangles = triangles[sound]
+    if len(triangles):
+        _, first = np.unique(np.sort(triangles, axis=1), axis=0, return_index=True)
+        duplicates = len(triangles) - len(first)
+        triangles = triangles[np.sort(first)]
+    else:
+        duplicates = 0
+    if len(triangles) < 4:
+        raise InputRefusedError(f"{where}: {len(triangles)} sound triangle(s), at least 4 needed for a surface")
+
+    mesh = trimesh.Trimesh(vertices, triangles, process=False)
+    before = mesh.faces.copy()
+    if not mesh.is_winding_consistent:
+        trimesh.repair.fix_winding(mesh)
+    if mesh.is_watertight and mesh.volume < 0.0:
+        mesh.invert()
+    flipped = int((np.sort(before, axis=1) == np.sort(mesh.faces, axis=1)).all(axis=1).sum()) - int(
+        _same_winding(before, mesh.faces).sum()
+    )
+    triangles = np.asarray(mesh.faces, np.int64)
+
+    labels = trimesh.graph.connected_component_labels(mesh.face_adjacency, node_count=len(triangles))
+    areas = np.bincount(labels, mesh.area_faces)
+    crumbs = areas < 1e-4 * areas.sum()
+    keep = ~crumbs[labels]
+    surface = Surface(vertices_m=vertices, triangles=triangles, frame=frame).select_triangles(keep)
+    return surface, RepairReport(
+        merged_vertices=merged,
+        degenerate_triangles=degenerate,
+        duplicate_triangles=duplicates,
+        flipped_triangles=flipped,
+        crumb_components=int(crumbs.sum()),
+        crumb_triangles=int((~keep).sum()),
+    )
+
+
+def _same_winding(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.any([(np.roll(a, k, axis=1) == b).all(axis=1) for k in range(3)], axis=0)
+
+
+def write_ply(path: Path, surface: Surface) -> None:
+    """Write a binary little-endian PLY with normals and every field as a float property, atomically."""
+    names = [*"xyz", "nx", "ny", "nz", *surface.fields]
+    table = np.empty(len(surface.vertices_m), dtype=[(n, "<f4") for n in names])
+    for i, axis in enumerate("xyz"):
+        table[axis] = surface.vertices_m[:, i]
+        table["n" + axis] = surface.vertex_normals[:, i]
+    for name, values in surface.fields.items():
+        table[name] = values
+    faces = np.empty(len(surface.triangles), dtype=[("n", "u1"), ("i", "<i4", 3)])
+    faces["n"], faces["i"] = 3, surface.triangles
+    header = ["ply", "format binary_little_endian 1.0", f"comment frame {surface.frame}, metres"]
+    header += [f"element vertex {len(table)}", *(f"property float {n}" for n in names)]
+    header += [f"element face {len(faces)}", "property list uchar int vertex_indices", "end_header", ""]
+
+    def fill(aside: Path) -> None:
+        with aside.open("wb") as f:
+            f.write("\n".join(header).encode("ascii"))
+            f.write(table.tobytes())
+            f.write(faces.tobytes())
+
+    write_atomically(path, fill)
+
+
+def read_ply(path: Path, frame: str = "part") -> Surface:
+    """Read a PLY that `write_ply` wrote, fields included, as it is.
+
+    Raises:
+        InputRefusedError: missing, truncated or another layout.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise InputRefusedError(f"{path}: cannot be read: {error}") from error
+    head, mark, body = data.partition(b"end_header\n")
+    lines = head.decode("ascii", "replace").splitlines()
+    counts = {p[1]: int(p[2]) for p in map(str.split, lines) if p[:1] == ["element"]}
+    names = [p[2] for p in map(str.split, lines) if p[:2] == ["property", "float"]]
+    if not mark or "format binary_little_endian 1.0" not in lines or {"vertex", "face"} - counts.keys() or names[:3] != [*"xyz"]:
+        raise InputRefusedError(f"{path}: not a surface file of this project; load it with load_surface")
+    face_type = np.dtype([("n", "u1"), ("i", "<i4", 3)])
+    n_bytes = counts["vertex"] * 4 * len(names)
+    if len(body) != n_bytes + counts["face"] * face_type.itemsize:
+        raise InputRefusedError(f"{path}: {len(body)} bytes of data, wanted {n_bytes + counts['face'] * face_type.itemsize}: truncated")
+    table = np.frombuffer(body[:n_bytes], "<f4").reshape(-1, len(names)).astype(float)
+    faces = np.frombuffer(body[n_bytes:], face_type)
+    fields = {n: table[:, i] for i, n in enumerate(names) if n not in ("x", "y", "z", "nx", "ny", "nz")}
+    return Surface(vertices_m=table[:, :3], triangles=faces["i"].astype(np.int64), fields=fields, frame=frame)

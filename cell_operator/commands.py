@@ -1,0 +1,269 @@
+"""What each `cell` command does: read files, call one pure function, write files and a picture, print a table."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from cell_core.config import (
+    GrindRecipe,
+    GrindToolConfig,
+    GunConfig,
+    SprayRecipe,
+    config_root,
+    load_named,
+    load_recipe,
+)
+from cell_core.config.loader import find_config
+from cell_core.errors import ConfigurationError, InputRefusedError
+from cell_core.files import read_npz, sha256, write_json, write_npz
+from cell_core.plan import Plan
+from cell_core.statistics import field_statistics
+from cell_core.surface import Surface
+from cell_core.surface_io import load_surface, write_ply
+from cell_core.toolpath import ToolPath
+from cell_core.transforms import Array, transform_from_xyz_rpy
+from cell_operator.progress import StepProgress, print_figures
+
+console = Console(highlight=False)
+
+
+def run_command(args: argparse.Namespace) -> int:
+    """Run the parsed command and return its exit code."""
+    handlers: dict[str, Callable[[argparse.Namespace], int]] = {
+        "demo": _demo,
+        "plan": _plan,
+        "predict": _predict,
+        "motion": _motion,
+        "scan": _scan,
+        "inspect": _inspect,
+        "report": _report,
+        "doctor": _doctor,
+        "describe": _describe,
+        "up": _up,
+        "run": _run,
+        "bench": _bench,
+    }
+    return handlers[args.command](args)
+
+
+def parse_pose(text: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Read "x,y,z,rx,ry,rz" [m, rad].
+
+    Raises:
+        ConfigurationError: not six finite numbers.
+    """
+    try:
+        numbers = [float(word) for word in text.split(",")]
+    except ValueError as error:
+        raise ConfigurationError(f"pose {text!r}: {error}; wanted six numbers x,y,z [m],rx,ry,rz [rad]") from error
+    if len(numbers) != 6 or not np.all(np.isfinite(numbers)):
+        raise ConfigurationError(f"pose {text!r}: {len(numbers)} number(s), wanted six finite: x,y,z [m],rx,ry,rz [rad]")
+    x, y, z, rx, ry, rz = numbers
+    return (x, y, z), (rx, ry, rz)
+
+
+def _read_surface(path: Path, unit: Any) -> Surface:
+    surface, repair = load_surface(path, unit)
+    size = " x ".join(f"{1e3 * v:.1f}" for v in np.ptp(surface.bounds_m, axis=0))
+    console.print(f"{path.name}: {len(surface.triangles)} triangles, {size} mm, {surface.area_m2:.4f} m2; {repair.text}")
+    return surface
+
+
+def _new_folder(path: Path) -> Path:
+    if path.exists() and not path.is_dir():
+        raise ConfigurationError(f"{path}: is a file, wanted a folder to write to")
+    return path
+
+
+def _plan(args: argparse.Namespace) -> int:
+    out = _new_folder(args.out)
+    recipe = load_recipe(args.recipe)
+    if recipe.process != args.process:
+        raise ConfigurationError(f"{args.recipe}: recipe is for {recipe.process!r}, wanted {args.process!r}")
+    beside = find_config("recipes", args.recipe)
+    surface = _read_surface(args.surface, args.unit)
+    reference = {"surface_path": str(args.surface.resolve()), "surface_sha256": sha256(args.surface)}
+    with StepProgress(console, f"plan {args.process}") as progress:
+        if isinstance(recipe, SprayRecipe):
+            from spray_planner.planner import plan_spray
+
+            plan = plan_spray(surface, recipe, load_named(GunConfig, "guns", recipe.gun, beside), progress=progress, **reference)
+        else:
+            plan = _plan_grind(args, surface, recipe, beside, reference, progress)
+    plan.write(out)
+    write_ply(out / "surface.ply", surface.with_fields(**plan.fields))
+    from cell_operator.figures import plan_figure
+
+    plan_figure(surface, plan, out / "plan.png")
+    print_figures(console, f"{recipe.name}: {len(plan.toolpath.strokes)} strokes", plan.figures)
+    console.print(f"written to {out}")
+    return 0
+
+
+def _plan_grind(args: argparse.Namespace, surface: Surface, recipe: GrindRecipe, beside: Path, reference: dict[str, str], progress: StepProgress) -> Plan:
+    from grinding_planner.planner import plan_grind
+
+    cad = _read_surface(args.cad, args.unit) if args.cad else None
+    target = None
+    if args.target:
+        arrays = read_npz(args.target)
+        if "target_m" not in arrays:
+            raise InputRefusedError(f"{args.target}: holds {sorted(arrays)}, wanted an array target_m")
+        target = arrays["target_m"]
+    tool = load_named(GrindToolConfig, "tools", recipe.tool, beside)
+    return plan_grind(surface, recipe, tool, cad=cad, target_m=target, progress=progress, **reference)
+
+
+def _predict(args: argparse.Namespace) -> int:
+    from cell_operator.figures import field_figure
+    from cell_simulation.predict import predict
+
+    out = _new_folder(args.out)
+    toolpath = ToolPath.read(args.toolpath)
+    surface = _read_surface(args.surface, args.unit)
+    with StepProgress(console, "predict") as progress:
+        change = predict(surface, toolpath, seed=args.seed, progress=progress)
+    areas = surface.vertex_areas_m2
+    target = _target_beside(args.toolpath, len(change))
+    region = change > 0.0 if target is None else target > 0.0
+    if not np.any(region):
+        raise InputRefusedError(f"{args.toolpath}: leaves nothing on {args.surface}: do tool path and surface share a frame?")
+    wanted = np.full_like(change, np.average(change[region], weights=areas[region])) if target is None else target
+    figures = {"region": "touched" if target is None else "target", **field_statistics(change, wanted, areas, 0.15, region).as_dict()}
+    write_npz(out / "prediction.npz", change_m=change)
+    write_ply(out / "prediction.ply", surface.with_fields(change_m=change))
+    write_json(out / "figures.json", figures)
+    field_figure(surface, change, region, toolpath.process, out / "prediction.png")
+    print_figures(console, f"prediction by the simulator's model over the {figures['region']} area", figures)
+    console.print(f"written to {out}")
+    return 0
+
+
+def _target_beside(toolpath: Path, n_vertices: int) -> Array | None:
+    fields = toolpath.parent / "fields.npz"
+    if not fields.is_file():
+        return None
+    target = read_npz(fields).get("target_change_m")
+    return target if target is not None and len(target) == n_vertices else None
+
+
+def _motion(args: argparse.Namespace) -> int:
+    from cell_motion.planner import plan_process
+    from cell_operator.figures import motion_figure
+    from robot_description import load_cell, resting_pose
+
+    out = _new_folder(args.out)
+    toolpath = ToolPath.read(args.toolpath)
+    cell = load_cell(args.cell)
+    part = _read_surface(_surface_of(toolpath, args), args.unit)
+    pose = parse_pose(args.part_pose) if args.part_pose else None
+    T_fixture_part = transform_from_xyz_rpy(*pose) if pose else resting_pose(part)
+    with StepProgress(console, "motion") as progress:
+        plan = plan_process(
+            cell, toolpath, part, cell.T_base_fixture @ T_fixture_part, backend=args.backend, seed=args.seed, progress=progress
+        )
+    plan.trajectory.write(out / "trajectory.json")
+    plan.toolpath.write(out / "toolpath.json")
+    write_json(out / "figures.json", plan.figures)
+    motion_figure(cell.robot, plan.trajectory, out / "motion.png")
+    print_figures(console, f"motion, {plan.trajectory.duration_s:.1f} s", plan.figures)
+    console.print(f"written to {out}")
+    return 0
+
+
+def _surface_of(toolpath: ToolPath, args: argparse.Namespace) -> Path:
+    if args.surface:
+        return args.surface
+    named = Path(toolpath.surface["path"])
+    for path in (named, args.toolpath.parent / named, args.toolpath.parent / "surface.ply"):
+        if path.is_file() and (path.name == "surface.ply" or sha256(path) == toolpath.surface["sha256"]):
+            return path
+    raise InputRefusedError(f"{args.toolpath}: its surface {named} is not there or has changed; planning without the part is refused: give --surface FILE")
+
+
+def _scan(args: argparse.Namespace) -> int:
+    from cell_operator.figures import surface_figure
+    from cell_scanning.offline import scan_folder
+
+    out = _new_folder(args.out)
+    if not 0.0005 <= args.voxel <= 0.05:
+        raise ConfigurationError(f"--voxel: value {args.voxel} m: must be within 0.0005..0.05 m")
+    with StepProgress(console, "scan") as progress:
+        result = scan_folder(args.frames, out, voxel_m=args.voxel, progress=progress)
+    surface_figure(result.surface, out / "scan.png")
+    print_figures(console, f"scan of {args.frames}", result.figures)
+    console.print(f"written to {out}")
+    return 0
+
+
+def _inspect(args: argparse.Namespace) -> int:
+    from cell_inspection.offline import inspect_surfaces
+    from cell_operator.figures import deviation_figure
+
+    out = _new_folder(args.out)
+    scan = _read_surface(args.scan, args.unit)
+    reference = _read_surface(args.reference, args.reference_unit)
+    result = inspect_surfaces(scan, reference, out, register=args.register)
+    deviation_figure(result.surface, result.deviation_m, out / "inspection.png")
+    print_figures(console, f"deviation of {args.scan.name} from {args.reference.name}", result.figures)
+    console.print(f"written to {out}")
+    return 0
+
+
+def _report(args: argparse.Namespace) -> int:
+    from cell_operator.report import write_report
+
+    console.print(f"written to {write_report(args.job)}")
+    return 0
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from cell_operator.doctor import run_doctor
+
+    return run_doctor(console, quick=args.quick)
+
+
+def _describe(args: argparse.Namespace) -> int:
+    from robot_description import load_cell
+    from robot_description.describe import write_urdf
+
+    write_urdf(load_cell(args.cell), args.out)
+    console.print(f"written to {args.out}")
+    return 0
+
+
+def _demo(args: argparse.Namespace) -> int:
+    from cell_operator.job import run_demo
+
+    return run_demo(args, console)
+
+
+def _up(args: argparse.Namespace) -> int:
+    from cell_operator.job import run_up
+
+    return run_up(args, console)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from cell_operator.job import run_job_file
+
+    return run_job_file(args, console)
+
+
+def _bench(args: argparse.Namespace) -> int:
+    import subprocess
+    import sys
+
+    folder = config_root().parent / "benchmarks"
+    names = sorted(p.stem for p in folder.glob("bench_*.py"))
+    if args.name is None:
+        console.print("benchmarks: " + (", ".join(n.removeprefix("bench_") for n in names) or "none here"))
+        return 0
+    path = folder / f"bench_{args.name}.py"
+    if not path.is_file():
+        raise ConfigurationError(f"no benchmark {args.name!r}; known: {', '.join(n.removeprefix('bench_') for n in names)}")
+    return subprocess.run([sys.executable, str(path)], check=False).returncode

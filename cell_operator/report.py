@@ -1,0 +1,235 @@
+"""report.html of a job folder: self-contained, made from the folder alone, whatever steps it holds."""
+
+import base64
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+from cell_core.config import JobConfig, load_recipe
+from cell_core.errors import CellError, ConfigurationError, InputRefusedError
+from cell_core.files import read_json, read_npz, write_text
+from cell_core.jobs import MANIFEST, STEPS, JobFolder, project_version
+from cell_core.plan import Plan
+from cell_core.surface import Surface
+from cell_core.surface_io import read_ply
+from cell_core.toolpath import ToolPath
+from cell_core.trajectory import JointTrajectory
+from cell_core.transforms import transform_from_xyz_rpy
+from cell_operator import figures as fig
+from cell_operator.progress import shown_figure
+from robot_description import Cell, load_cell
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """One part of the report: a title, words, a picture, rows of figures."""
+
+    title: str
+    text: str = ""
+    picture: str = ""
+    """PNG in base64, empty for none."""
+    rows: tuple[tuple[str, str, str], ...] = ()
+
+
+def write_report(folder: Path) -> Path:
+    """Write report.html into a job folder and return its path.
+
+    A step whose files are missing or damaged is named in the report instead of stopping it.
+
+    Raises:
+        ConfigurationError: the folder is no job folder.
+    """
+    job = JobFolder(path=Path(folder))
+    if not (job.path / "job.yaml").is_file():
+        raise ConfigurationError(f"{folder}: holds no job.yaml: not a job folder")
+    config = job.config
+    state = job.read_state()
+    sections = [s for build in (_scan, _strokes, _change, _motion, _times) for s in _guarded(build, job, config)]
+    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
+        files(__package__).joinpath("templates/report.html").read_text(encoding="utf-8")
+    )
+    html = template.render(
+        config=config,
+        recipe=_recipe_rows(config),
+        verdict=_verdict(job),
+        state=state,
+        sections=sections,
+        written=time.strftime("%Y-%m-%d %H:%M:%S"),
+        version=project_version(),
+        folder=job.path.resolve().name,
+        verdict_rows=_rows,
+    )
+    path = job.path / "report.html"
+    write_text(path, html)
+    return path
+
+
+def _guarded(build: Callable[[JobFolder, JobConfig], Iterator[Section]], job: JobFolder, config: JobConfig) -> list[Section]:
+    name = build.__name__.strip("_")
+    try:
+        return list(build(job, config))
+    except CellError as error:
+        return [Section(title=name.capitalize(), text=f"not shown: {error}")]
+
+
+def _image(figure: Figure) -> str:
+    return base64.b64encode(fig.png(figure)).decode("ascii")
+
+
+def _rows(figures: dict[str, Any]) -> tuple[tuple[str, str, str], ...]:
+    return tuple(shown_figure(k, v) for k, v in figures.items() if isinstance(v, bool | int | float | str))
+
+
+def _verdict(job: JobFolder) -> dict[str, Any]:
+    path = job.path / "inspection" / "verdict.json"
+    return read_json(path) if path.is_file() else {}
+
+
+def _recipe_rows(config: JobConfig) -> tuple[tuple[str, str, str], ...]:
+    try:
+        recipe = load_recipe(config.recipe)
+    except CellError as error:
+        return (("recipe", str(error), ""),)
+    flat: dict[str, Any] = {}
+    for key, value in recipe.model_dump(mode="json").items():
+        flat.update({f"{key} {k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value})
+    return tuple(shown_figure(k, v) for k, v in flat.items() if k not in ("format", "version") and v is not None)
+
+
+def _scan_surface(job: JobFolder) -> Surface:
+    return read_ply(job.path / "scan" / "surface.ply")
+
+
+def _truth(job: JobFolder) -> Surface | None:
+    path = job.path / "execution" / "truth.ply"
+    return read_ply(path) if path.is_file() else None
+
+
+def _simulated_part(job: JobFolder, config: JobConfig) -> Surface | None:
+    from cell_core.surface_io import load_surface
+    from robot_description import resting_pose
+
+    part = config.simulated_part
+    if part is None:
+        return None
+    path = Path(part.path) if Path(part.path).is_absolute() else job.path / part.path
+    if not path.is_file():
+        return None
+    surface, _ = load_surface(path, part.unit)
+    pose = transform_from_xyz_rpy(part.pose.xyz_m, part.pose.rpy_rad) if part.pose else resting_pose(surface)
+    return surface.transformed(pose, "part")
+
+
+def _scan(job: JobFolder, config: JobConfig) -> Iterator[Section]:
+    surface = _scan_surface(job)
+    truth = _simulated_part(job, config)
+    view = fig.surface_view(surface)
+    rows = _rows(job.figures("scan")) if (job.path / "scan" / MANIFEST).is_file() else ()
+    if truth is None:
+        figure, ax = plt.subplots(figsize=(9, 6))
+        ax.imshow(fig.render_surface(surface, view).rgb)
+        ax.set_axis_off()
+        yield Section(title="Scan", picture=_image(figure), rows=rows)
+        return
+    deviation = _distance_to(truth, surface)
+    high_mm = max(0.2, 1e3 * float(np.quantile(np.abs(deviation), 0.98)))
+    figure, axes = plt.subplots(1, 3, figsize=(22, 5.0), width_ratios=[1, 1, 1.12])
+    for ax, shape, title in ((axes[0], truth, "the physical part (simulator)"), (axes[1], surface, "the scan")):
+        ax.imshow(fig.render_surface(shape, view).rgb)
+        ax.set_title(title)
+        ax.set_axis_off()
+    fig.deviation_axes(axes[2], surface, view, deviation, high_mm)
+    axes[2].set_title("scan against truth")
+    weight = surface.vertex_areas_m2
+    error = np.abs(deviation)
+    order = np.argsort(error)
+    p95 = error[order][np.searchsorted(np.cumsum(weight[order]), 0.95 * weight.sum())]
+    extra = {"scan_to_truth_mean_m": float(np.average(error, weights=weight)), "scan_to_truth_p95_m": float(p95)}
+    yield Section(title="Scan against truth", picture=_image(figure), rows=_rows(extra) + rows)
+
+
+def _distance_to(truth: Surface, surface: Surface) -> np.ndarray:
+    import open3d as o3d
+
+    scene = o3d.t.geometry.RaycastingScene()
+    scene.add_triangles(o3d.core.Tensor(truth.vertices_m.astype(np.float32)), o3d.core.Tensor(truth.triangles.astype(np.uint32)))
+    answer = scene.compute_closest_points(o3d.core.Tensor(surface.vertices_m.astype(np.float32)))
+    away = surface.vertices_m - answer["points"].numpy()
+    return np.linalg.norm(away, axis=1) * np.sign(np.sum(away * surface.vertex_normals, axis=1))
+
+
+def _strokes(job: JobFolder, config: JobConfig) -> Iterator[Section]:
+    if not (job.path / "plan" / "toolpath.json").is_file():
+        return
+    surface = _scan_surface(job)
+    toolpath = ToolPath.read(job.path / "plan" / "toolpath.json")
+    plan_figures = read_json(job.path / "plan" / "figures.json")
+    yield Section(title="Strokes", picture=_image(fig.strokes_figure(surface, toolpath)), rows=_rows(plan_figures))
+
+
+def _change(job: JobFolder, config: JobConfig) -> Iterator[Section]:
+    if not (job.path / "plan" / "fields.npz").is_file():
+        return
+    surface = _scan_surface(job)
+    plan = Plan.read(job.path / "plan")
+    label = fig.CHANGE[config.process]
+    predicted = fig.UM_PER_M * plan.fields["predicted_change_m"]
+    target = fig.UM_PER_M * plan.fields["target_change_m"]
+    region = target > 0.0
+    if not region.any():
+        raise InputRefusedError("plan/fields.npz: target_change_m is nowhere positive")
+    high = 1.5 * float(np.quantile(target[region], 0.99))
+    view = fig.surface_view(surface)
+    truth = _truth(job)
+    figure, axes = plt.subplots(1, 3, figsize=(22, 5.0), width_ratios=[1, 1, 0.7])
+    cmap = fig.COLORMAP[config.process]
+    fig.map_axes(axes[0], surface, view, predicted, 0.0, high, cmap, f"predicted {label} [um]", region)
+    axes[0].set_title("predicted by the planner; grey: no target")
+    areas = surface.vertex_areas_m2
+    reference = float(np.median(target[region]))
+    fig.histogram_axes(axes[2], predicted[region], areas[region], "predicted", "#2a6f9d", reference)
+    if truth is None:
+        axes[1].set_axis_off()
+    else:
+        true_um = fig.UM_PER_M * truth.fields["change_m"]
+        fig.map_axes(axes[1], truth, view, true_um, 0.0, high, cmap, f"true {label} [um]")
+        axes[1].set_title("true, on the physical part (simulator)")
+        mapped = _inspected(job)
+        if mapped is not None and len(mapped) == len(region):
+            fig.histogram_axes(axes[2], fig.UM_PER_M * mapped[region], areas[region], "true", "#d1495b", reference)
+    yield Section(title=f"{label.capitalize()}: predicted and true", picture=_image(figure))
+
+
+def _inspected(job: JobFolder) -> np.ndarray | None:
+    path = job.path / "inspection" / "fields.npz"
+    return read_npz(path).get("true_change_m") if path.is_file() else None
+
+
+def _motion(job: JobFolder, config: JobConfig) -> Iterator[Section]:
+    path = job.path / "motion" / "trajectory.json"
+    if not path.is_file():
+        return
+    cell: Cell = load_cell(config.cell)
+    trajectory = JointTrajectory.read(path)
+    run = job.path / "motion" / "toolpath.json"
+    toolpath = ToolPath.read(run) if run.is_file() else None
+    motion_figures = job.path / "motion" / "figures.json"
+    rows = _rows(read_json(motion_figures)) if motion_figures.is_file() else ()
+    yield Section(title="Joints", picture=_image(fig.joints_figure(cell.robot, trajectory)), rows=rows)
+    yield Section(title="Tool speed", picture=_image(fig.speed_figure(cell.robot, trajectory, toolpath)))
+
+
+def _times(job: JobFolder, config: JobConfig) -> Iterator[Section]:
+    done = [s for s in STEPS if (job.step(s) / MANIFEST).is_file()]
+    if not done:
+        return
+    seconds = [float(read_json(job.step(s) / MANIFEST)["duration_s"]) for s in done]
+    yield Section(title="Time per step", picture=_image(fig.bars_figure(done, seconds)))

@@ -1,0 +1,176 @@
+"""A flat pad with a Winkler layer pressed on the true surface, and what Preston's law then removes.
+
+Pressure p = K max(0, d - gap) where gap is how far a surface point lies ahead of the pad's face along the tool axis and d the
+advance of the pad; d follows from the force balance: the sum of p over the pad's projected area is the force.
+Removal rate dz/dt = k_p p v_rel (Preston). Validity: the axis is held by the arm (the pad does not tilt by itself), friction
+does not deflect it, and the pad's curvature under load is the layer's compression alone. PROCESS.md section 1.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import ellipe
+
+from cell_core.config import GrindToolConfig
+from cell_core.transforms import Array
+from grinding_planner.samples import SurfaceSamples
+
+FACING_COSINE_MIN = 0.2
+"""Steeper faces than this are walls to the pad, not ground."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PadPairs:
+    """All (pose, point) pairs with the point in front of the pad; sorted by pose."""
+
+    pose: NDArray[np.int64]
+    """(P,) index of the pose."""
+    point: NDArray[np.int64]
+    """(P,) index of the sample."""
+    x_m: Array
+    """(P,) along travel from the pad's centre [m]."""
+    y_m: Array
+    """(P,) across travel [m]."""
+    gap_m: Array
+    """(P,) how far the point lies ahead of the pad's face at the nominal tool centre point [m]."""
+    cosine: Array
+    """(P,) cosine between the tool axis and the point's inward normal."""
+    share: Array
+    """(P,) how much of the point's piece lies under the pad, 0..1."""
+    area_m2: Array
+    """(P,) projected area of the piece under the pad [m2]."""
+    n_poses: int
+    n_points: int
+
+    @property
+    def bounds(self) -> NDArray[np.int64]:
+        """(N+1,) first pair of every pose."""
+        return np.searchsorted(self.pose, np.arange(self.n_poses + 1))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PadContact:
+    """How the pad sits in each pose."""
+
+    advance_m: Array
+    """(N,) travel of the pad's face along the tool axis from the tool centre point to balance [m]; 0 without contact."""
+    pressure_pa: Array
+    """(P,) pressure at each pair [Pa]."""
+    force_n: Array
+    """(N,) force carried by the surface [N]; 0 where there is nothing under the pad."""
+    contact_area_m2: Array
+    """(N,) projected area with pressure [m2]."""
+    pressure_max_pa: Array
+    """(N,) highest pressure [Pa]."""
+    centre_offset_m: Array
+    """(N,) distance of the centre of pressure from the pad's centre [m]."""
+
+
+def pad_pairs(samples: SurfaceSamples, frames: Array, radius_m: float, *, behind_m: float | None = None) -> PadPairs:
+    """Return which samples lie under the pad in each tool frame (N, 4, 4), in tool coordinates.
+
+    Args:
+        behind_m: points further behind the pad's face than this are not ground but bodies; default half the radius.
+    """
+    behind = 0.5 * radius_m if behind_m is None else behind_m
+    reach = radius_m + 0.5 * samples.spacing_m
+    lists = samples.tree.query_ball_point(frames[:, :3, 3], np.hypot(reach, behind), return_sorted=False)
+    counts = np.fromiter((len(found) for found in lists), np.int64, len(lists))
+    point = np.concatenate([np.asarray(found, np.int64) for found in lists]) if counts.sum() else np.zeros(0, np.int64)
+    pose = np.repeat(np.arange(len(frames)), counts)
+    axis = frames[:, :3, 2]
+    cosine = -np.einsum("ij,ij->i", samples.normals[point], axis[pose])
+    facing = cosine > FACING_COSINE_MIN
+    pose, point, cosine = pose[facing], point[facing], cosine[facing]
+    offset = samples.points_m[point] - frames[pose, :3, 3]
+    x, y, z = (np.einsum("ij,ij->i", offset, frames[pose, :3, k]) for k in range(3))
+    share = np.clip((reach - np.hypot(x, y)) / samples.spacing_m, 0.0, 1.0)
+    under = (share > 0.0) & (z > -behind) & (z < radius_m)
+    pose, point, cosine, share = pose[under], point[under], cosine[under], share[under]
+    return PadPairs(
+        pose=pose,
+        point=point,
+        x_m=x[under],
+        y_m=y[under],
+        gap_m=z[under],
+        cosine=cosine,
+        share=share,
+        area_m2=samples.areas_m2[point] * cosine * share,
+        n_poses=len(frames),
+        n_points=len(samples),
+    )
+
+
+def balance(pairs: PadPairs, force_n: ArrayLike, stiffness_pa_per_m: float, gap_m: Array | None = None) -> PadContact:
+    """Solve the force balance of every pose at once.
+
+    The force is a convex, piecewise linear function of the advance, so Newton's method started with every point in contact
+    comes down to the exact solution in finitely many steps.
+
+    Args:
+        force_n: one force, or (N,) forces [N].
+        gap_m: (P,) gaps on a surface changed since the pairs were made [m].
+    """
+    gap = pairs.gap_m if gap_m is None else gap_m
+    force = np.broadcast_to(np.asarray(force_n, float), (pairs.n_poses,))
+    active = np.ones(len(gap), bool)
+    advance = np.zeros(pairs.n_poses)
+    has_ground = np.bincount(pairs.pose, pairs.area_m2, pairs.n_poses) > 0.0
+    for _ in range(200):
+        area = np.where(active, pairs.area_m2, 0.0)
+        total = np.bincount(pairs.pose, area, pairs.n_poses)
+        moment = np.bincount(pairs.pose, area * gap, pairs.n_poses)
+        advance = np.divide(force / stiffness_pa_per_m + moment, total, out=np.zeros_like(total), where=total > 0.0)
+        still = active & (gap < advance[pairs.pose])
+        if np.array_equal(still, active):
+            break
+        active = still
+    pressure = stiffness_pa_per_m * np.maximum(0.0, advance[pairs.pose] - gap)
+    load = pressure * pairs.area_m2
+    carried = np.bincount(pairs.pose, load, pairs.n_poses)
+    x, y = (np.bincount(pairs.pose, load * c, pairs.n_poses) for c in (pairs.x_m, pairs.y_m))
+    highest = np.zeros(pairs.n_poses)
+    np.maximum.at(highest, pairs.pose, pressure)
+    return PadContact(
+        advance_m=np.where(has_ground, advance, 0.0),
+        pressure_pa=pressure,
+        force_n=carried,
+        contact_area_m2=np.bincount(pairs.pose, np.where(pressure > 0.0, pairs.area_m2, 0.0), pairs.n_poses),
+        pressure_max_pa=highest,
+        centre_offset_m=np.hypot(x, y) / np.maximum(carried, 1e-12),
+    )
+
+
+def relative_speed(tool: GrindToolConfig, x_m: ArrayLike, y_m: ArrayLike, feed_m_per_s: ArrayLike) -> Array:
+    """Return the mean speed of the abrasive over the surface at pad coordinates (x along the feed) [m/s].
+
+    Orbital: every point of the pad goes round a circle of the orbit radius, so the mean of |circle + feed| over a turn is a
+    complete elliptic integral. Disc: |omega x r + feed|.
+    """
+    omega = tool.rpm * 2.0 * np.pi / 60.0
+    x, y, feed = np.broadcast_arrays(np.asarray(x_m, float), np.asarray(y_m, float), np.asarray(feed_m_per_s, float))
+    if tool.motion == "orbital":
+        circle = omega * tool.orbit_radius_m
+        total = circle + feed
+        return 2.0 / np.pi * total * ellipe(4.0 * circle * feed / np.maximum(total, 1e-12) ** 2)
+    return np.hypot(feed - omega * y, omega * x)
+
+
+def removal_rates(
+    pairs: PadPairs, contact: PadContact, tool: GrindToolConfig, feed_m_per_s: float = 0.0
+) -> scipy.sparse.csr_matrix:
+    """Return the (S, N) matrix of removal rates [m/s]: k_p p v_rel, for the share of each piece that the pad touches."""
+    speed = relative_speed(tool, pairs.x_m, pairs.y_m, feed_m_per_s)
+    rate = tool.preston_per_pa * contact.pressure_pa * speed * pairs.share
+    keep = rate > 0.0
+    return scipy.sparse.csr_matrix(
+        (rate[keep], (pairs.point[keep], pairs.pose[keep])), shape=(pairs.n_points, pairs.n_poses)
+    )
+
+
+def nominal_speed(tool: GrindToolConfig) -> float:
+    """Return v_rel averaged over the pad's face at rest [m/s]: omega e (orbital), two thirds of omega R (disc)."""
+    omega = tool.rpm * 2.0 * np.pi / 60.0
+    return omega * tool.orbit_radius_m if tool.motion == "orbital" else 2.0 / 3.0 * omega * tool.radius_m

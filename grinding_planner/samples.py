@@ -1,0 +1,141 @@
+"""Evenly spread, area-true points on a surface: what the contact model presses on.
+
+CAD meshes have vertices only where they bend, scans have them everywhere and noisy; both become the same kind of cloud.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import scipy.sparse
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from cell_core.surface import Surface
+from cell_core.transforms import Array, unit
+
+DENSE_PER_SAMPLE = 8
+# a normal turned by 90 degrees counts like this many spacings of distance: faces across an edge stay apart
+NORMAL_WEIGHT = 2.0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SurfaceSamples:
+    """Points that stand for small pieces of a surface."""
+
+    points_m: Array
+    """(S, 3) positions [m]."""
+    normals: Array
+    """(S, 3) unit outward normals, averaged over the piece."""
+    areas_m2: Array
+    """(S,) area of the piece [m2]; sums to the surface area."""
+    spacing_m: float
+    """Nominal distance between neighbours [m]."""
+
+    def __len__(self) -> int:
+        return len(self.points_m)
+
+    @cached_property
+    def tree(self) -> cKDTree:
+        """Nearest-point tree."""
+        return cKDTree(self.points_m)
+
+    @cached_property
+    def _tree_6d(self) -> cKDTree:
+        return cKDTree(_lifted(self.points_m, self.normals, self.spacing_m))
+
+    def subset(self, keep: NDArray) -> "SurfaceSamples":
+        """Return the samples kept (mask or indices)."""
+        return SurfaceSamples(
+            points_m=self.points_m[keep], normals=self.normals[keep], areas_m2=self.areas_m2[keep], spacing_m=self.spacing_m
+        )
+
+    def weights_at(self, points_m: Array, normals: Array, n_nearest: int = 4) -> scipy.sparse.csr_matrix:
+        """Return the (Q, S) matrix that carries a per-sample field to query points; rows sum to 1.
+
+        Gaussian weights over the nearest samples in position and normal, so that nothing bleeds round an edge.
+        """
+        k = min(n_nearest, len(self))
+        distance, index = self._tree_6d.query(_lifted(points_m, normals, self.spacing_m), k=k)
+        distance, index = distance.reshape(len(points_m), k), index.reshape(len(points_m), k)
+        weight = np.exp(-((distance - distance[:, :1]) * (distance + distance[:, :1])) / self.spacing_m**2)
+        weight /= weight.sum(axis=1, keepdims=True)
+        rows = np.repeat(np.arange(len(points_m)), k)
+        return scipy.sparse.csr_matrix((weight.ravel(), (rows, index.ravel())), shape=(len(points_m), len(self)))
+
+    def pool_from(self, points_m: Array, normals: Array, weights: Array) -> scipy.sparse.csr_matrix:
+        """Return the (S, Q) matrix that averages a field at Q weighted points over each sample's piece.
+
+        A sample that no point falls to takes the nearest point's value.
+        """
+        _, owner = self._tree_6d.query(_lifted(points_m, normals, self.spacing_m))
+        pooled = scipy.sparse.csr_matrix(
+            (np.maximum(weights, 1e-30), (owner, np.arange(len(points_m)))), shape=(len(self), len(points_m))
+        )
+        total = np.asarray(pooled.sum(axis=1)).ravel()
+        empty = np.flatnonzero(total == 0.0)
+        if len(empty):
+            _, near = cKDTree(_lifted(points_m, normals, self.spacing_m)).query(
+                _lifted(self.points_m[empty], self.normals[empty], self.spacing_m)
+            )
+            pooled = pooled + scipy.sparse.csr_matrix((np.ones(len(empty)), (empty, near)), shape=pooled.shape)
+            total[empty] = 1.0
+        return scipy.sparse.csr_matrix(scipy.sparse.diags(1.0 / total) @ pooled)
+
+
+def _lifted(points_m: Array, normals: Array, spacing_m: float) -> Array:
+    return np.hstack([points_m, normals * (NORMAL_WEIGHT * spacing_m / np.sqrt(2.0))])
+
+
+def scatter(surface: Surface, n: int) -> tuple[Array, NDArray[np.int64]]:
+    """Return n points (n, 3) [m] spread over the triangles by area, and their triangles (n,); the same every time."""
+    cumulative = np.cumsum(surface.triangle_areas_m2)
+    triangle = np.searchsorted(cumulative, (np.arange(n) + 0.5) / n * cumulative[-1]).clip(max=len(cumulative) - 1)
+    # additive recurrence of the plastic number: low discrepancy within a triangle that gets many points
+    u, v = np.modf(np.arange(n)[:, None] * [0.7548776662466927, 0.5698402909980532])[0].T
+    over = u + v > 1.0
+    u, v = np.where(over, 1.0 - u, u), np.where(over, 1.0 - v, v)
+    a, b, c = (surface.vertices_m[surface.triangles[triangle, i]] for i in range(3))
+    return a + u[:, None] * (b - a) + v[:, None] * (c - a), triangle
+
+
+def sample_surface(surface: Surface, spacing_m: float) -> SurfaceSamples:
+    """Return samples about spacing_m apart, with areas and normals averaged over the piece each one stands for.
+
+    Positions are averaged along the normal only: scan noise shorter than the spacing goes, edges stay.
+    """
+    n_dense = max(64, int(np.ceil(DENSE_PER_SAMPLE * surface.area_m2 / spacing_m**2)))
+    points, triangle = scatter(surface, n_dense)
+    normals = surface.triangle_normals[triangle]
+    cell = np.floor((points - surface.bounds_m[0]) / spacing_m).astype(np.int64)
+    side = np.argmax(np.abs(normals), axis=1) * 2 + (np.take_along_axis(normals, np.argmax(np.abs(normals), axis=1)[:, None], 1)[:, 0] > 0)
+    _, group = np.unique(np.c_[cell, side], axis=0, return_inverse=True)
+    group = group.reshape(-1)
+    counts = np.bincount(group)
+    centre = np.stack([np.bincount(group, points[:, i]) for i in range(3)], axis=1) / counts[:, None]
+    off_centre = np.linalg.norm(points - centre[group], axis=1)
+    order = np.lexsort((off_centre, group))
+    chosen = order[np.r_[0, np.cumsum(counts)[:-1]]]
+    chosen = _thin(points[chosen], normals[chosen], counts, chosen, 0.6 * spacing_m)
+
+    seeds = points[chosen]
+    _, owner = cKDTree(_lifted(seeds, normals[chosen], spacing_m)).query(_lifted(points, normals, spacing_m))
+    count = np.bincount(owner, minlength=len(chosen))
+    mean_normal = unit(np.stack([np.bincount(owner, normals[:, i], len(chosen)) for i in range(3)], axis=1))
+    height = np.bincount(owner, np.einsum("ij,ij->i", points - seeds[owner], mean_normal[owner]), len(chosen)) / np.maximum(count, 1)
+    return SurfaceSamples(
+        points_m=seeds + height[:, None] * mean_normal,
+        normals=mean_normal,
+        areas_m2=count * (surface.area_m2 / n_dense),
+        spacing_m=spacing_m,
+    )
+
+
+def _thin(points: Array, normals: Array, counts: NDArray, chosen: NDArray, closest_m: float) -> NDArray:
+    # of two chosen points closer than this on one side of an edge, the one standing for less goes
+    pairs = cKDTree(points).query_pairs(closest_m, output_type="ndarray")
+    pairs = pairs[np.einsum("ij,ij->i", normals[pairs[:, 0]], normals[pairs[:, 1]]) > 0.7]
+    weaker = np.where(counts[pairs[:, 0]] < counts[pairs[:, 1]], pairs[:, 0], pairs[:, 1])
+    keep = np.ones(len(points), bool)
+    keep[weaker] = False
+    return chosen[keep]

@@ -1,0 +1,7 @@
+"""The robot, its tools and the cell around it: URDF, SRDF, meshes, and the one loader that reads them."""
+
+from robot_description.loader import load_cell, load_robot
+from robot_description.model import BoxModel, Cell, RobotModel, ToolModel
+from robot_description.placement import resting_pose
+
+__all__ = ["BoxModel", "Cell", "RobotModel", "ToolModel", "load_cell", "load_robot", "resting_pose"]

@@ -209,6 +209,8 @@ class RobotConfig(Strict):
     name: str
     urdf: str
     """URDF or xacro file, relative to this file or to robot_description/."""
+    srdf: str | None = None
+    """SRDF file, found like the URDF; None: adjacent links only are exempt from self-collision."""
     xacro_args: dict[str, str] = {}
     base_frame: str
     flange_frame: str

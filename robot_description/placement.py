@@ -1,0 +1,20 @@
+"""Where a part stands on the fixture when nobody says otherwise."""
+
+import numpy as np
+
+from cell_core.surface import Surface
+from cell_core.transforms import Array, transform_from_xyz_rpy
+
+
+def resting_pose(surface: Surface) -> Array:
+    """Return T_fixture_part (4, 4): bounding box centred on the fixture, lowest point at z = 0, longer horizontal side along y.
+
+    The part keeps its own z upwards and is turned by 0 or 90 degrees about it.
+    """
+    low, high = surface.bounds_m
+    centre = 0.5 * (low + high)
+    extent = high - low
+    T = transform_from_xyz_rpy((0.0, 0.0, 0.0), (0.0, 0.0, np.pi / 2.0 if extent[0] > extent[1] else 0.0))
+    T[:3, :3] = np.round(T[:3, :3])  # exact quarter turn
+    T[:3, 3] = -T[:3, :3] @ np.array([centre[0], centre[1], low[2]])
+    return T

@@ -85,15 +85,19 @@ def _plan(args: argparse.Namespace) -> int:
     if recipe.process != args.process:
         raise ConfigurationError(f"{args.recipe}: recipe is for {recipe.process!r}, wanted {args.process!r}")
     beside = find_config("recipes", args.recipe)
+    if isinstance(recipe, SprayRecipe):
+        tool: GunConfig | GrindToolConfig = load_named(GunConfig, "guns", recipe.gun, beside)
+    else:
+        tool = load_named(GrindToolConfig, "tools", recipe.tool, beside)
     surface = _read_surface(args.surface, args.unit)
     reference = {"surface_path": str(args.surface.resolve()), "surface_sha256": sha256(args.surface)}
     with StepProgress(console, f"plan {args.process}") as progress:
-        if isinstance(recipe, SprayRecipe):
+        if isinstance(recipe, SprayRecipe) and isinstance(tool, GunConfig):
             from spray_planner.planner import plan_spray
 
-            plan = plan_spray(surface, recipe, load_named(GunConfig, "guns", recipe.gun, beside), progress=progress, **reference)
+            plan = plan_spray(surface, recipe, tool, progress=progress, **reference)
         else:
-            plan = _plan_grind(args, surface, recipe, beside, reference, progress)
+            plan = _plan_grind(args, surface, recipe, tool, reference, progress)
     plan.write(out)
     write_ply(out / "surface.ply", surface.with_fields(**plan.fields))
     from cell_operator.figures import plan_figure
@@ -104,7 +108,7 @@ def _plan(args: argparse.Namespace) -> int:
     return 0
 
 
-def _plan_grind(args: argparse.Namespace, surface: Surface, recipe: GrindRecipe, beside: Path, reference: dict[str, str], progress: StepProgress) -> Plan:
+def _plan_grind(args: argparse.Namespace, surface: Surface, recipe: GrindRecipe, tool: GrindToolConfig, reference: dict[str, str], progress: StepProgress) -> Plan:
     from grinding_planner.planner import plan_grind
 
     cad = _read_surface(args.cad, args.unit) if args.cad else None
@@ -114,7 +118,6 @@ def _plan_grind(args: argparse.Namespace, surface: Surface, recipe: GrindRecipe,
         if "target_m" not in arrays:
             raise InputRefusedError(f"{args.target}: holds {sorted(arrays)}, wanted an array target_m")
         target = arrays["target_m"]
-    tool = load_named(GrindToolConfig, "tools", recipe.tool, beside)
     return plan_grind(surface, recipe, tool, cad=cad, target_m=target, progress=progress, **reference)
 
 

@@ -29,6 +29,7 @@ def run_demo(args: argparse.Namespace, console: Console) -> int:
     from cell_operator.commands import parse_pose
     from robot_description import load_cell
 
+    _check_rtf(args.rtf)
     load_cell(args.cell)
     recipe_name = args.recipe or _default_recipe(args.process, args.part is None)
     _check_recipe(recipe_name, args.process)
@@ -61,6 +62,11 @@ def run_demo(args: argparse.Namespace, console: Console) -> int:
 
         write_ply(job.path / part.path, freeform_shell() if args.process == "spray" else casting_with_bead())
     return run_supervised(job, config, args.rtf, resume=False, console=console)
+
+
+def _check_rtf(rtf: float) -> None:
+    if not 0.1 <= rtf <= 100.0:
+        raise ConfigurationError(f"--rtf: value {rtf:g}: must be within 0.1..100")
 
 
 def _default_recipe(process: str, generated_part: bool) -> str:
@@ -96,6 +102,7 @@ def _new_job_path(process: str) -> Path:
 
 def run_job_file(args: argparse.Namespace, console: Console) -> int:
     """Run a job file in a new folder, or go on with a job folder."""
+    _check_rtf(args.rtf)
     if args.job.is_dir():
         if args.out is not None:
             raise ConfigurationError("--out: a job folder is continued where it is")
@@ -123,6 +130,7 @@ def _beside(job_file: Path, path: str) -> Path:
 
 def run_up(args: argparse.Namespace, console: Console) -> int:
     """Bring the nodes up for a job folder or file and keep them up until interrupted; the job is started over ROS."""
+    _check_rtf(args.rtf)
     if args.job.is_dir():
         job = JobFolder(path=args.job)
         config = job.config
@@ -136,8 +144,6 @@ def run_supervised(
     job: JobFolder, config: JobConfig, rtf: float, *, resume: bool, console: Console, up_only: bool = False
 ) -> int:
     """Run the nodes' supervisor as a child, show its events, answer its approval requests; return its exit code."""
-    if not 0.1 <= rtf <= 100.0:
-        raise ConfigurationError(f"--rtf: value {rtf:g}: must be within 0.1..100")
     command = [sys.executable, "-m", "cell_nodes.supervisor", str(job.path), "--rtf", str(rtf), "--approve", config.approve]
     command += ["--resume"] * resume + ["--up"] * up_only
     console.print(f"[bold]{config.process}[/] job in {job.path}")

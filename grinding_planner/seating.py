@@ -1,0 +1,146 @@
+"""How a pad sits on a surface: its axis, whether its body is free, whether it stands firmly; and what such poses can press."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cell_core.config import GrindToolConfig
+from cell_core.raycast import RayCaster
+from cell_core.transforms import Array, tool_frames, unit
+from grinding_planner.contact import PadContact, PadPairs, balance, pad_pairs
+from grinding_planner.samples import SurfaceSamples
+
+BODY_LENGTH_M = 0.10
+BODY_MARGIN_M = 0.003
+GROUND_OFFSET_MAX = 0.21
+"""Centre of the ground under the pad, in radii from the pad's centre: a straight edge at 0.42 R, so an overhang of 0.58 R."""
+DOWNWARD_NORMAL_Z_MIN = -0.3
+"""Surfaces facing further down than this lie towards the table."""
+PRESSURE_FACTOR_MAX = 1.5
+"""Over an edge the force goes down so that the ground carries at most this many times the pressure of a full pad."""
+PRESSED_FRACTION_MIN = 0.5
+"""A point counts as pressed from this share of the mean contact pressure of the pose."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Seating:
+    """Pad poses with the contact they make."""
+
+    frames: Array
+    """(N, 4, 4) tool frames, z into the surface."""
+    force_n: Array
+    """(N,) force, lowered where the pad hangs over an edge [N]."""
+    pairs: PadPairs
+    contact: PadContact
+    ground_fraction: Array
+    """(N,) share of the pad's face with ground before it."""
+    reasons: dict[str, NDArray[np.bool_]]
+    """Why poses are not valid: body_blocked, overhang, faces_down, no_ground, force_too_high."""
+
+    @property
+    def valid(self) -> NDArray[np.bool_]:
+        """(N,) poses that may be used."""
+        return ~np.any(list(self.reasons.values()), axis=0)
+
+
+def body_is_free(caster: RayCaster, frames: Array, advance_m: Array, radius_m: float) -> NDArray[np.bool_]:
+    """Return for each pose whether a short cylinder behind the pad's face meets nothing (N,).
+
+    Spokes from the axis find walls, rays back along the axis find roofs.
+    """
+    radius = radius_m + BODY_MARGIN_M
+    lift = max(0.004, 0.06 * radius_m)
+    centre = frames[:, :3, 3] + frames[:, :3, 2] * advance_m[:, None]
+    angle = np.arange(16) * (2.0 * np.pi / 16)
+    spokes = np.cos(angle)[:, None, None] * frames[:, :3, 0] + np.sin(angle)[:, None, None] * frames[:, :3, 1]
+
+    def clear(origins: Array, directions: Array, length_m: float) -> NDArray[np.bool_]:
+        distance, _ = caster.first_hit(
+            np.broadcast_to(origins, directions.shape).reshape(-1, 3), directions.reshape(-1, 3)
+        )
+        return np.all(distance.reshape(directions.shape[:2]) > length_m, axis=0)
+
+    free = np.ones(len(frames), bool)
+    for height in (lift, 0.3 * BODY_LENGTH_M, BODY_LENGTH_M):
+        free &= clear(centre - height * frames[:, :3, 2], spokes, radius)
+    for share in (0.0, 0.6, 1.0):
+        origins = centre - lift * frames[:, :3, 2] + share * radius * spokes[:: 16 if share == 0.0 else 2]
+        free &= clear(origins, np.broadcast_to(-frames[:, :3, 2], origins.shape), BODY_LENGTH_M)
+    return free
+
+
+def pad_axes(samples: SurfaceSamples, points_m: Array, normals: Array, radius_m: float, n_rounds: int = 2) -> Array:
+    """Return the tool axis (N, 3) that lays a pad flat on the ground round each point.
+
+    Least-squares plane of the ground under the pad, with a ridge towards the mean normal so that a narrow strip does not
+    turn the pad about its length.
+    """
+    normal = unit(normals)
+    for _ in range(n_rounds):
+        frames = tool_frames(points_m, -normal, _any_perpendicular(normal))
+        pairs = pad_pairs(samples, frames, radius_m)
+        lying = pairs.cosine > 0.5
+        pose, w = pairs.pose[lying], pairs.area_m2[lying]
+        x, y, z = pairs.x_m[lying], pairs.y_m[lying], pairs.gap_m[lying]
+
+        def total(values: Array, pose: NDArray = pose, n: int = len(frames)) -> Array:
+            return np.bincount(pose, values, n)
+
+        area = total(w)
+        safe = np.maximum(area, 1e-12)
+        mx, my, mz = total(w * x) / safe, total(w * y) / safe, total(w * z) / safe
+        ridge = 0.02 * radius_m**2
+        xx, yy = total(w * x * x) / safe - mx**2 + ridge, total(w * y * y) / safe - my**2 + ridge
+        xy, xz, yz = total(w * x * y) / safe - mx * my, total(w * x * z) / safe - mx * mz, total(w * y * z) / safe - my * mz
+        det = xx * yy - xy**2
+        slope_x, slope_y = (yy * xz - xy * yz) / det, (xx * yz - xy * xz) / det
+        tilted = frames[:, :3, 2] - slope_x[:, None] * frames[:, :3, 0] - slope_y[:, None] * frames[:, :3, 1]
+        normal = np.where((area > 0.0)[:, None], -unit(tilted), normal)
+    return -normal
+
+
+def seat(
+    samples: SurfaceSamples, caster: RayCaster, frames: Array, tool: GrindToolConfig, force_n: float
+) -> Seating:
+    """Press the pad in every frame (N, 4, 4) and say which poses stand firmly with a free body."""
+    pairs = pad_pairs(samples, frames, tool.radius_m)
+    face = np.pi * tool.radius_m**2
+    depth = 0.25 * tool.radius_m
+    first = balance(pairs, force_n, tool.stiffness_pa_per_m)
+    ground = np.where(pairs.gap_m < first.advance_m[pairs.pose] + depth, pairs.area_m2, 0.0)
+    area = np.bincount(pairs.pose, ground, pairs.n_poses)
+    x, y = (np.bincount(pairs.pose, ground * c, pairs.n_poses) / np.maximum(area, 1e-12) for c in (pairs.x_m, pairs.y_m))
+    wanted = force_n * np.minimum(1.0, PRESSURE_FACTOR_MAX * area / face)
+    force = np.clip(wanted, tool.force_n.low, tool.force_n.high)
+    contact = balance(pairs, force, tool.stiffness_pa_per_m)
+    return Seating(
+        frames=frames,
+        force_n=force,
+        pairs=pairs,
+        contact=contact,
+        ground_fraction=area / face,
+        reasons={
+            "no_ground": area <= 0.02 * face,
+            "overhang": np.hypot(x, y) > GROUND_OFFSET_MAX * tool.radius_m,
+            "force_too_high": wanted < 0.7 * tool.force_n.low,
+            "faces_down": -frames[:, 2, 2] < DOWNWARD_NORMAL_Z_MIN,
+            "slide_stroke": np.abs(contact.advance_m) > 0.5 * tool.slide_stroke_m,
+            "body_blocked": ~body_is_free(caster, frames, contact.advance_m, tool.radius_m),
+        },
+    )
+
+
+def pressed_by(seating: Seating) -> Array:
+    """Return for every sample the highest pressure any valid pose brings, relative to that pose's mean contact pressure (S,)."""
+    mean = seating.force_n / np.maximum(seating.contact.contact_area_m2, 1e-12)
+    relative = seating.contact.pressure_pa / mean[seating.pairs.pose]
+    relative = np.where(seating.valid[seating.pairs.pose] & (seating.pairs.share > 0.5), relative, 0.0)
+    best = np.zeros(seating.pairs.n_points)
+    np.maximum.at(best, seating.pairs.point, relative)
+    return best
+
+
+def _any_perpendicular(directions: Array) -> Array:
+    helper = np.where(np.abs(directions[:, :1]) < 0.7, [[1.0, 0.0, 0.0]], [[0.0, 1.0, 0.0]])
+    return unit(np.cross(directions, helper))

@@ -1,0 +1,39 @@
+"""Grinding planner node."""
+
+from pathlib import Path
+from typing import Any
+
+from cell_core.config import GrindRecipe, GrindToolConfig, load_named
+from cell_core.plan import Plan
+from cell_core.surface import Surface
+from cell_nodes.action_work import Work
+from cell_nodes.node_base import run_node
+from cell_nodes.planner_node import PlannerNode, load_cad
+
+
+class GrindingPlannerNode(PlannerNode):
+    """Serves plan_grind."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__("grinding_planner", "plan_grind", "grind", _plan, **options)
+
+    def configure(self) -> None:
+        """Load the planner, so that the first goal need not wait for it."""
+        import grinding_planner.planner  # noqa: F401
+
+
+def _plan(surface: Surface, recipe: GrindRecipe, work: Work, cad: Path | None, keywords: dict[str, Any]) -> Plan:
+    from grinding_planner.planner import plan_grind
+
+    beside = Path(work.goal.job_dir) / "job.yaml"
+    tool = load_named(GrindToolConfig, "tools", recipe.tool, beside)
+    return plan_grind(surface, recipe, tool, cad=None if cad is None else load_cad(cad), **keywords)
+
+
+def main() -> None:
+    """Run the node."""
+    run_node(GrindingPlannerNode)
+
+
+if __name__ == "__main__":
+    main()

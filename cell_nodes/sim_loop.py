@@ -1,0 +1,167 @@
+"""Steps a simulated cell in its own thread at a real-time factor; all access to the simulation happens in that thread."""
+
+import queue
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from cell_core.errors import DeviceError
+
+T = TypeVar("T")
+TICK_S = 0.004
+"""Wall time between two publications: 250 Hz."""
+BLOCK_MAX_S = 0.25
+"""Longest simulated time in one step [s]."""
+BLOCK_FREE_S = 0.05
+"""Step when running as fast as possible [s]."""
+SAVE_PERIOD_S = 1.0
+CALL_WAIT_S = 5.0
+
+
+class Simulation(Protocol):
+    """What the loop needs of cell_simulation.SimulatedCell."""
+
+    time_s: float
+
+    def step(self, duration_s: float) -> None: ...
+    def tool_state(self) -> Any: ...
+    def trajectory_status(self) -> tuple[str, float, float]: ...
+    def stop(self, reason: str) -> None: ...
+    def arm(self, armed: bool) -> None: ...
+    def save_state(self, path: Path) -> None: ...
+
+
+class SimLoop:
+    """Runs a simulation against the wall clock until closed.
+
+    Args:
+        sim: the simulated cell; touched only by this loop's thread once started.
+        rtf: simulated seconds per wall second while something moves or the process is on; 0: as fast as possible.
+            At rest time never runs faster than the wall.
+        on_tick: called in the loop's thread after every step; publishes.
+        dead_man_s: wall time without `alive()` after which a moving or processing cell is stopped.
+        state_path: where the part's state is kept; None: nowhere.
+    """
+
+    def __init__(
+        self, sim: Simulation, *, rtf: float, on_tick: Callable[[], None], dead_man_s: float, state_path: Path | None,
+        log: Callable[[str], None] = print,
+    ) -> None:
+        self.sim = sim
+        self._rtf = rtf
+        self._on_tick = on_tick
+        self._dead_man_s = dead_man_s
+        self._state_path = state_path
+        self._log = log
+        self._calls: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
+        self._alive_s = time.monotonic()
+        self._closing = threading.Event()
+        self._dirty = False
+        self._saved_s = time.monotonic()
+        self.failure: str | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True, name="sim")
+
+    def start(self) -> None:
+        """Start stepping."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop the process, then the motion, save the part's state and end the thread."""
+        self._closing.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=CALL_WAIT_S)
+
+    def alive(self) -> None:
+        """Tell the dead-man that whoever commands the motion is still there."""
+        self._alive_s = time.monotonic()
+
+    def call(self, action: Callable[[], T]) -> T:
+        """Run `action` between two steps and return its result or raise what it raises.
+
+        Raises:
+            DeviceError: the loop does not run.
+        """
+        if not self._thread.is_alive():
+            raise DeviceError(f"simulation has stopped: {self.failure or 'closed'}")
+        if threading.current_thread() is self._thread:
+            return action()
+        future: Future[T] = Future()
+        self._calls.put((future, action))
+        try:
+            return future.result(timeout=CALL_WAIT_S)
+        except TimeoutError as error:
+            raise DeviceError(f"simulation did not answer within {CALL_WAIT_S:g} s") from error
+
+    def save(self) -> None:
+        """Save the part's state if it changed since; call in the loop's thread."""
+        if self._dirty and self._state_path is not None:
+            self._state_path.parent.mkdir(parents=True, exist_ok=True)
+            self.sim.save_state(self._state_path)
+            self._dirty = False
+        self._saved_s = time.monotonic()
+
+    @property
+    def busy(self) -> bool:
+        """Whether the arm moves under a trajectory or the process is on; call in the loop's thread."""
+        return self.sim.trajectory_status()[0] == "running" or bool(self.sim.tool_state().on)
+
+    def _run(self) -> None:
+        last = time.monotonic()
+        try:
+            while not self._closing.is_set():
+                tick = time.monotonic()
+                self._serve_calls()
+                busy = self.busy
+                self._step(tick - last, busy)
+                last = tick
+                self._guard()
+                self._on_tick()
+                if self._dirty and time.monotonic() - self._saved_s > SAVE_PERIOD_S:
+                    self.save()
+                if not (busy and self._rtf == 0.0):
+                    self._closing.wait(max(TICK_S - (time.monotonic() - tick), 0.0))
+            self._shut_down()
+        except Exception as error:
+            self.failure = f"{type(error).__name__}: {error}"
+            self._log(traceback.format_exc())
+        finally:
+            self._drop_calls()
+
+    def _step(self, wall_s: float, busy: bool) -> None:
+        if not busy:
+            duration_s = wall_s if self._rtf == 0.0 else wall_s * min(self._rtf, 1.0)
+        else:
+            duration_s = wall_s * self._rtf if self._rtf > 0.0 else BLOCK_FREE_S
+            self._dirty = self._dirty or bool(self.sim.tool_state().on)
+        self.sim.step(min(max(duration_s, 1e-4), BLOCK_MAX_S))
+        self._dirty = self._dirty or bool(self.sim.tool_state().on)
+
+    def _guard(self) -> None:
+        silent_s = time.monotonic() - self._alive_s
+        if silent_s > self._dead_man_s and self.busy:
+            self.sim.stop(f"no heartbeat of the execution node for {silent_s:.2f} s")
+            self.sim.arm(False)
+            self._log(f"dead-man: execution silent for {silent_s:.2f} s, limit {self._dead_man_s:g} s; process off, arm stopped")
+
+    def _serve_calls(self) -> None:
+        while not self._calls.empty():
+            future, action = self._calls.get()
+            try:
+                future.set_result(action())
+            except Exception as error:
+                future.set_exception(error)
+
+    def _drop_calls(self) -> None:
+        while not self._calls.empty():
+            self._calls.get()[0].set_exception(DeviceError("simulation has stopped"))
+
+    def _shut_down(self) -> None:
+        if self.busy:
+            self.sim.stop("simulator is closing")
+            self.sim.step(BLOCK_MAX_S)
+        self.sim.arm(False)
+        self.save()

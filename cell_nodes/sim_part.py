@@ -1,0 +1,42 @@
+"""The simulated cell of a job folder, and its ground truth written back there."""
+
+from pathlib import Path
+from typing import Any
+
+from cell_core.errors import ConfigurationError
+from cell_core.files import write_npz
+from cell_core.jobs import JobFolder
+from cell_core.surface_io import load_surface, write_ply
+from cell_core.transforms import transform_from_xyz_rpy
+
+TRUTH_MESH = "truth.ply"
+TRUTH_LOG = "truth_log.npz"
+
+
+def simulated_cell(job_dir: Path, cell_name: str = "") -> tuple[Any, Any]:
+    """Return (Cell, SimulatedCell) of a job with a simulated part.
+
+    Raises:
+        ConfigurationError: the job names no simulated part.
+        InputRefusedError: its mesh is not usable.
+    """
+    from cell_simulation import SimulatedCell
+    from robot_description import load_cell, resting_pose
+
+    config = JobFolder(path=job_dir).config
+    if config.simulated_part is None:
+        raise ConfigurationError(f"{job_dir / 'job.yaml'}: simulated_part is missing; the embedded simulator needs one")
+    part = config.simulated_part
+    cell = load_cell(config.cell or cell_name)
+    path = Path(part.path)
+    surface, _ = load_surface(path if path.is_absolute() else job_dir / path, part.unit, frame="mesh")
+    T_fixture_mesh = (
+        resting_pose(surface) if part.pose is None else transform_from_xyz_rpy(part.pose.xyz_m, part.pose.rpy_rad)
+    )
+    return cell, SimulatedCell(cell, surface, cell.T_base_fixture @ T_fixture_mesh, seed=config.seed)
+
+
+def write_truth(folder: Path, sim: Any) -> None:
+    """Write the true part with its change field, and what arm and tool really did, into `folder`."""
+    write_ply(folder / TRUTH_MESH, sim.truth())
+    write_npz(folder / TRUTH_LOG, **sim.executed_log())

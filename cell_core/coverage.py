@@ -175,8 +175,9 @@ class _Cells:
 
 
 def _cell_pairs(cells: _Cells, frames: Array, footprint: Footprint) -> NDArray[np.int64]:
-    """Return (cell, sample) pairs (P, 2) that may meet, in sample order: whole blocks of samples against the tree,
-    then every sample of a block against the cells found by dense products.
+    """Return (cell, sample) pairs (P, 2) that may meet, in sample order.
+
+    Whole blocks of samples go against the tree, then every sample of a block against the cells found, densely.
     """
     tree = cKDTree(cells.centre_m)
     widest = float(cells.radius_m.max())

@@ -30,13 +30,14 @@ class Footprint(Protocol):
         ...
 
     def rates(self, local_points_m: Array, local_normals: Array, pose_index: NDArray[np.int64]) -> Array:
-        """Return the rate of change (P,) [m/s], >= 0, at points (P, 3) with outward normals (P, 3), each in the tool
-        coordinates of sample `pose_index` (P,), for the process at the value the footprint was made with.
+        """Return the rate of change (P,) [m/s], >= 0, for the process at the value the footprint was made with.
+
+        Points (P, 3) and their outward normals (P, 3) are each in the tool coordinates of sample `pose_index` (P,).
         """
         ...
 
     def may_reach(self, local_centres_m: Array, radius_m: Array) -> NDArray[np.bool_]:
-        """Return whether balls (P, 3) with radii (P,) in tool coordinates may hold a point with a rate; True when unsure."""
+        """Return whether balls (P, 3), radii (P,), in tool coordinates may hold a point with a rate; True if unsure."""
         ...
 
 
@@ -98,8 +99,9 @@ class EllipticDoubleBeta:
         return (z > 0.0) & near_x & near_y
 
     def spacing_m(self, order: int = 2) -> float:
-        """Return the stroke spacing [m] on a flat surface at the reference standoff at which the fundamental ripple
-        vanishes: 2 pi a over the `order`-th zero of the Bessel function J_beta1.
+        """Return the spacing [m] at which the fundamental ripple vanishes, flat at the reference standoff.
+
+        It is 2 pi a over the `order`-th zero of the Bessel function J_beta1 (PROCESS.md section 1).
         """
         return 2.0 * np.pi * self.gun.a_m / _bessel_zero(self.gun.beta_1, order)
 

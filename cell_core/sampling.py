@@ -1,0 +1,100 @@
+"""Points spread evenly over a surface, whatever its triangles: what planners predict on."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from cell_core.surface import Surface
+from cell_core.transforms import Array, unit
+
+CANDIDATES_PER_SAMPLE = 4.0
+SAME_SIDE_COS = 0.5
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SurfaceSamples:
+    """Points on a surface, each standing for a piece of its area."""
+
+    points_m: Array
+    """(P, 3) points on the surface [m]."""
+    normals: Array
+    """(P, 3) unit outward normals, averaged over the piece."""
+    areas_m2: Array
+    """(P,) area of each piece [m2]; sums to the surface's area."""
+
+    def __len__(self) -> int:
+        return len(self.points_m)
+
+    @cached_property
+    def tree(self) -> cKDTree:
+        """Nearest-point tree."""
+        return cKDTree(self.points_m)
+
+    def select(self, keep: NDArray) -> "SurfaceSamples":
+        """Return the samples kept (mask or indices)."""
+        return SurfaceSamples(
+            points_m=self.points_m[keep], normals=self.normals[keep], areas_m2=self.areas_m2[keep]
+        )
+
+    def spread(self, surface: Surface, *values: Array, nearest: bool = False) -> list[Array]:
+        """Carry per-sample values (P,) to the vertices (V,) of `surface`.
+
+        Inverse-square-distance mean of the four nearest samples that face the same way; `nearest` takes the first of
+        them, for flags. A vertex without any such sample gets the nearest sample's value.
+        """
+        k = min(6, len(self))
+        distance, index = self.tree.query(surface.vertices_m, k=k)
+        distance, index = distance.reshape(-1, k), index.reshape(-1, k)
+        facing = np.einsum("vki,vi->vk", self.normals[index], surface.vertex_normals) > SAME_SIDE_COS
+        facing[~facing.any(axis=1), 0] = True
+        if nearest:
+            first = index[np.arange(len(index)), np.argmax(facing, axis=1)]
+            return [v[first] for v in values]
+        rank = np.cumsum(facing, axis=1)
+        weight = np.where(facing & (rank <= 4), 1.0 / (distance**2 + 1e-12), 0.0)
+        weight /= weight.sum(axis=1, keepdims=True)
+        return [np.einsum("vk,vk->v", weight, v[index]) for v in values]
+
+
+def sample_surface(surface: Surface, spacing_m: float) -> SurfaceSamples:
+    """Return about area / spacing^2 samples of the surface, at least one.
+
+    Every triangle gets quasi-random points by area; points are grouped by cubes of `spacing_m` and side (so that the
+    two faces of a sheet stay apart), and each group is kept as its point nearest the mean. Deterministic.
+    """
+    points, normals, areas = _candidates(surface, spacing_m)
+    key = np.floor((points - surface.bounds_m[0]) / spacing_m).astype(np.int64)
+    n = key.max(axis=0) + 1
+    _, cube = np.unique((key[:, 0] * n[1] + key[:, 1]) * n[2] + key[:, 2], return_inverse=True)
+    largest_first = np.lexsort((np.arange(len(cube)), -areas, cube))
+    starts = np.flatnonzero(np.r_[True, np.diff(cube[largest_first]) > 0])
+    reference = normals[largest_first[starts]][cube]
+    same_side = np.einsum("ij,ij->i", normals, reference) > SAME_SIDE_COS
+    _, group = np.unique(2 * cube + same_side, return_inverse=True)
+    total = np.bincount(group, areas)
+    mean = np.stack([np.bincount(group, areas * points[:, i]) for i in range(3)], axis=1) / total[:, None]
+    normal = unit(np.stack([np.bincount(group, areas * normals[:, i]) for i in range(3)], axis=1))
+    nearest_first = np.lexsort((np.linalg.norm(points - mean[group], axis=1), group))
+    chosen = nearest_first[np.flatnonzero(np.r_[True, np.diff(group[nearest_first]) > 0])]
+    normal = np.where(np.linalg.norm(normal, axis=1)[:, None] > 0.5, normal, normals[chosen])
+    return SurfaceSamples(points_m=points[chosen], normals=normal, areas_m2=total)
+
+
+def _candidates(surface: Surface, spacing_m: float) -> tuple[Array, Array, Array]:
+    areas = surface.triangle_areas_m2
+    sound = np.flatnonzero(areas > 0.0)
+    counts = np.maximum(np.ceil(CANDIDATES_PER_SAMPLE * areas[sound] / spacing_m**2), 1).astype(np.int64)
+    owner = np.repeat(sound, counts)
+    k = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+    # R2 sequence folded into the triangle: even for slivers, where a grid would pile up; one point sits at the centroid
+    s, t = (0.5 + 0.7548776662466927 * k) % 1.0, (0.5 + 0.5698402909980532 * k) % 1.0
+    fold = s + t > 1.0
+    s, t = np.where(fold, 1.0 - s, s), np.where(fold, 1.0 - t, t)
+    single = np.repeat(counts == 1, counts)
+    s, t = np.where(single, 1.0 / 3.0, s)[:, None], np.where(single, 1.0 / 3.0, t)[:, None]
+    a, b, c = (surface.vertices_m[surface.triangles[owner, i]] for i in range(3))
+    points = a + s * (b - a) + t * (c - a)
+    return points, surface.triangle_normals[owner], areas[owner] / np.repeat(counts, counts)

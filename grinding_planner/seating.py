@@ -78,7 +78,7 @@ def pad_axes(samples: SurfaceSamples, points_m: Array, normals: Array, radius_m:
     """
     normal = unit(normals)
     for _ in range(n_rounds):
-        frames = tool_frames(points_m, -normal, _any_perpendicular(normal))
+        frames = tool_frames(points_m, -normal, any_perpendicular(normal))
         pairs = pad_pairs(samples, frames, radius_m)
         lying = pairs.cosine > 0.5
         pose, w = pairs.pose[lying], pairs.area_m2[lying]
@@ -141,6 +141,7 @@ def pressed_by(seating: Seating) -> Array:
     return best
 
 
-def _any_perpendicular(directions: Array) -> Array:
+def any_perpendicular(directions: Array) -> Array:
+    """Return a unit vector (N, 3) across each direction (N, 3)."""
     helper = np.where(np.abs(directions[:, :1]) < 0.7, [[1.0, 0.0, 0.0]], [[0.0, 1.0, 0.0]])
     return unit(np.cross(directions, helper))

@@ -1,0 +1,313 @@
+"""Plan a grinding job: refuse what cannot be, find what the pad can serve, lay strokes, optimise speeds, predict."""
+
+import time
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import scipy.sparse
+from numpy.typing import ArrayLike, NDArray
+
+from cell_core.config import GrindRecipe, GrindToolConfig
+from cell_core.coverage import CoverageOperator
+from cell_core.dwell import SpeedLimits, optimise_speed
+from cell_core.errors import CoverageError, InputRefusedError, LimitError
+from cell_core.plan import Plan, Progress, no_progress
+from cell_core.statistics import field_statistics
+from cell_core.surface import Surface
+from cell_core.toolpath import Freedom, Stroke, ToolPath
+from cell_core.transforms import Array, tool_frames
+from grinding_planner.bead import plan_bead
+from grinding_planner.contact import nominal_speed, removal_rates
+from grinding_planner.ground import Ground, survey
+from grinding_planner.seating import Seating, seat
+from grinding_planner.strokes import Line, Sheet, border_lines, cut, parallel_lines, patches_of
+from grinding_planner.target import check_map, target_from_cad
+
+SPACING_RADII = 0.5
+STEP_RADII = 0.2
+SHORTEST_STROKE_RADII = 0.4
+OUTSIDE_WEIGHT = 0.3
+"""Weight of removal where none is asked for."""
+PASSES_MAX = 20
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Removal:
+    """Strokes and what they take off the samples."""
+
+    strokes: tuple[Stroke, ...]
+    removed_m: Array
+    """(S,) predicted depth [m]."""
+    visits: Array
+    """(S,) strokes that pass over each sample."""
+
+
+def plan_grind(
+    surface: Surface,
+    recipe: GrindRecipe,
+    tool: GrindToolConfig,
+    *,
+    cad: Surface | None = None,
+    target_m: Array | None = None,
+    surface_path: str = "",
+    surface_sha256: str = "",
+    progress: Progress = no_progress,
+) -> Plan:
+    """Plan strokes that take the recipe's removal off a surface, and predict what they leave.
+
+    Args:
+        cad: nominal shape in the surface's frame, for strategy "target": what stands above it is removed.
+        target_m: (V,) depth wanted at each vertex [m], for strategy "target"; goes before `cad`.
+
+    Raises:
+        LimitError: the recipe's force is outside the tool's limits.
+        InputRefusedError: a target map of the wrong length, negative, not finite or empty.
+        CoverageError: no pad pose stands firmly, nothing of the target is serviceable, or no bead is found.
+    """
+    started = time.perf_counter()
+    if not tool.force_n.low <= recipe.force_n <= tool.force_n.high:
+        raise LimitError(
+            f"recipe {recipe.name}: force_n {recipe.force_n:g} N is outside {tool.force_n.low:g}..{tool.force_n.high:g} N "
+            f"of tool {tool.name}",
+            value=recipe.force_n,
+            low=tool.force_n.low,
+            high=tool.force_n.high,
+        )
+    wanted = _wanted(surface, recipe, cad, target_m)
+    progress(0.0, "trying the pad all over the part")
+    if recipe.strategy == "bead":
+        ground, target, removal = plan_bead(surface, recipe, tool, progress)
+    else:
+        ground = survey(surface, tool, recipe.force_n)
+        target = _target_at_samples(ground, recipe, wanted)
+        progress(0.4, "laying strokes")
+        removal = sweep(ground, recipe, tool, target, progress)
+    progress(0.95, "predicting")
+    return _plan(ground, recipe, tool, target, removal, surface_path, surface_sha256, started)
+
+
+def _wanted(surface: Surface, recipe: GrindRecipe, cad: Surface | None, target_m: Array | None) -> Array | None:
+    if recipe.strategy != "target":
+        return None
+    if target_m is not None:
+        return np.minimum(check_map(target_m, len(surface.vertices_m)), recipe.target_depth_m)
+    if cad is None:
+        raise InputRefusedError(f"recipe {recipe.name}: strategy target needs a CAD surface or a target map; neither given")
+    return target_from_cad(surface, cad, recipe.target_depth_m)
+
+
+def _target_at_samples(ground: Ground, recipe: GrindRecipe, wanted: Array | None) -> Array:
+    if wanted is None:
+        return np.where(ground.serviceable, recipe.target_depth_m, 0.0)
+    surface = ground.surface
+    target = ground.samples.pool_from(surface.vertices_m, surface.vertex_normals, surface.vertex_areas_m2) @ wanted
+    area = ground.samples.areas_m2
+    if area[ground.serviceable] @ target[ground.serviceable] <= 0.0:
+        raise CoverageError(
+            f"target: {area @ target * 1e9:.4g} mm3 wanted, none of it where pad {tool_reach(ground)} can press",
+            wanted_volume_m3=float(area @ target),
+        )
+    return target
+
+
+def tool_reach(ground: Ground) -> str:
+    """Say how much of the part the pad can serve."""
+    return f"(serves {ground.serviceable_area_m2:.4g} of {ground.surface.area_m2:.4g} m2)"
+
+
+def sweep(ground: Ground, recipe: GrindRecipe, tool: GrindToolConfig, target_m: Array, progress: Progress) -> Removal:
+    """Lay lines over the ground where removal is wanted, and find speeds that leave the target (S,).
+
+    Spacing, number of passes and force adapt until the target lies between what the slowest and the fastest feed take off.
+    """
+    areas = ground.samples.areas_m2
+    wanted = ground.serviceable & (target_m > 0.05 * target_m.max())
+    depth = float(areas[wanted] @ target_m[wanted] / areas[wanted].sum())
+    force = recipe.force_n
+    spacing = recipe.spacing_m or SPACING_RADII * tool.radius_m
+    # a pass of parallel lines at speed v takes off k_p F v_rel / (v spacing) on flat ground
+    speed = tool.preston_per_pa * force * nominal_speed(tool) / (spacing * depth)
+    fastest = 0.6 * tool.speed_m_per_s.high
+    if speed > fastest and recipe.spacing_m is None:
+        widest = min(0.75 * tool.radius_m, spacing * speed / fastest)
+        speed, spacing = speed * spacing / widest, widest
+    if speed > fastest:
+        lower = max(tool.force_n.low, force * fastest / speed)
+        speed, force = speed * lower / force, lower
+    if speed > 1.5 * tool.speed_m_per_s.high:
+        raise CoverageError(
+            f"recipe {recipe.name}: target {depth * 1e6:.3g} um is less than tool {tool.name} takes off at its lowest force "
+            f"{force:g} N and highest speed {tool.speed_m_per_s.high:g} m/s",
+            depth_m=depth,
+        )
+    n_passes = int(np.ceil(2.0 * tool.speed_m_per_s.low / speed))
+    if n_passes > PASSES_MAX:
+        raise CoverageError(
+            f"recipe {recipe.name}: target {depth * 1e6:.3g} um needs {n_passes} passes of tool {tool.name} at {force:g} N, "
+            f"at most {PASSES_MAX} planned",
+            depth_m=depth,
+        )
+    lines = lay(ground, tool, force, spacing, wanted)
+    seats = seat_lines(ground, tool, force, lines)
+    forces = np.split(seats.force_n, np.cumsum([len(line) for line in lines])[:-1])
+    start = float(np.clip(speed * n_passes, tool.speed_m_per_s.low, tool.speed_m_per_s.high))
+    strokes = [stroke_of(line, f, "area", start, tool) for line, f in zip(lines, forces, strict=True)] * n_passes
+    rates = removal_rates(seats.pairs, seats.contact, tool, start)
+    operator = CoverageOperator(
+        matrix=scipy.sparse.hstack([rates] * n_passes, format="csr", dtype=np.float32),
+        stroke_of_column=np.repeat(np.arange(len(strokes)), [len(s) for s in strokes]),
+    )
+    weights = np.where(ground.serviceable, areas, OUTSIDE_WEIGHT * areas)
+    goal = np.where(ground.serviceable, target_m, np.minimum(target_m, 0.0))
+    progress(0.6, "optimising speeds")
+    result = optimise_speed(
+        operator,
+        strokes,
+        goal,
+        weights,
+        SpeedLimits(
+            low_m_per_s=tool.speed_m_per_s.low,
+            high_m_per_s=tool.speed_m_per_s.high,
+            acceleration_m_per_s2=tool.acceleration_m_per_s2,
+        ),
+        smoothness=2e-4,
+    )
+    dwell = np.concatenate([s.dwell_s for s in result.strokes])
+    return Removal(strokes=result.strokes, removed_m=result.predicted_m, visits=operator.visits(dwell))
+
+
+def lay(
+    ground: Ground, tool: GrindToolConfig, force_n: float, spacing_m: float, wanted: NDArray[np.bool_]
+) -> list[Line]:
+    """Return lines over the seats that press wanted samples (S,), cut to the poses that stand firmly.
+
+    Raises:
+        CoverageError: no line of SHORTEST_STROKE_RADII fits.
+    """
+    seats = ground.seats
+    on_wanted = (seats.contact.pressure_pa > 0.0) & wanted[seats.pairs.point]
+    use = seats.valid & (np.bincount(seats.pairs.pose, on_wanted, seats.pairs.n_poses) > 0)
+    points, axes = seats.frames[use, :3, 3], seats.frames[use, :3, 2]
+    step = STEP_RADII * tool.radius_m
+    n_min = 1 + int(np.ceil(SHORTEST_STROKE_RADII / STEP_RADII))
+    lines: list[Line] = []
+    for patch in patches_of(points, axes, ground.seat_spacing_m):
+        sheet = Sheet(points[patch], axes[patch], ground.seat_spacing_m)
+        lines += border_lines(sheet, step) + parallel_lines(sheet, spacing_m, step)
+    if lines:
+        valid = seat_lines(ground, tool, force_n, lines).valid
+        parts = np.split(valid, np.cumsum([len(line) for line in lines])[:-1])
+        lines = [part for line, ok in zip(lines, parts, strict=True) for part in cut(line, ok, n_min)]
+    if not lines:
+        raise CoverageError(
+            f"pad {tool.name}: no stroke of at least {SHORTEST_STROKE_RADII * tool.radius_m:.3g} m fits on the ground "
+            f"it can serve, though {int(use.sum())} single poses do"
+        )
+    return lines
+
+
+def seat_lines(ground: Ground, tool: GrindToolConfig, force_n: float, lines: list[Line]) -> Seating:
+    """Press the pad at every sample of the lines."""
+    frames = np.concatenate([tool_frames(line.position_m, line.tool_axis, line.travel) for line in lines])
+    return seat(ground.samples, ground.caster, frames, tool, force_n)
+
+
+def stroke_of(
+    line: Line, force_n: Array, kind: Literal["area", "bead"], speed_m_per_s: ArrayLike, tool: GrindToolConfig
+) -> Stroke:
+    """Return the line as a stroke at the given force (N,) and speed."""
+    return Stroke(
+        kind=kind,
+        position_m=line.position_m,
+        tool_axis=line.tool_axis,
+        travel=line.travel,
+        speed_m_per_s=np.broadcast_to(np.asarray(speed_m_per_s, float), (len(line),)),
+        process_value=force_n,
+        on=np.ones(len(line), bool),
+        freedom=Freedom(spin="free", tilt_rad=tool.tilt_max_rad),
+    )
+
+
+def _plan(
+    ground: Ground,
+    recipe: GrindRecipe,
+    tool: GrindToolConfig,
+    target_m: Array,
+    removal: Removal,
+    surface_path: str,
+    surface_sha256: str,
+    started: float,
+) -> Plan:
+    samples, serviceable = ground.samples, ground.serviceable
+    areas = samples.areas_m2
+    # a map is judged where it asks for something, an area where the pad can press
+    judged = serviceable & (target_m > 0.05 * recipe.target_depth_m)
+    if not judged.any():
+        raise CoverageError("target: nothing of it lies where the pad can press", serviceable_area_m2=ground.serviceable_area_m2)
+    stats = field_statistics(removal.removed_m, target_m, areas, recipe.acceptance.tolerance_fraction, judged)
+    path = ToolPath(
+        process="grind",
+        strokes=removal.strokes,
+        tool=tool_block(tool),
+        surface={"path": surface_path, "sha256": surface_sha256},
+        frame=ground.surface.frame,
+    )
+    share = areas[judged] / areas[judged].sum()
+    excess = removal.removed_m - target_m
+    prediction = {
+        "mean_m": stats.mean_m,
+        "cv": stats.cv,
+        "min_m": stats.min_m,
+        "max_m": stats.max_m,
+        "in_tolerance_area_fraction": stats.in_tolerance_area_fraction,
+        "coverage_area_fraction": stats.covered_area_fraction,
+        "duration_s": path.duration_s,
+        "length_m": path.length_m,
+    }
+    figures = {
+        **prediction,
+        "residual_rms_m": float(np.sqrt(share @ excess[judged] ** 2)),
+        "over_cut_max_m": float(np.max(excess, initial=0.0)),
+        "left_max_m": float(np.max(-excess[judged], initial=0.0)),
+        "untouched_area_fraction": float(share @ (removal.removed_m[judged] < 0.05 * target_m[judged])),
+        "removed_volume_m3": float(areas @ removal.removed_m),
+        "ideal_duration_s": float(areas @ removal.removed_m)
+        / (tool.preston_per_pa * recipe.force_n * nominal_speed(tool)),
+        "n_strokes": len(removal.strokes),
+        "force_min_n": float(min(s.process_value.min() for s in removal.strokes)),
+        "force_max_n": float(max(s.process_value.max() for s in removal.strokes)),
+        "serviceable_area_m2": ground.serviceable_area_m2,
+        "target_area_m2": stats.area_m2,
+        "surface_area_m2": float(areas.sum()),
+        "plan_time_s": time.perf_counter() - started,
+    }
+    left = float(1.0 - areas[judged] @ (removal.removed_m[judged] >= 0.5 * target_m[judged]) / areas[judged].sum())
+    path = replace(
+        path,
+        prediction=prediction,
+        unreached={
+            "area_fraction": left,
+            "reasons": {"not_covered": left},
+            "not_serviceable_area_fraction": float(1.0 - ground.serviceable_area_m2 / areas.sum()),
+            "refused_poses": ground.refusals,
+        },
+    )
+    carry = ground.to_vertices
+    fields = {
+        "predicted_change_m": carry @ removal.removed_m,
+        "target_change_m": carry @ target_m,
+        "visits": carry @ removal.visits,
+        "serviceable": (carry @ serviceable.astype(float) >= 0.5).astype(float),
+    }
+    return Plan(toolpath=path, fields=fields, figures=figures)
+
+
+def tool_block(tool: GrindToolConfig) -> dict[str, Any]:
+    """Return what a stranger needs to recompute the removal."""
+    return {
+        **tool.model_dump(mode="json", exclude={"format", "version"}),
+        "contact": "winkler: p = stiffness_pa_per_m * max(0, advance - gap), integral of p over the projected pad = force",
+        "removal": "preston: dz/dt = preston_per_pa * p * v_rel",
+        "pad_rotation": "orbital: v_rel = omega * orbit_radius_m; disc: v_rel = |omega x r + feed|",
+    }

@@ -1,0 +1,185 @@
+"""Lay strokes over the ground on which a pad can stand: patches by direction, parallel lines, a line along each border.
+
+The planner starts from seats: valid pad poses spread over the part. Seats that see each other form patches within a cone of
+directions; each patch is flattened along its mean axis, and lines are interpolated between its seats.
+"""
+
+from dataclasses import dataclass
+
+import contourpy
+import numpy as np
+import scipy.sparse
+from numpy.typing import NDArray
+from scipy.ndimage import binary_closing, gaussian_filter1d
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+
+from cell_core.transforms import Array, unit
+
+CONE_RAD = np.deg2rad(50.0)
+STEP_RAD = np.deg2rad(30.0)
+NEAR_SEAT = 1.0
+"""Lines keep this close to a seat, in seat spacings."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Line:
+    """A stroke before forces and speeds: where the pad's centre goes and which way it presses."""
+
+    position_m: Array
+    """(N, 3) pad centre [m]."""
+    tool_axis: Array
+    """(N, 3) unit, into the surface."""
+    travel: Array
+    """(N, 3) unit, along the line."""
+
+    def __len__(self) -> int:
+        return len(self.position_m)
+
+
+def patches_of(points_m: Array, axes: Array, spacing_m: float) -> list[NDArray[np.int64]]:
+    """Return groups of seat indices, connected and within CONE_RAD of a common direction, largest area first.
+
+    Greedy: of 200 directions the one with the largest connected group wins, its seats are taken away, and so on.
+    """
+    pairs = cKDTree(points_m).query_pairs(1.7 * spacing_m, output_type="ndarray")
+    pairs = pairs[np.einsum("ij,ij->i", axes[pairs[:, 0]], axes[pairs[:, 1]]) > np.cos(STEP_RAD)]
+    directions = _sphere(200)
+    inside = axes @ directions.T > np.cos(CONE_RAD)
+    free = np.ones(len(points_m), bool)
+    found = []
+    while free.any():
+        best = np.zeros(0, np.int64)
+        for column in np.argsort(-(inside & free[:, None]).sum(axis=0)):
+            candidate = inside[:, column] & free
+            if candidate.sum() <= len(best):
+                break
+            group = _largest_component(candidate, pairs)
+            if len(group) > len(best):
+                best = group
+        if len(best) == 0:
+            break
+        found.append(best)
+        free[best] = False
+    return found
+
+
+def _largest_component(mask: NDArray[np.bool_], pairs: NDArray[np.int64]) -> NDArray[np.int64]:
+    inner = pairs[mask[pairs[:, 0]] & mask[pairs[:, 1]]]
+    graph = scipy.sparse.coo_matrix((np.ones(len(inner)), (inner[:, 0], inner[:, 1])), shape=(len(mask), len(mask)))
+    _, label = connected_components(graph, directed=False)
+    members = np.flatnonzero(mask)
+    sizes = np.bincount(label[members])
+    return members[label[members] == np.argmax(sizes)]
+
+
+def _sphere(n: int) -> Array:
+    k = np.arange(n) + 0.5
+    z, turn = 1.0 - 2.0 * k / n, np.pi * (1.0 + 5.0**0.5) * k
+    return np.stack([np.sqrt(1 - z**2) * np.cos(turn), np.sqrt(1 - z**2) * np.sin(turn), z], axis=1)
+
+
+class Sheet:
+    """A patch of seats as a height field over the plane across its mean axis."""
+
+    def __init__(self, points_m: Array, axes: Array, spacing_m: float) -> None:
+        self.spacing_m = spacing_m
+        self.origin_m = points_m.mean(axis=0)
+        w = unit(axes.mean(axis=0))
+        u = np.cross(w, [1.0, 0.0, 0.0] if abs(w[0]) < 0.7 else [0.0, 1.0, 0.0])
+        u, v = unit(u), np.cross(w, unit(u))
+        flat = (points_m - self.origin_m) @ np.stack([u, v], axis=1)
+        along = np.linalg.eigh(np.cov(flat.T) + 1e-12 * np.eye(2))[1][:, 1] if len(flat) > 2 else np.array([1.0, 0.0])
+        self.basis = np.stack([along[0] * u + along[1] * v, np.cross(w, along[0] * u + along[1] * v), w])
+        local = (points_m - self.origin_m) @ self.basis.T
+        self._seats_m, self._height_m = local[:, :2], local[:, 2]
+        self._axes = axes @ self.basis.T
+        self._tree = cKDTree(self._seats_m)
+        self.low_m, self.high_m = self._seats_m.min(axis=0), self._seats_m.max(axis=0)
+
+    def near(self, uv_m: Array) -> NDArray[np.bool_]:
+        """Return whether flat points (N, 2) lie within NEAR_SEAT spacings of a seat (N,)."""
+        return self._tree.query(uv_m)[0] <= NEAR_SEAT * self.spacing_m
+
+    def lift(self, uv_m: Array) -> tuple[Array, Array]:
+        """Return positions (N, 3) [m] and tool axes (N, 3) at flat points, from the tangent planes of the seats around."""
+        k = min(9, len(self._seats_m))
+        distance, index = self._tree.query(uv_m, k=k)
+        distance, index = distance.reshape(len(uv_m), k), index.reshape(len(uv_m), k)
+        weight = np.exp(-0.5 * (distance / (0.7 * self.spacing_m)) ** 2) + 1e-12
+        weight /= weight.sum(axis=1, keepdims=True)
+        axis = self._axes[index]
+        step = uv_m[:, None] - self._seats_m[index]
+        height = self._height_m[index] - np.einsum("nkj,nkj->nk", step, axis[..., :2]) / axis[..., 2]
+        local = np.c_[uv_m, np.einsum("nk,nk->n", weight, height)]
+        return local @ self.basis + self.origin_m, unit(np.einsum("nk,nkj->nj", weight, axis)) @ self.basis
+
+
+def parallel_lines(sheet: Sheet, spacing_m: float, step_m: float, across: bool = False) -> list[Line]:
+    """Return lines along the sheet's longer direction (or across it), every other one the other way round."""
+    a, b = (1, 0) if across else (0, 1)
+    width = sheet.high_m[b] - sheet.low_m[b]
+    n = max(1, int(np.ceil(width / spacing_m)) + 1)
+    inset = 0.0 if n > 1 else 0.5 * width
+    rows = np.linspace(sheet.low_m[b] + inset, sheet.high_m[b] - inset, n)
+    lines = []
+    for k, row in enumerate(rows):
+        m = max(2, int(np.ceil((sheet.high_m[a] - sheet.low_m[a]) / step_m)) + 1)
+        uv = np.empty((m, 2))
+        uv[:, a], uv[:, b] = np.linspace(sheet.low_m[a], sheet.high_m[a], m), row
+        for run in _runs(sheet.near(uv)):
+            lines.append(line_through(*sheet.lift(uv[run][:: -1 if k % 2 else 1])))
+    return [line for line in lines if line is not None]
+
+
+def border_lines(sheet: Sheet, step_m: float, inset_m: float = 0.0) -> list[Line]:
+    """Return closed lines along the rim of the sheet's ground, `inset_m` inside its outermost seats; small loops are left out."""
+    pixel = 0.4 * sheet.spacing_m
+    low = sheet.low_m - 4 * pixel
+    counts = np.ceil((sheet.high_m + 4 * pixel - low) / pixel).astype(int) + 1
+    u, v = (low[i] + pixel * np.arange(counts[i]) for i in range(2))
+    grid = np.stack(np.meshgrid(u, v), axis=-1)
+    distance = sheet._tree.query(grid.reshape(-1, 2))[0].reshape(grid.shape[:2])
+    ground = binary_closing(distance < 0.75 * sheet.spacing_m, iterations=2)
+    inside = cKDTree(grid[~ground]).query(grid.reshape(-1, 2))[0].reshape(grid.shape[:2])
+    loops = contourpy.contour_generator(u, v, inside).lines(0.75 * sheet.spacing_m + inset_m)
+    lines = []
+    for loop in loops:
+        loop = np.asarray(loop)
+        length = np.linalg.norm(np.diff(loop, axis=0), axis=1).sum()
+        if length < 8.0 * sheet.spacing_m:
+            continue
+        closed = np.allclose(loop[0], loop[-1])
+        smooth = _resample(loop, max(4, int(np.ceil(length / step_m))))
+        mode = "wrap" if closed else "nearest"
+        body = smooth[:-1] if closed else smooth
+        body = gaussian_filter1d(body, 1.2, axis=0, mode=mode)
+        smooth = np.vstack([body, body[:1]]) if closed else body
+        for run in _runs(sheet.near(smooth)):
+            lines.append(line_through(*sheet.lift(smooth[run])))
+    return [line for line in lines if line is not None]
+
+
+def line_through(position_m: Array, axis: Array) -> Line | None:
+    """Return the line through these pad centres with travel along it; None when it is too short to be one."""
+    if len(position_m) < 2 or np.min(np.linalg.norm(np.diff(position_m, axis=0), axis=1)) < 1e-6:
+        return None
+    travel = np.gradient(position_m, axis=0)
+    travel -= np.einsum("ij,ij->i", travel, axis)[:, None] * axis
+    return Line(position_m=position_m, tool_axis=unit(axis), travel=unit(travel))
+
+
+def cut(line: Line, keep: NDArray[np.bool_], n_min: int = 2) -> list[Line]:
+    """Return the runs of samples kept, those with at least n_min samples."""
+    runs = [run for run in _runs(keep) if run.stop - run.start >= n_min]
+    return [Line(position_m=line.position_m[r], tool_axis=line.tool_axis[r], travel=line.travel[r]) for r in runs]
+
+
+def _resample(points: Array, n: int) -> Array:
+    s = np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))]
+    return np.stack([np.interp(np.linspace(0.0, s[-1], n + 1), s, points[:, i]) for i in range(points.shape[1])], axis=1)
+
+
+def _runs(mask: NDArray[np.bool_]) -> list[slice]:
+    edges = np.flatnonzero(np.diff(np.r_[False, mask, False].astype(np.int8)))
+    return [slice(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]

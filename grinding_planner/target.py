@@ -1,0 +1,57 @@
+"""Maps of the depth to remove."""
+
+import numpy as np
+
+from cell_core.errors import InputRefusedError
+from cell_core.raycast import RayCaster
+from cell_core.surface import Surface
+from cell_core.transforms import Array
+
+CAD_DISTANCE_MAX_M = 0.02
+FACING_COSINE_MIN = 0.5
+
+
+def check_map(target_m: Array, n_vertices: int) -> Array:
+    """Return the map (V,) [m] as floats.
+
+    Raises:
+        InputRefusedError: wrong length, not finite, negative, or zero everywhere.
+    """
+    target = np.asarray(target_m, float)
+    if target.shape != (n_vertices,):
+        raise InputRefusedError(f"target map has shape {target.shape}, the surface has {n_vertices} vertices")
+    if not np.all(np.isfinite(target)):
+        i = int(np.flatnonzero(~np.isfinite(target))[0])
+        raise InputRefusedError(f"target map: value {i} is {target[i]}, wanted a finite depth in m")
+    if target.min() < 0.0:
+        i = int(np.argmin(target))
+        raise InputRefusedError(f"target map: value {i} is {target[i]:.6g} m, a depth to remove must be >= 0 m")
+    if target.max() <= 0.0:
+        raise InputRefusedError(f"target map: all {len(target)} values are 0 m, nothing to remove")
+    return target
+
+
+def target_from_cad(surface: Surface, cad: Surface, deepest_m: float) -> Array:
+    """Return how far each vertex (V,) stands above the CAD surface along the CAD's outward normal, cut to [0, deepest_m] [m].
+
+    Vertices further than CAD_DISTANCE_MAX_M from the CAD, or facing another way than its nearest face, belong to something
+    else (fixture, clutter) and get 0. Both surfaces are in one frame; alignment is the caller's.
+
+    Raises:
+        InputRefusedError: no vertex belongs to the CAD, or nothing stands above it.
+    """
+    nearest, triangle = RayCaster(cad).closest(surface.vertices_m)
+    offset = surface.vertices_m - nearest
+    normal = cad.triangle_normals[triangle]
+    height = np.einsum("ij,ij->i", offset, normal)
+    own = (np.linalg.norm(offset, axis=1) <= CAD_DISTANCE_MAX_M) & (
+        np.einsum("ij,ij->i", surface.vertex_normals, normal) > FACING_COSINE_MIN
+    )
+    if not own.any():
+        raise InputRefusedError(
+            f"CAD: no vertex of the scan lies within {CAD_DISTANCE_MAX_M:g} m of it, facing the same way: are both in one frame?"
+        )
+    target = np.where(own, np.clip(height, 0.0, deepest_m), 0.0)
+    if target.max() <= 0.0:
+        raise InputRefusedError("CAD: nothing of the scan stands above it")
+    return target

@@ -1,0 +1,158 @@
+"""The arm and its tools as the execution node commands them: standard action, tool services, last heard states."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from action_msgs.msg import GoalStatus
+from cell_interfaces.msg import ToolState
+from cell_interfaces.srv import ArmTool, ScheduleEvents, SelectTool
+from control_msgs.action import FollowJointTrajectory
+from sensor_msgs.msg import JointState
+from std_msgs.msg import String
+
+from cell_core.errors import DeviceError, InterlockError, LimitError
+from cell_core.trajectory import JointTrajectory
+from cell_nodes.clients import ActionCaller, call_service, wait
+from cell_nodes.messages import events_message, seconds, trajectory_message
+from cell_nodes.node_base import LATCHED, STREAM, CellNode
+
+SERVICE_WAIT_S = 3.0
+STOP_WAIT_S = 5.0
+START_TOLERANCE_RAD = 0.01
+
+
+class Device:
+    """Last heard joint and tool state, and blocking commands for worker threads."""
+
+    def __init__(self, node: CellNode) -> None:
+        self._node = node
+        self.joint_state: JointState | None = None
+        self.tool_state: ToolState | None = None
+        self.refusal = ""
+        self.off_stamp_s = -float("inf")
+        """Machine time at which the process was last seen to go off [s]."""
+        self._joint_heard_s = self._tool_heard_s = -float("inf")
+        self.listeners: list[Any] = []
+        node.create_subscription(JointState, "/joint_states", self._on_joint_state, STREAM)
+        node.create_subscription(ToolState, "tool_state", self._on_tool_state, STREAM)
+        node.create_subscription(String, "arm_controller/refusal", self._on_refusal, LATCHED)
+        self._select = node.create_client(SelectTool, "select_tool")
+        self._arm = node.create_client(ArmTool, "arm_tool")
+        self._schedule = node.create_client(ScheduleEvents, "schedule_events")
+        self._follow = ActionCaller(node, FollowJointTrajectory, "arm_controller/follow_joint_trajectory")
+
+    def _on_joint_state(self, message: JointState) -> None:
+        self.joint_state, self._joint_heard_s = message, time.monotonic()
+        for listener in self.listeners:
+            listener(message)
+
+    def _on_tool_state(self, message: ToolState) -> None:
+        if self.tool_state is not None and self.tool_state.on and not message.on:
+            self.off_stamp_s = seconds(message.header.stamp)
+        self.tool_state, self._tool_heard_s = message, time.monotonic()
+
+    def _on_refusal(self, message: String) -> None:
+        self.refusal = message.data
+
+    @property
+    def joint_state_age_s(self) -> float:
+        """Wall time since the last joint state [s]."""
+        return time.monotonic() - self._joint_heard_s
+
+    @property
+    def tool_state_age_s(self) -> float:
+        """Wall time since the last tool state [s]."""
+        return time.monotonic() - self._tool_heard_s
+
+    def positions(self, names: Sequence[str]) -> list[float]:
+        """Return the joint positions in the order of `names`.
+
+        Raises:
+            DeviceError: never heard, or a joint is missing.
+        """
+        state = self.joint_state
+        if state is None:
+            raise DeviceError("joint states: none heard yet")
+        by_name = dict(zip(state.name, state.position, strict=True))
+        missing = [name for name in names if name not in by_name]
+        if missing:
+            raise DeviceError(f"joint states: joint {missing[0]!r} is missing; they hold {', '.join(state.name)}")
+        return [by_name[name] for name in names]
+
+    def check_ready(self, trajectory: JointTrajectory, process: str, age_max_s: float) -> None:
+        """Refuse to start unless states are fresh, the arm stands at the start, and safety inputs permit the process.
+
+        Raises:
+            DeviceError: stale states; InterlockError: a safety input; LimitError: the arm is elsewhere.
+        """
+        if self.joint_state_age_s > age_max_s:
+            raise DeviceError(f"joint states: silent for {self.joint_state_age_s:.2f} s, limit {age_max_s:g} s")
+        here = self.positions(trajectory.joint_names)
+        for name, start, now in zip(trajectory.joint_names, trajectory.position_rad[0], here, strict=True):
+            if abs(start - now) > START_TOLERANCE_RAD:
+                raise LimitError(
+                    f"start state: {name} is at {now:.4f} rad, trajectory starts at {start:.4f} rad, "
+                    f"at most {START_TOLERANCE_RAD} rad apart allowed"
+                )
+        if process:
+            state = self.tool_state
+            if state is None or self.tool_state_age_s > age_max_s + 0.5:
+                raise InterlockError("tool state: not heard; interlock, ventilation and purge are unknown")
+            for what, good in (
+                ("interlock", state.interlock_closed), ("ventilation", state.ventilation_on), ("purge", state.purge_ok),
+            ):
+                if not good:
+                    raise InterlockError(f"safety input {what} does not permit the process")
+
+    def select_and_arm(self, process: str) -> None:
+        """Select the process's tool and arm it."""
+        self._ask(self._select, SelectTool.Request(process=process), "ok", f"select tool {process!r}")
+        self._ask(self._arm, ArmTool.Request(arm=True), "ok", "arm the tool")
+
+    def start(self, trajectory: JointTrajectory, trajectory_id: str, process: str, on_feedback: Any) -> Any:
+        """Schedule the events and send the trajectory; return the accepted goal handle."""
+        if process:
+            events = events_message(trajectory.events, trajectory_id)
+            self._ask(self._schedule, ScheduleEvents.Request(events=events), "accepted", "schedule process events")
+        self.refusal = ""
+        goal = FollowJointTrajectory.Goal(trajectory=trajectory_message(trajectory))
+        try:
+            return self._follow.send(goal, on_feedback)
+        except DeviceError as error:
+            raise DeviceError(f"{error}{': ' + self.refusal if self.refusal else ''}") from error
+
+    def process_off(self) -> bool:
+        """Disarm the tool, which switches gun or spindle off; return whether the device confirmed."""
+        try:
+            self._ask(self._arm, ArmTool.Request(arm=False), "ok", "disarm the tool")
+        except DeviceError as error:
+            self._node.get_logger().error(str(error))
+            return False
+        return True
+
+    def stop(self, handle: Any, result_future: Any) -> None:
+        """Switch the process off, then stop the motion and wait until it has stopped."""
+        self.process_off()
+        if handle is not None and not result_future.done():
+            handle.cancel_goal_async()
+            if not wait(result_future, STOP_WAIT_S):
+                self._node.get_logger().error(f"arm controller did not confirm the stop within {STOP_WAIT_S:g} s")
+
+    def _ask(self, client: Any, request: Any, field: str, what: str) -> None:
+        response = call_service(client, request, timeout_s=SERVICE_WAIT_S, server_wait_s=SERVICE_WAIT_S)
+        if not getattr(response, field):
+            raise DeviceError(f"{what}: refused: {response.message}")
+
+
+def motion_error(result_response: Any) -> DeviceError | None:
+    """Return what a finished FollowJointTrajectory goal says went wrong, or None."""
+    result = result_response.result
+    if result_response.status == GoalStatus.STATUS_SUCCEEDED and result.error_code == 0:
+        return None
+    return DeviceError(f"arm controller: error {result.error_code}: {result.error_string or 'no reason given'}")
+
+
+def path_zero_s(feedback: Any) -> float:
+    """Return the simulated or machine time at which the trajectory's path time was 0, from its feedback."""
+    return seconds(feedback.header.stamp) - seconds(feedback.desired.time_from_start)

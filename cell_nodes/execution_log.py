@@ -1,0 +1,102 @@
+"""What was executed: joint positions and process values as heard, and strokes begun and ended, kept in the job folder."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cell_core.files import write_npz
+from cell_core.resume import Journal
+from cell_core.trajectory import JointTrajectory
+from cell_nodes.messages import seconds
+
+PROGRESS_PERIOD_S = 0.5
+"""Wall time between progress entries in the journal [s]."""
+
+
+class ExecutedLog:
+    """Collects joint states while a process runs and writes them as execution/executed_<attempt>.npz.
+
+    Arrays: time_s (N,), position_rad (N, J), T_base_tcp (N, 4, 4), on (N,), process_value (N,) in m3/s or N.
+    """
+
+    def __init__(self, joint_names: Sequence[str]) -> None:
+        self._names = list(joint_names)
+        self._rows: list[tuple[float, list[float], bool, float]] = []
+
+    def add(self, joint_state: Any, tool_state: Any) -> None:
+        """Add one joint state with the tool state last heard."""
+        by_name = dict(zip(joint_state.name, joint_state.position, strict=True))
+        value = 0.0
+        if tool_state is not None:
+            value = tool_state.force_n if tool_state.tool == "grind" else tool_state.flow_m3_per_s
+        on = bool(tool_state is not None and tool_state.on)
+        self._rows.append((seconds(joint_state.header.stamp), [by_name[n] for n in self._names], on, float(value)))
+
+    def write(self, path: Path, robot: Any, tcp_frame: str) -> None:
+        """Write the arrays; poses by forward kinematics."""
+        rows = list(self._rows)
+        position = np.array([r[1] for r in rows], float).reshape(-1, len(self._names))
+        poses = robot.forward(position, tcp_frame) if len(rows) else np.zeros((0, 4, 4))
+        write_npz(
+            path,
+            time_s=np.array([r[0] for r in rows], float),
+            position_rad=position,
+            T_base_tcp=poses,
+            on=np.array([r[2] for r in rows], bool),
+            process_value=np.array([r[3] for r in rows], float),
+        )
+
+
+class StrokeJournal:
+    """Writes each stroke's begin and end to the journal as path time passes."""
+
+    def __init__(self, journal: Journal, trajectory: JointTrajectory, attempt: int, trajectory_sha256: str) -> None:
+        self._journal = journal
+        self._spans = [
+            (float(trajectory.time_s[s.i0]), float(trajectory.time_s[s.i1]), int(s.stroke))
+            for s in trajectory.segments
+            if s.kind == "process" and s.stroke is not None
+        ]
+        self._begun = self._ended = 0
+        self._next_s = 0.0
+        journal.append("start", attempt=attempt, trajectory_sha256=trajectory_sha256, strokes=len(self._spans))
+
+    @property
+    def stroke(self) -> int:
+        """Strokes begun so far."""
+        return self._begun
+
+    @property
+    def n_strokes(self) -> int:
+        """Strokes of the trajectory."""
+        return len(self._spans)
+
+    def advance(self, path_time_s: float, wall_s: float) -> None:
+        """Write what happened up to `path_time_s`."""
+        while self._ended < len(self._spans) and path_time_s >= self._spans[self._ended][0]:
+            begin_s, end_s, stroke = self._spans[self._ended]
+            if self._begun == self._ended:
+                self._journal.append("begin", stroke=stroke, path_time_s=begin_s)
+                self._begun += 1
+            if path_time_s < end_s:
+                break
+            self._journal.append("end", stroke=stroke, path_time_s=end_s)
+            self._ended += 1
+        if wall_s >= self._next_s:
+            self._next_s = wall_s + PROGRESS_PERIOD_S
+            self._journal.append("progress", path_time_s=float(path_time_s))
+
+    def running(self, zero_s: float) -> None:
+        """Write the machine time at which path time was 0, so that others can tell path time from stamps."""
+        self._journal.append("running", zero_s=zero_s)
+
+    def stopped(self, path_time_s: float, reason: str) -> None:
+        """Write that the process is off since `path_time_s`."""
+        self._journal.append("stopped", path_time_s=float(max(path_time_s, 0.0)), reason=reason)
+
+    def done(self) -> None:
+        """Write that every stroke was run."""
+        self.advance(float("inf") if not self._spans else self._spans[-1][1], -1.0)
+        self._journal.append("done")

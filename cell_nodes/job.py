@@ -1,0 +1,249 @@
+"""Job node: walks a job folder through its steps, waits for approval, and reports what became of it."""
+
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from cell_interfaces.action import ExecuteProcess, InspectPart, PlanMotion, PlanToolPath, RunJob, ScanPart
+from cell_interfaces.msg import JobState, StepSummary, ToolState
+from cell_interfaces.srv import Abort, Approve, Reject, Resume
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import JointState
+
+from cell_core.errors import AcceptanceError, CellError, DeviceError
+from cell_core.jobs import JobFolder
+from cell_core.resume import Journal
+from cell_nodes.action_work import ActionWorker, Cancelled, Work
+from cell_nodes.clients import ActionCaller, Peers
+from cell_nodes.job_steps import JobRun, RejectedError, outcome
+from cell_nodes.messages import seconds
+from cell_nodes.node_base import LATCHED, STREAM, CellNode, run_node
+
+SERVERS = {
+    "scan": (ScanPart, "scan"),
+    "plan_spray": (PlanToolPath, "spray_planner"),
+    "plan_grind": (PlanToolPath, "grinding_planner"),
+    "plan_motion": (PlanMotion, "motion"),
+    "execute_process": (ExecuteProcess, "execution"),
+    "inspect": (InspectPart, "inspection"),
+}
+POLL_S = 0.05
+OFF_WAIT_S = 2.0
+JOINT_STATE_WAIT_S = 5.0
+
+
+class JobNode(CellNode):
+    """Serves run_job, approve, reject, resume and job/abort; publishes job_state and step_summary."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__("job", **options)
+        self.declare_parameter("heartbeat_age_s", 30.0)
+        summaries = QoSProfile(
+            depth=20, durability=DurabilityPolicy.TRANSIENT_LOCAL, reliability=ReliabilityPolicy.RELIABLE
+        )
+        self._state_publisher = self.create_publisher(JobState, "job_state", LATCHED)
+        self._summary_publisher = self.create_publisher(StepSummary, "step_summary", summaries)
+        self._peers = Peers(self)
+        self._callers = {name: ActionCaller(self, kind, name) for name, (kind, _) in SERVERS.items()}
+        self.create_subscription(ToolState, "tool_state", self._on_tool_state, 5)
+        for kind, name, callback in (
+            (Approve, "approve", self._approve), (Reject, "reject", self._reject),
+            (Resume, "resume", self._resume), (Abort, "job/abort", self._abort),
+        ):
+            self.create_service(kind, name, callback)
+        self._tool_on, self._off_stamp_s = False, -float("inf")
+        self._run: JobRun | None = None
+        self._job: JobFolder | None = None
+        self._work: Work | None = None
+        self._waiting = ""
+        self._decision: tuple[str, str] | None = None
+        self._decided = threading.Event()
+        self._failure: CellError | None = None
+        self._worker = ActionWorker(self, RunJob, "run_job", self._run_job)
+
+    # what JobRun asks of its node
+
+    def call(self, server: str, goal: Any, step: str) -> Any:
+        """Run a step's action to its end; its feedback becomes the job's."""
+        kind, node = SERVERS[server]
+
+        def watch() -> None:
+            self._watch()
+            silent = self._peers.silent_s(node)
+            if silent is not None and silent > self.number("heartbeat_age_s"):
+                raise DeviceError(f"node {node}: silent for {silent:.1f} s, limit {self.number('heartbeat_age_s'):g} s")
+
+        return self._callers[server].call(goal, watch, lambda f: self._forward(step, f))
+
+    def state(self, status: int, step: str, message: str, progress: float = 0.0) -> None:
+        """Publish the job's state and write it to its folder."""
+        assert self._job is not None and self._work is not None
+        words = {JobState.RUNNING: "running", JobState.WAITING_FOR_APPROVAL: "waiting_for_approval", JobState.PAUSED: "paused"}
+        self._publish_state(status, step, message, progress)
+        self._job.write_state(words[status], step, message)
+        self._work.progress(progress, message, step)
+
+    def finished(self, summary: StepSummary) -> None:
+        """Publish a finished step's summary."""
+        summary.header.stamp = self.get_clock().now().to_msg()
+        self._summary_publisher.publish(summary)
+        self.state(JobState.RUNNING, summary.step, f"finished in {summary.duration_s:.1f} s", 1.0)
+
+    def wait_for_approval(self, message: str) -> str:
+        """Return the operator's comment once approved; at once where the job says "auto"."""
+        assert self._run is not None
+        if self._run.config.approve == "auto":
+            return "auto"
+        decision, comment = self._wait(JobState.WAITING_FOR_APPROVAL, "approval", message)
+        if decision == "reject":
+            raise RejectedError(f"rejected: {comment or 'no reason given'}")
+        return comment
+
+    def wait_for_resume(self, message: str) -> None:
+        """Wait in the paused state for the operator to resume."""
+        self._wait(JobState.PAUSED, "resume", message)
+
+    def positions_rad(self) -> list[float]:
+        """Return where the arm stands now, in the order of its joint state message."""
+        got: list[JointState] = []
+        heard = threading.Event()
+        subscription = self.create_subscription(JointState, "/joint_states", lambda m: (got.append(m), heard.set()), 1)
+        try:
+            if not heard.wait(JOINT_STATE_WAIT_S):
+                raise DeviceError(f"joint states: none heard within {JOINT_STATE_WAIT_S:g} s")
+        finally:
+            self.destroy_subscription(subscription)
+        return list(got[-1].position)
+
+    # the run
+
+    def _run_job(self, work: Work) -> dict[str, Any]:
+        self._work, self._failure = work, None
+        self._job = JobFolder(path=self.job_path(work.goal.job_dir))
+        try:
+            self._run = JobRun(self._job, self)
+            accepted = self._run.run()
+        except Exception as error:
+            self._stop_cleanly(error)
+            raise
+        message = "accepted" if accepted else "the result does not meet the recipe"
+        self._end("finished", JobState.FINISHED, message, accepted=accepted)
+        return {"accepted": accepted, "message": message, "exit_code": 0 if accepted else AcceptanceError.exit_code}
+
+    def _stop_cleanly(self, error: Exception) -> None:
+        status, state, code = outcome(error)
+        if not isinstance(error, CellError | Cancelled):
+            self.get_logger().error(traceback.format_exc())
+        if self._run is None or self._job is None:
+            return
+        try:
+            self._journal_stop(self._job)
+        except OSError as fault:
+            self.get_logger().error(f"journal: {fault}")
+        self._end(status, state, str(error), exit_code=code)
+
+    def _end(self, status: str, state: int, message: str, **facts: Any) -> None:
+        assert self._job is not None
+        step = self._run.step if self._run is not None else ""
+        self._publish_state(state, step, message, 1.0)
+        self._job.write_state(status, step, message, **facts)
+        self._run = None
+
+    def _journal_stop(self, job: JobFolder) -> None:
+        """Write when the process went off, where the execution node could not."""
+        journal = Journal(job.step("execution") / "journal.jsonl")
+        entries = journal.read()
+        starts = [i for i, e in enumerate(entries) if e["event"] == "start"]
+        run = entries[starts[-1] :] if starts else []
+        zero = [e["zero_s"] for e in run if e["event"] == "running"]
+        if not zero or any(e["event"] in ("stopped", "done") for e in run):
+            return
+        end = time.monotonic() + OFF_WAIT_S
+        while self._tool_on and time.monotonic() < end:
+            time.sleep(POLL_S)
+        known = max((float(e["path_time_s"]) for e in run if "path_time_s" in e), default=0.0)
+        journal.append("stopped", path_time_s=max(self._off_stamp_s - zero[-1], known), reason="seen by the job node")
+
+    def _watch(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+        assert self._work is not None
+        self._work.check()
+
+    def _wait(self, status: int, what: str, message: str) -> tuple[str, str]:
+        assert self._run is not None
+        self._decision = None
+        self._decided.clear()
+        self._waiting = what
+        try:
+            self.state(status, self._run.step, message)
+            while not self._decided.wait(POLL_S):
+                self._watch()
+        finally:
+            self._waiting = ""
+        assert self._decision is not None
+        return self._decision
+
+    def _forward(self, step: str, feedback: Any) -> None:
+        if self._work is None:
+            return
+        try:
+            self._work.progress(feedback.progress, feedback.message, step)
+        except Cancelled:
+            return  # the worker thread sees it at its next poll
+        self._publish_state(JobState.RUNNING, step, feedback.message, feedback.progress)
+
+    def _publish_state(self, status: int, step: str, message: str, progress: float) -> None:
+        process = self._run.config.process if self._run is not None else ""
+        job_dir = str(self._job.path) if self._job is not None else ""
+        state = JobState(
+            job_dir=job_dir, process=process, status=status, step=step, progress=float(progress), message=message
+        )
+        state.header.stamp = self.get_clock().now().to_msg()
+        self._state_publisher.publish(state)
+
+    # services and topics
+
+    def _decide(self, what: str, decision: str, job_dir: str | None, comment: str, response: Any) -> Any:
+        if self._waiting != what or self._job is None:
+            response.accepted, response.message = False, f"the job does not wait for {what}"
+        elif job_dir is not None and Path(job_dir).resolve() != self._job.path:
+            response.accepted, response.message = False, f"the waiting job is {self._job.path}, not {job_dir!r}"
+        else:
+            self._decision = (decision, comment)
+            self._decided.set()
+            response.accepted = True
+        return response
+
+    def _approve(self, request: Any, response: Any) -> Any:
+        return self._decide("approval", "approve", request.job_dir, request.comment, response)
+
+    def _reject(self, request: Any, response: Any) -> Any:
+        return self._decide("approval", "reject", request.job_dir, request.comment, response)
+
+    def _resume(self, request: Any, response: Any) -> Any:
+        return self._decide("resume", "resume", None, request.reason, response)
+
+    def _abort(self, request: Any, response: Any) -> Any:
+        response.accepted = self._run is not None
+        if response.accepted:
+            self._failure = DeviceError(request.reason or "aborted: no reason given")
+        else:
+            response.message = "no job runs"
+        return response
+
+    def _on_tool_state(self, message: ToolState) -> None:
+        if self._tool_on and not message.on:
+            self._off_stamp_s = seconds(message.header.stamp)
+        self._tool_on = bool(message.on)
+
+
+def main() -> None:
+    """Run the node."""
+    run_node(JobNode)
+
+
+if __name__ == "__main__":
+    main()

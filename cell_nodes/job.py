@@ -124,7 +124,7 @@ class JobNode(CellNode):
         self._job = JobFolder(path=self.job_path(work.goal.job_dir))
         try:
             self._run = JobRun(self._job, self)
-            accepted = self._run.run()
+            accepted = self._run.run(resume=bool(work.goal.resume))
         except Exception as error:
             self._stop_cleanly(error)
             raise

@@ -53,10 +53,16 @@ class JobRun:
         self.step = "scan"
         self._journal = Journal(folder.step("execution") / "journal.jsonl")
 
-    def run(self) -> bool:
-        """Run what is left to do and return whether the part is accepted."""
+    def run(self, *, resume: bool) -> bool:
+        """Run what is left to do and return whether the part is accepted.
+
+        Raises:
+            InputRefusedError: the process began before and `resume` is not asked for, or its plan changed since.
+        """
         job = self._job
         before = last_attempt(self._journal.read())
+        if before is not None and not resume:
+            raise InputRefusedError(f"{job.path}: the process of this job began before; resume it or start a new job")
         if before is not None and not (job.is_finished("scan") and job.is_finished("plan")):
             raise InputRefusedError(f"{job.path}: scan or plan changed after the process began; start a new job")
         self._do("scan", [job.path / "job.yaml"], self._scan)

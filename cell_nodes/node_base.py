@@ -18,14 +18,11 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from cell_core.errors import CellError, ConfigurationError, DeviceError
+from cell_nodes.names import ACTIVE_STATE_ID, NAMESPACE, SUPERVISOR_PID
 
-NAMESPACE = "/cell"
 HEARTBEAT_HZ = 10.0
-SUPERVISOR_PID = "CELL_SUPERVISOR_PID"
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL, reliability=ReliabilityPolicy.RELIABLE)
 STREAM = QoSProfile(depth=20, reliability=ReliabilityPolicy.RELIABLE)
-ACTIVE_STATE_ID = 3
-FINALIZED_STATE_ID = 4
 
 
 class CellNode(LifecycleNode):

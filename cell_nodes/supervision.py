@@ -1,0 +1,214 @@
+"""The supervisor's ROS side: bring the nodes up, run the job, watch the children, tell what happens."""
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import rclpy
+from cell_interfaces.action import RunJob
+from cell_interfaces.msg import JobState, StepSummary, ToolState
+from cell_interfaces.srv import Abort, Approve, Reject
+from rclpy.action import ActionClient
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.signals import SignalHandlerOptions
+
+from cell_core.errors import CellError, DeviceError
+from cell_core.jobs import JobFolder
+from cell_nodes.lifecycle_manager import bring_up
+from cell_nodes.names import NAMESPACE, NODES
+from cell_nodes.processes import NodeProcesses
+
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 15.0
+POLL_S = 0.05
+SHM_PERIOD_S = 3.0
+
+
+class Supervision:
+    """One run of one job under supervision."""
+
+    def __init__(
+        self, folder: JobFolder, processes: NodeProcesses, emit: Callable[..., None], *, approve: str, resume: bool
+    ) -> None:
+        self._folder, self._processes, self._emit = folder, processes, emit
+        self._approve_at_once = approve == "auto"
+        self._resume = resume
+        rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+        self._node = rclpy.create_node("supervisor", namespace=NAMESPACE)
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self._node)
+        self._thread = threading.Thread(target=self._spin, daemon=True, name="ros")
+        self._state: tuple[int, str] = (JobState.IDLE, "")
+        self._message = ""
+        self._progress_s = self._shm_s = 0.0
+        self._tool: ToolState | None = None
+        self._tool_heard_s = 0.0
+        latched = QoSProfile(depth=20, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self._node.create_subscription(JobState, "job_state", self._on_state, latched)
+        self._node.create_subscription(StepSummary, "step_summary", self._on_summary, latched)
+        self._node.create_subscription(ToolState, "tool_state", self._on_tool, 1)
+        self._client = ActionClient(self._node, RunJob, "run_job")
+        self._services = {
+            name: self._node.create_client(kind, name)
+            for name, kind in (("approve", Approve), ("reject", Reject), ("abort", Abort), ("job/abort", Abort))
+        }
+
+    def run(self) -> int:
+        """Run the job to its end and return the exit code."""
+        self._thread.start()
+        start = time.monotonic()
+        try:
+            try:
+                bring_up(self._node, NODES, timeout_s=START_TIMEOUT_S, watch=self._watch)
+                self._emit("ready", seconds=round(time.monotonic() - start, 2), nodes=self._processes.pids())
+                threading.Thread(target=self._read_answers, daemon=True, name="answers").start()
+                return self._run_job()
+            except KeyboardInterrupt:
+                self._cancel()
+                raise
+            except CellError as error:
+                return self._fail(error)
+        finally:
+            self._executor.shutdown(timeout_sec=1.0)
+            self._thread.join(timeout=2.0)
+            rclpy.try_shutdown()
+
+    def _spin(self) -> None:
+        try:
+            self._executor.spin()
+        except ExternalShutdownException:
+            pass
+
+    def _run_job(self) -> int:
+        if not self._client.wait_for_server(timeout_sec=10.0):
+            raise DeviceError("action run_job: no server within 10 s", node="job")
+        self._handle: Any = None
+        sent = self._client.send_goal_async(RunJob.Goal(job_dir=str(self._folder.path), resume=self._resume))
+        self._wait(sent, 10.0, "run_job: goal not answered")
+        self._handle = sent.result()
+        if not self._handle.accepted:
+            raise DeviceError("action run_job: goal rejected", node="job")
+        result_future = self._handle.get_result_async()
+        while not result_future.done():
+            self._watch()
+            time.sleep(POLL_S)
+        result = result_future.result().result
+        if not result.success:
+            self._emit("error", message=result.message, step=self._state[1], exit_code=int(result.exit_code))
+        self._emit("done", accepted=bool(result.accepted), exit_code=int(result.exit_code), message=result.message)
+        return int(result.exit_code)
+
+    def _wait(self, future: Any, timeout_s: float, what: str) -> None:
+        end = time.monotonic() + timeout_s
+        while not future.done():
+            self._watch()
+            if time.monotonic() > end:
+                raise DeviceError(f"{what} within {timeout_s:g} s")
+            time.sleep(POLL_S)
+
+    def _watch(self) -> None:
+        now = time.monotonic()
+        if now - self._shm_s > SHM_PERIOD_S:
+            self._shm_s = now
+            self._processes.note_shared_memory()
+        for name, how in self._processes.dead().items():
+            raise DeviceError(f"node {name} died ({how})", node=name)
+
+    def _fail(self, error: CellError) -> int:
+        """Stop everything that still lives, tell, and leave the job's state behind."""
+        dead = self._processes.dead()
+        node = str(error.facts.get("node", ""))
+        if "execution" not in dead:
+            self._ask("abort", Abort.Request(reason=str(error)))
+        if "job" not in dead:
+            self._ask("job/abort", Abort.Request(reason=str(error)))
+        stopped = self._verify_stopped() if "simulator" not in dead else None
+        end = time.monotonic() + STOP_TIMEOUT_S
+        while "job" not in dead and self._folder.read_state().get("status") not in _ENDED and time.monotonic() < end:
+            time.sleep(POLL_S)
+        state = self._folder.read_state()
+        if state.get("status") != "failed" or (node and node not in str(state.get("message"))):
+            self._folder.write_state("failed", state.get("step", self._state[1]), str(error), exit_code=error.exit_code)
+        step = self._folder.read_state().get("step", "")
+        self._emit("error", message=str(error), step=step, node=node, exit_code=error.exit_code, process_off=stopped)
+        self._emit("done", accepted=False, exit_code=error.exit_code, message=str(error))
+        return int(error.exit_code)
+
+    def _verify_stopped(self) -> bool:
+        """Wait until the simulator says that process and tool are off; return whether it did."""
+        asked, end = time.monotonic(), time.monotonic() + 5.0
+        while time.monotonic() < end:
+            fresh = self._tool is not None and self._tool_heard_s > asked + 0.05
+            if fresh and self._tool is not None and not self._tool.on and not self._tool.armed:
+                return True
+            time.sleep(POLL_S)
+        return False
+
+    def _cancel(self) -> None:
+        handle = getattr(self, "_handle", None)
+        if handle is not None and "job" not in self._processes.dead():
+            handle.cancel_goal_async()
+            end = time.monotonic() + STOP_TIMEOUT_S
+            while self._folder.read_state().get("status") not in _ENDED and time.monotonic() < end:
+                time.sleep(POLL_S)
+
+    def _ask(self, service: str, request: Any) -> None:
+        client = self._services[service]
+        if client.service_is_ready():
+            future = client.call_async(request)
+            end = time.monotonic() + 2.0
+            while not future.done() and time.monotonic() < end:
+                time.sleep(POLL_S)
+
+    def _decide(self, approve: bool, comment: str) -> None:
+        kind = Approve if approve else Reject
+        request = kind.Request(job_dir=str(self._folder.path), comment=comment)
+        self._services["approve" if approve else "reject"].call_async(request)
+        self._emit("approved" if approve else "rejected", comment=comment)
+
+    def _read_answers(self) -> None:
+        for line in sys.stdin:
+            try:
+                answer = json.loads(line)
+                self._decide(bool(answer["approve"]), str(answer.get("comment", "")))
+            except (json.JSONDecodeError, KeyError, TypeError):
+                self._emit("error", message=f"standard input: {line.strip()[:80]!r} is not {{\"approve\": true|false}}", exit_code=0)
+
+    def _on_state(self, message: JobState) -> None:
+        state = (message.status, message.step)
+        now = time.monotonic()
+        if state != self._state:
+            self._state = state
+            self._emit("step", step=message.step, status=_STATUS.get(message.status, "?"), message=message.message)
+            if message.status == JobState.WAITING_FOR_APPROVAL:
+                self._emit("approval_request", step=message.step, message=message.message)
+                if self._approve_at_once:
+                    self._decide(True, "--approve auto")
+        elif now - self._progress_s > 0.2 or message.progress >= 1.0:
+            self._progress_s = now
+            progress = round(float(message.progress), 4)
+            self._emit("progress", step=message.step, progress=progress, message=message.message)
+
+    def _on_summary(self, message: StepSummary) -> None:
+        figures = {n: v if v == v and abs(v) != float("inf") else None for n, v in zip(message.names, message.values, strict=True)}
+        self._emit("summary", step=message.step, ok=message.ok, duration_s=message.duration_s, figures=figures)
+
+    def _on_tool(self, message: ToolState) -> None:
+        self._tool, self._tool_heard_s = message, time.monotonic()
+
+
+_STATUS = {
+    JobState.IDLE: "idle",
+    JobState.RUNNING: "running",
+    JobState.WAITING_FOR_APPROVAL: "waiting_for_approval",
+    JobState.PAUSED: "paused",
+    JobState.FINISHED: "finished",
+    JobState.FAILED: "failed",
+    JobState.CANCELLED: "cancelled",
+    JobState.REJECTED: "rejected",
+}
+_ENDED = ("failed", "cancelled", "finished", "rejected")

@@ -143,14 +143,24 @@ def tool_plate() -> Body:
 
 
 def gun() -> Body:
-    """Automatic air gun, nozzle outlet at z = 0.29; air horns at +-y, across the fan."""
-    arm = cylinder("z", 0.020, 0.0, 0.115)
-    body = box((-0.026, -0.026, 0.10), (0.026, 0.026, 0.225), 0.008)
-    head = [cylinder("z", 0.023, 0.22, 0.245), cylinder("z", 0.027, 0.244, 0.262), cylinder("z", 0.026, 0.261, 0.276, end=0.016)]
-    horns = [hull(box((-0.006, s * 0.022 - 0.006, 0.262), (0.006, s * 0.022 + 0.006, 0.264)), box((-0.005, s * 0.017 - 0.003, 0.283), (0.005, s * 0.017 + 0.003, 0.285))) for s in (-1, 1)]
-    nozzle = cylinder("z", 0.008, 0.27, 0.29, end=0.004)
-    ports = [cylinder("x", 0.010, 0.02, 0.052, (0.0, 0.0, z)) for z in (0.125, 0.155, 0.190)]
+    """Automatic air gun, nozzle outlet at z = 0.27; air horns at +-y, across the fan's major axis."""
+    arm = cylinder("z", 0.020, 0.0, 0.095)
+    body = box((-0.026, -0.026, 0.08), (0.026, 0.026, 0.205), 0.008)
+    head = [
+        cylinder("z", 0.023, 0.20, 0.225),
+        cylinder("z", 0.027, 0.224, 0.242),
+        cylinder("z", 0.026, 0.241, 0.256, end=0.016),
+    ]
+    horns = [
+        hull(_post(side * 0.022, 0.006, 0.242, 0.244), _post(side * 0.017, 0.003, 0.263, 0.265)) for side in (-1.0, 1.0)
+    ]
+    nozzle = cylinder("z", 0.008, 0.25, 0.27, end=0.004)
+    ports = [cylinder("x", 0.010, 0.02, 0.052, (0.0, 0.0, z)) for z in (0.105, 0.135, 0.170)]
     return Body(groups=[[arm], [body, *ports], [*head, *horns, nozzle]])
+
+
+def _post(y: float, half: float, low: float, high: float) -> trimesh.Trimesh:
+    return box((-half, y - half, low), (half, y + half, high))
 
 
 def sander() -> Body:
@@ -173,7 +183,7 @@ def camera_link() -> Body:
     """Structured-light camera, long side along y, front at the origin, z forward."""
     house = box((-0.024, -0.075, -0.060), (0.024, 0.075, -0.006), 0.006)
     eyes = [cylinder("z", r, -0.01, 0.0, (0.0, y, 0.0)) for r, y in ((0.016, -0.05), (0.018, 0.0), (0.016, 0.05))]
-    bracket = hull(box((-0.10, -0.025, -0.050), (-0.09, 0.025, -0.028)), box((-0.03, -0.04, -0.052), (-0.02, 0.04, -0.030)))
+    bracket = hull(box((-0.022, -0.045, -0.062), (0.018, 0.045, -0.058)), box((-0.045, -0.030, -0.098), (-0.010, 0.030, -0.094)))
     return Body(groups=[[house, *eyes], [bracket]])
 
 

@@ -1,0 +1,34 @@
+"""Point-to-plane least squares for small rigid corrections, the step every registration here repeats."""
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from cell_core.transforms import Array
+
+CONDITION_MIN = 1e-4
+"""Directions of motion whose stiffness is below this share of the stiffest one are left alone: the points do not fix them."""
+
+
+def point_to_plane_step(points_m: Array, residuals_m: Array, normals: Array, weights: Array, length_m: float) -> Array:
+    """Return the 4x4 correction that moves points (N, 3) so that residuals (N,) = normal . (point - target) shrink.
+
+    Small angles; solved about the centroid with rotation scaled by `length_m`, the extent of the points. Directions the
+    points do not fix (sliding on a plane, turning about an axis) stay untouched.
+    """
+    w = weights / weights.sum()
+    centre = w @ points_m
+    J = np.concatenate([np.cross((points_m - centre) / length_m, normals), normals], axis=1)
+    H = J.T @ (w[:, None] * J)
+    values, vectors = np.linalg.eigh(H)
+    fixed = values > CONDITION_MIN * max(values[-1], 1e-300)
+    step = vectors[:, fixed] @ ((vectors[:, fixed].T @ (J.T @ (w * residuals_m))) / values[fixed])
+    T = np.eye(4)
+    T[:3, :3] = Rotation.from_rotvec(-step[:3] / length_m).as_matrix()
+    T[:3, 3] = centre - step[3:] - T[:3, :3] @ centre
+    return T
+
+
+def huber_weights(residuals_m: Array, floor_m: float = 1e-5) -> Array:
+    """Return weights (N,) that are 1 within 1.5 robust standard deviations and fall off beyond."""
+    sigma = max(1.4826 * float(np.median(np.abs(residuals_m - np.median(residuals_m)))), floor_m)
+    return np.minimum(1.0, 1.5 * sigma / np.maximum(np.abs(residuals_m), 1e-12))

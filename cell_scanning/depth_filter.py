@@ -1,0 +1,100 @@
+"""Keep only depth readings worth fusing: in range, not grazing, away from depth edges."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter
+
+from cell_core.transforms import Array
+from cell_scanning.camera import Intrinsics
+
+EDGE_PX = 2
+"""Readings this near to a depth edge mix fore- and background."""
+SMOOTHING_PX = 5
+"""Window over which depth is averaged before slopes are taken."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FilteredDepth:
+    """Readings left of one depth image."""
+
+    depth_m: NDArray[np.float32]
+    """(H, W) depth [m]; 0 = none or dropped."""
+    cos_incidence: NDArray[np.float32]
+    """(H, W) cosine between ray and surface normal; 0 where depth is 0."""
+
+
+def filter_depth(depth_m: NDArray[np.float32], camera: Intrinsics) -> FilteredDepth:
+    """Drop readings out of range, near depth edges and holes, and seen at more than the camera's incidence limit."""
+    near, far = camera.range_m
+    z = np.where((depth_m >= near) & (depth_m <= far), depth_m, np.float32(0.0))
+    z = np.where(_near_edge(z, camera), np.float32(0.0), z)
+    cos = _cos_incidence(z, camera)
+    keep = (z > 0.0) & (cos >= np.cos(camera.incidence_max_rad))
+    return FilteredDepth(
+        depth_m=np.ascontiguousarray(np.where(keep, z, 0.0), dtype=np.float32),
+        cos_incidence=np.where(keep, cos, 0.0).astype(np.float32),
+    )
+
+
+def cut_to_box(filtered: FilteredDepth, camera: Intrinsics, T_part_camera: Array, box_m: Array) -> FilteredDepth:
+    """Drop readings whose point lies outside the box (2, 3) [m] of the part frame."""
+    u, v = camera.ray_slopes()
+    T = T_part_camera.astype(np.float32)
+    inside = filtered.depth_m > 0.0
+    for axis in range(3):
+        slope = T[axis, 0] * u + (T[axis, 1] * v + T[axis, 2])
+        x = filtered.depth_m * slope + T[axis, 3]
+        inside &= (x >= box_m[0, axis]) & (x <= box_m[1, axis])
+    return FilteredDepth(
+        depth_m=np.where(inside, filtered.depth_m, np.float32(0.0)),
+        cos_incidence=np.where(inside, filtered.cos_incidence, np.float32(0.0)),
+    )
+
+
+def _near_edge(z: NDArray[np.float32], camera: Intrinsics) -> NDArray[np.bool_]:
+    # the steepest surface still trusted changes this much from pixel to pixel; noise adds its share
+    slope = 1.5 * np.tan(camera.incidence_max_rad) / min(camera.fx_px, camera.fy_px)
+    bound = np.float32(slope) * z + np.float32(4.0 * camera.axial_noise_at_1m_m) * z * z
+    edge = np.zeros(z.shape, bool)
+    for axis in (0, 1):
+        a, b = (_shifted(z, axis, d) for d in (0, 1))
+        jump = (np.abs(a - b) > np.minimum(_shifted(bound, axis, 0), _shifted(bound, axis, 1))) & (a > 0.0) & (b > 0.0)
+        _shifted(edge, axis, 0)[...] |= jump
+        _shifted(edge, axis, 1)[...] |= jump
+    # single dropped pixels are no edge; regions without depth are
+    void = uniform_filter((z == 0.0).astype(np.float32), 3, mode="nearest") > 0.99
+    void = _grown(void)
+    edge |= void
+    for _ in range(EDGE_PX):
+        edge = _grown(edge)
+    return edge
+
+
+def _shifted(image: NDArray, axis: int, offset: int) -> NDArray:
+    n = image.shape[axis] - 1
+    return image[offset : offset + n] if axis == 0 else image[:, offset : offset + n]
+
+
+def _grown(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    rows = mask.copy()
+    rows[1:] |= mask[:-1]
+    rows[:-1] |= mask[1:]
+    out = rows.copy()
+    out[:, 1:] |= rows[:, :-1]
+    out[:, :-1] |= rows[:, 1:]
+    return out
+
+
+def _cos_incidence(z: NDArray[np.float32], camera: Intrinsics) -> NDArray[np.float32]:
+    share = uniform_filter((z > 0.0).astype(np.float32), SMOOTHING_PX, mode="nearest")
+    mean = uniform_filter(z, SMOOTHING_PX, mode="nearest") / np.maximum(share, np.float32(1e-6))
+    z_v, z_u = np.zeros_like(z), np.zeros_like(z)
+    z_u[:, 2:-2] = (mean[:, 4:] - mean[:, :-4]) * np.float32(0.25)
+    z_v[2:-2] = (mean[4:] - mean[:-4]) * np.float32(0.25)
+    u, v = camera.ray_slopes()
+    a, b = np.float32(camera.fx_px) * z_u, np.float32(camera.fy_px) * z_v
+    along = mean + u * a + v * b
+    # normal (-a, -b, along) times the ray (u, v, 1) is the depth itself
+    return mean / np.sqrt((a * a + b * b + along * along) * (u * u + v * v + np.float32(1.0)) + np.float32(1e-12))

@@ -1,0 +1,73 @@
+"""Correct camera poses by one round of point-to-plane alignment of every frame to the mean model."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from cell_core.icp import huber_weights, point_to_plane_step
+from cell_core.surface import Surface
+from cell_core.transforms import Array, apply, rotate
+from cell_scanning.camera import Intrinsics
+from cell_scanning.rays import RayScene
+
+N_RAYS = 6000
+N_RAYS_MIN = 200
+ITERATIONS_MAX = 8
+
+
+def refined_poses(
+    model: Surface, depths_m: Sequence[NDArray[np.float32]], poses: Sequence[Array], camera: Intrinsics, reach_m: float
+) -> list[Array]:
+    """Return T_part_camera of every frame after aligning it to the model.
+
+    Readings pair with the model along their own rays; pairs farther apart than `reach_m` do not count. The mean
+    correction of all frames is taken out again: the given poses are right on average, and only that ties the surface
+    to the part frame. A frame that sees too little of the model keeps its pose.
+    """
+    scene = RayScene(model)
+    refined = [_aligned(scene, model, d, T, camera, reach_m) for d, T in zip(depths_m, poses, strict=True)]
+    moved = [(new, old) for new, old in zip(refined, poses, strict=True) if new is not old]
+    if not moved:
+        return list(refined)
+    centre = model.vertices_m.mean(axis=0)
+    corrections = [new @ np.linalg.inv(old) for new, old in moved]
+    turn = np.mean([Rotation.from_matrix(C[:3, :3]).as_rotvec() for C in corrections], axis=0)
+    shift = np.mean([apply(C, centre) - centre for C in corrections], axis=0)
+    gauge = np.eye(4)
+    gauge[:3, :3] = Rotation.from_rotvec(-turn).as_matrix()
+    gauge[:3, 3] = centre - shift - gauge[:3, :3] @ centre
+    return [gauge @ T for T in refined]
+
+
+def _aligned(
+    scene: RayScene, model: Surface, depth_m: NDArray[np.float32], T: Array, camera: Intrinsics, reach_m: float
+) -> Array:
+    rows, columns = np.nonzero(depth_m)
+    if len(rows) < N_RAYS_MIN:
+        return T
+    pick = np.linspace(0, len(rows) - 1, min(N_RAYS, len(rows))).astype(int)
+    rows, columns = rows[pick], columns[pick]
+    slopes = np.stack(
+        [(columns - camera.cx_px) / camera.fx_px, (rows - camera.cy_px) / camera.fy_px, np.ones(len(rows))], axis=1
+    )
+    z = depth_m[rows, columns].astype(float)
+    start = T
+    for _ in range(ITERATIONS_MAX):
+        rays = rotate(T, slopes)
+        t, triangle = scene.first_hits(T[:3, 3], rays)
+        pair = np.isfinite(t)
+        gap = np.where(pair, z - np.where(pair, t, 0.0), np.inf)
+        pair &= np.abs(gap) * np.linalg.norm(slopes, axis=1) < reach_m
+        if pair.sum() < N_RAYS_MIN:
+            return start
+        normals = model.triangle_normals[triangle[pair].astype(np.int64)]
+        points = apply(T, slopes[pair] * z[pair, None])
+        residuals = np.sum(normals * rays[pair], axis=1) * gap[pair]
+        length = max(float(np.linalg.norm(points.std(axis=0))), 1e-3)
+        step = point_to_plane_step(points, residuals, normals, huber_weights(residuals), length)
+        T = step @ T
+        if np.linalg.norm(apply(step, points.mean(axis=0)) - points.mean(axis=0)) < 2e-6 and np.trace(step[:3, :3]) > 3.0 - 1e-10:
+            break
+    return T

@@ -1,0 +1,293 @@
+"""The simulated cell: arm, camera, tools and the true part, moved on together in simulated time."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cell_core.config.models import GrindToolConfig, GunConfig
+from cell_core.errors import InputRefusedError, LimitError
+from cell_core.files import read_npz, write_npz
+from cell_core.surface import Surface
+from cell_core.trajectory import ProcessEvent
+from cell_core.transforms import Array, inverse
+from cell_simulation.arm import TICK_S, Arm
+from cell_simulation.camera import DepthCamera, DepthFrame
+from cell_simulation.grind import GrindTruth
+from cell_simulation.log import ExecutionLog
+from cell_simulation.spray import SprayBalance, SprayTruth
+from cell_simulation.tool_parameters import GunTruth, PadTruth, ToolErrors
+from cell_simulation.tools import HISTORY_S, ProcessName, ToolIO, ToolState, check_events
+from cell_simulation.true_part import TruePart
+from robot_description import Cell
+
+TICKS_PER_BLOCK = 10
+BLOCK_S = TICKS_PER_BLOCK * TICK_S
+
+
+class SimulatedCell:
+    """A cell with one part in it. Time moves only in `step`; the same calls with the same seed give the same result.
+
+    Arm and switches advance in ticks of 4 ms; what the tool does to the part is computed from the arm's real poses in
+    blocks of 40 ms that lie on a fixed grid of simulated time, so the result does not depend on how `step` is cut up.
+    """
+
+    def __init__(
+        self, cell: Cell, part: Surface, T_base_part: Array, *, seed: int = 0, errors: ToolErrors | None = None
+    ) -> None:
+        """Put a part into a cell.
+
+        Args:
+            cell: robot, tools, camera, surroundings.
+            part: the true part in its own mesh frame.
+            T_base_part: (4, 4) that frame in the base frame.
+            seed: of every random draw.
+            errors: how the devices differ from their data sheets; None: typical ones.
+        """
+        errors = ToolErrors() if errors is None else errors
+        self._cell, self._robot = cell, cell.robot
+        self._part = TruePart(part.transformed(np.asarray(T_base_part, float), "base"))
+        configs = {tool.process: tool for tool in cell.tools}
+        gun = pad = None
+        if "spray" in configs and isinstance(configs["spray"].config, GunConfig):
+            gun = GunTruth.from_config(configs["spray"].config)
+            self._spray = SprayTruth(self._part, gun, seed=seed, errors=errors, block_s=BLOCK_S)
+        if "grind" in configs and isinstance(configs["grind"].config, GrindToolConfig):
+            pad = PadTruth.from_config(configs["grind"].config)
+            self._grind = GrindTruth(self._part, pad, seed=seed, errors=errors)
+        self._rpm = pad.rpm if pad else 0.0
+        self._tcp_frame = {process: tool.tcp_frame for process, tool in configs.items()}
+        self._tools = ToolIO(gun, pad)
+        boxes = [(box.T_base_box, box.size_m) for box in cell.obstacles]
+        self._camera = DepthCamera(cell.camera, self._part, boxes, seed=seed)
+        self._arm = Arm(self._robot)
+        self._ticks = 0
+        self._wanted_ticks = 0.0
+        self._next_events: list[ProcessEvent] = []
+        self._block = np.zeros((TICKS_PER_BLOCK + 1, len(self._robot.joint_names)))
+        self._block[0] = self._arm.position_rad
+        self._block_on = np.zeros(TICKS_PER_BLOCK, bool)
+        self._block_running = np.zeros(TICKS_PER_BLOCK, bool)
+        self._force_n = self._slide_m = 0.0
+        self._log = ExecutionLog(len(self._robot.joint_names))
+
+    @property
+    def time_s(self) -> float:
+        """Simulated time."""
+        return self._ticks * TICK_S
+
+    @property
+    def position_rad(self) -> Array:
+        """(6,) joint positions."""
+        return self._arm.position_rad.copy()
+
+    @property
+    def velocity_rad_per_s(self) -> Array:
+        """(6,) joint velocities."""
+        return self._arm.velocity_rad_per_s.copy()
+
+    @property
+    def spray_balance(self) -> SprayBalance:
+        """Volume of dry film emitted and landed so far."""
+        return self._spray.balance
+
+    def accept_trajectory(
+        self,
+        joint_names: Sequence[str],
+        times_s: Array,
+        positions: Array,
+        velocities: Array,
+        accelerations: Array | None = None,
+    ) -> None:
+        """Take a trajectory and start it at once, with the events scheduled for it.
+
+        Raises:
+            LimitError: a real controller would refuse it; says joint, sample, value and bound. Its events stay pending.
+        """
+        if not self._tools.interlock_closed:
+            raise LimitError("trajectory: the interlock is open")
+        self._arm.accept(joint_names, times_s, positions, velocities, accelerations)
+        self._tools.schedule(self._next_events, self.time_s)
+        self._next_events = []
+
+    def schedule_events(self, events: Sequence[ProcessEvent]) -> None:
+        """Schedule process events on path time: of the running trajectory, or of the next one when none is running.
+
+        Raises:
+            LimitError: an unknown name, a time or value that is not finite, a negative value.
+        """
+        if self._arm.status == "running":
+            self._tools.schedule(events, self.time_s - self._arm.path_time_s)
+            return
+        check_events(events)
+        self._next_events = list(events)
+
+    def select_tool(self, process: ProcessName) -> None:
+        """Make the gun or the sander the active tool; disarms.
+
+        Raises:
+            LimitError: no such tool.
+            InterlockError: a process is on.
+        """
+        self._tools.select(process, self.time_s)
+
+    def arm(self, arm: bool) -> None:
+        """Arm or disarm the active tool; disarming turns it off at once.
+
+        Raises:
+            InterlockError: a safety input forbids arming.
+        """
+        self._tools.arm(arm, self.time_s)
+
+    def set_safety(
+        self, *, interlock_closed: bool | None = None, ventilation_on: bool | None = None, purge_ok: bool | None = None
+    ) -> None:
+        """Set safety inputs (None: unchanged). A bad one turns the process off at once and disarms; an open interlock also stops the arm."""
+        self._tools.set_safety(
+            self.time_s, interlock_closed=interlock_closed, ventilation_on=ventilation_on, purge_ok=purge_ok
+        )
+        if not self._tools.interlock_closed:
+            self._arm.stop("interlock open")
+
+    def stop(self, reason: str) -> None:
+        """Turn the process off at once, then bring the arm to rest along its path; the trajectory is aborted."""
+        self._tools.off(self.time_s)
+        self._next_events = []
+        self._arm.stop(reason)
+
+    def trajectory_status(self) -> tuple[str, float, float]:
+        """Return "idle", "running", "done" or "aborted"; path time [s]; tracking error [rad]."""
+        return self._arm.status, self._arm.path_time_s, self._arm.tracking_error_rad
+
+    @property
+    def abort_reason(self) -> str:
+        """Why the last trajectory was aborted, or ""."""
+        return self._arm.abort_reason
+
+    def step(self, duration_s: float) -> None:
+        """Advance by a duration [s]; what is left of a tick is made up in the next step."""
+        if not (np.isfinite(duration_s) and duration_s >= 0.0):
+            raise LimitError(f"step: duration {duration_s} s must be finite and >= 0")
+        self._wanted_ticks += duration_s / TICK_S
+        while self._ticks + 1 <= self._wanted_ticks + 1e-6:
+            self._tick()
+
+    def _tick(self) -> None:
+        running = self._arm.status == "running"
+        self._arm.advance()
+        self._ticks += 1
+        self._tools.fire_until(self.time_s)
+        if self._arm.abort_reason and self._tools.is_on:
+            self._tools.off(self.time_s)
+        elif running and self._arm.status != "running":
+            # the path has ended: nothing may go on running without it
+            self._tools.off(self.time_s)
+        row = (self._ticks - 1) % TICKS_PER_BLOCK + 1
+        self._block[row] = self._arm.position_rad
+        self._block_on[row - 1], self._block_running[row - 1] = self._tools.is_on, running
+        if row == TICKS_PER_BLOCK:
+            self._process_block()
+            self._block[0] = self._block[-1]
+
+    def _process_block(self) -> None:
+        """Let the active tool act on the part along the poses of the block just completed."""
+        block = self._ticks // TICKS_PER_BLOCK - 1
+        times = block * BLOCK_S + TICK_S * np.arange(TICKS_PER_BLOCK + 1)
+        spray = self._tools.selected == "spray"
+        values = self._spray_block(block, times) if spray else self._grind_block(times)
+        self._log.append(times[1:], self._block[1:], self._block_on, values, spray, self._block_running)
+        if block % 25 == 0:
+            self._tools.forget_before(times[0] - HISTORY_S)
+
+    def _spray_block(self, block: int, times: Array) -> Array:
+        """Return the paint flow (K,) at the ticks."""
+        self._force_n = self._slide_m = 0.0
+        if not self._tools.valve.any_open(times[0], times[-1]):
+            return np.zeros(len(times) - 1)
+        self._spray.spray(block, times, self._robot.forward(self._block, self._tcp_frame["spray"]), self._tools.flow_at)
+        return self._tools.flow_at(times[1:])
+
+    def _grind_block(self, times: Array) -> Array:
+        """Return the contact force (K,) at the ticks."""
+        force = self._tools.force_at(times[1:])
+        if not force.any() and self._slide_m == 0.0 and not self._tools.spindle.any_open(times[0], times[-1]):
+            self._force_n = 0.0
+            return np.zeros(len(force))
+        poses = self._robot.forward(self._block[1:], self._tcp_frame["grind"])
+        contact = self._grind.grind(times[1:], poses, force, self._tools.spindle.at(times[1:]))
+        self._force_n, self._slide_m = float(contact.force_n[-1]), float(contact.slide_m[-1])
+        return contact.force_n
+
+    def tool_state(self) -> ToolState:
+        """Return what the tool reports now; force and slide are those of the last 40 ms block."""
+        tools, now = self._tools, np.array([self.time_s])
+        spray = tools.selected == "spray"
+        return ToolState(
+            tool=tools.selected,
+            armed=tools.armed,
+            on=tools.is_on,
+            flow_m3_per_s=float(tools.flow_at(now)[0]) if spray else 0.0,
+            force_n=self._force_n,
+            force_setpoint_n=0.0 if spray else float(tools.force_at(now)[0]),
+            spindle_rpm=0.0 if spray else self._rpm * float(tools.spindle.at(now)[0]),
+            slide_m=self._slide_m,
+            interlock_closed=tools.interlock_closed,
+            ventilation_on=tools.ventilation_on,
+            purge_ok=tools.purge_ok,
+        )
+
+    def render_depth(self) -> DepthFrame:
+        """Return a depth image from where the camera is now."""
+        T = self._robot.forward(self._arm.position_rad, self._cell.config.camera.optical_frame)
+        return self._camera.render(T, self.time_s)
+
+    def truth(self) -> Surface:
+        """Return the true part in frame "part" (the fixture frame) as it came, with what was done to it.
+
+        Fields: film_thickness_m, removed_depth_m, and change_m, which is the one of the selected tool. Edges are at most about
+        4.5 mm; the first vertices are those of the given mesh.
+        """
+        film, removed = self._part.film_thickness_m, self._part.removed_m
+        change = film if self._tools.selected == "spray" else removed
+        surface = self._part.surface.transformed(inverse(self._cell.T_base_fixture), "part")
+        return surface.with_fields(film_thickness_m=film, removed_depth_m=removed, change_m=change)
+
+    def executed_log(self) -> dict[str, Array]:
+        """Return what ran while trajectories were running, one row per tick.
+
+        time_s (N,), q (N, 6) [rad], T_base_tcp (N, 4, 4) of the tool selected then, on (N,) bool, process_value (N,): paint flow [m3/s] or
+        contact force [N], tool (N,) "spray" or "grind".
+        """
+        return self._log.arrays(self._robot, self._tcp_frame)
+
+    def save_state(self, path: Path) -> None:
+        """Write what was done to the part (npz)."""
+        write_npz(
+            Path(path),
+            n_vertices=np.array(len(self._part.removed_m)),
+            checksum_m=self._checksum(),
+            film_volume_m3=self._part.film_volume_m3,
+            removed_m=self._part.removed_m,
+        )
+
+    def load_state(self, path: Path) -> None:
+        """Take back what `save_state` wrote for the same part.
+
+        Raises:
+            InputRefusedError: not such a file, or of another part or pose.
+        """
+        arrays = read_npz(Path(path))
+        missing = {"n_vertices", "checksum_m", "film_volume_m3", "removed_m"} - arrays.keys()
+        if missing:
+            raise InputRefusedError(f"{path}: no state of a simulated part: {sorted(missing)[0]} is missing")
+        n = len(self._part.removed_m)
+        if arrays["film_volume_m3"].shape != (n,) or arrays["removed_m"].shape != (n,):
+            raise InputRefusedError(f"{path}: state of a part with {int(arrays['n_vertices'])} vertices, this one has {n}")
+        if not np.allclose(arrays["checksum_m"], self._checksum(), atol=1e-6):
+            raise InputRefusedError(f"{path}: state of another part or of another pose")
+        self._part.film_volume_m3[:] = arrays["film_volume_m3"]
+        self._part.removed_m[:] = arrays["removed_m"]
+
+    def _checksum(self) -> Array:
+        v = self._part.surface.vertices_m
+        return np.concatenate([v.mean(axis=0), v.std(axis=0), v[0], v[-1]])

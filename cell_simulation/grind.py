@@ -1,0 +1,219 @@
+"""Grinding as the simulator sees it: a bristle pad on a force-controlled slide, pressed onto the true mesh, removing by Preston."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from cell_core.transforms import Array
+from cell_simulation.tool_parameters import CorrelatedNoise, PadTruth, ToolErrors
+from cell_simulation.true_part import TruePart
+
+N_BRISTLES = 217
+CAST_BACK_M = 0.015
+"""Bristles are cast from so far behind the pad face: what stands higher than that beside the pad is no contact."""
+SLIDE_SPEED_M_PER_S = 0.3
+SLIDE_DAMPING_N_S_PER_M = 40.0
+FORCE_LAG_S = 0.02
+FACING_MIN = 0.17
+"""Smallest cosine between a surface normal and the tool axis that the pad still touches: 80 degrees."""
+CANDIDATE_MARGIN_M = 0.015
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Contact:
+    """What the slide did over K poses."""
+
+    force_n: Array
+    """(K,) contact force along the tool axis, pushing on the part."""
+    slide_m: Array
+    """(K,) extension of the slide from its middle, positive towards the part."""
+    touching: NDArray[np.bool_]
+    """(K,) the pad touches the part."""
+
+
+class GrindTruth:
+    """Press the pad along a path, block by block.
+
+    Force balance: bristles of equal area stand on the pad face; each is compressed by the slide's extension minus its gap along
+    the tool axis, and pressure is stiffness times compression (Winkler). The slide extends until the sum equals the force
+    it pushes with, within stroke and speed. Removal: every mesh vertex under the pad loses k_p * p * v_rel, its own gap and the
+    slide's extension giving p; the sum over vertices is scaled to what the bristles remove, so that volume is conserved on any mesh.
+    """
+
+    def __init__(self, part: TruePart, pad: PadTruth, *, seed: int, errors: ToolErrors) -> None:
+        rng = np.random.default_rng([seed, 11])
+        self._part, self._pad, self._errors = part, pad, errors
+        self._stiffness = pad.stiffness_pa_per_m * (1.0 + errors.stiffness_bias * np.clip(rng.standard_normal(), -2, 2))
+        self._preston = pad.preston_per_pa * (1.0 + errors.preston_bias * np.clip(rng.standard_normal(), -2, 2))
+        self._force_bias_n = errors.force_bias_n * np.clip(rng.standard_normal(), -2, 2)
+        self._ripple = CorrelatedNoise(seed, 12, errors.force_correlation_s)
+        i = np.arange(N_BRISTLES)
+        radius, angle = pad.radius_m * np.sqrt((i + 0.5) / N_BRISTLES), i * np.pi * (3.0 - np.sqrt(5.0))
+        self._bristles = np.column_stack([radius * np.cos(angle), radius * np.sin(angle)])
+        """(B, 2) bristle feet in tool x, y: a sunflower, equal areas."""
+        self._bristle_area_m2 = np.pi * pad.radius_m**2 / N_BRISTLES
+        self._tree = cKDTree(part.surface.vertices_m)
+        self._candidates = np.empty(0, np.int64)
+        self._candidates_centre = np.full(3, np.inf)
+        self._force_n = 0.0
+        """Force the slide's drive has built up."""
+        self._slide_m = 0.0
+        self._settled_slide_m: float | None = None
+        self.removed_m3 = 0.0
+
+    def grind(self, times_s: Array, T_base_tool: Array, force_set_n: Array, spindle: Array) -> Contact:
+        """Move the pad through one block of poses and take off what it removes.
+
+        Args:
+            times_s: (K,) pose times [s], evenly spaced; the block lasts K times the spacing.
+            T_base_tool: (K, 4, 4) poses of the pad face centre with the slide in its middle; z presses into the part.
+            force_set_n: (K,) commanded force.
+            spindle: (K,) fraction of the nominal spindle speed.
+        """
+        dt = float(times_s[1] - times_s[0])
+        gaps, facing = self._gaps(T_base_tool)
+        force, slide, touching = self._press(gaps, force_set_n, self._force_disturbance(times_s), dt)
+        grinding = touching & (force > 0.0) & (spindle > 0.0)
+        if grinding.any():
+            self._remove(T_base_tool, gaps, slide, np.where(grinding, spindle, 0.0), facing, dt)
+        return Contact(force_n=force, slide_m=slide, touching=touching)
+
+    def settle(self, force_n: float) -> None:
+        """Start anew somewhere else with the drive already at its force."""
+        self._force_n, self._slide_m, self._settled_slide_m = force_n, 0.0, None
+
+    def _force_disturbance(self, times_s: Array) -> Array:
+        return self._force_bias_n + self._errors.force_ripple_n * self._ripple(times_s)
+
+    def _gaps(self, T_base_tool: Array) -> tuple[Array, float]:
+        """Return the gap (K, B) between pad face and current surface along the tool axis (inf: nothing there), and the side (+1 or -1) that the pad meets."""
+        k, b = len(T_base_tool), len(self._bristles)
+        axes = T_base_tool[:, None, :3, :3]
+        feet = T_base_tool[:, None, :3, 3] + self._bristles[:, :1] * axes[..., 0] + self._bristles[:, 1:] * axes[..., 1]
+        direction = np.broadcast_to(axes[..., 2], feet.shape).reshape(-1, 3)
+        hits = self._part.cast(feet.reshape(-1, 3) - CAST_BACK_M * direction, direction)
+        gaps = np.full(k * b, np.inf)
+        cosine = -np.einsum("ij,ij->i", self._part.surface.triangle_normals[hits.triangle], direction[hits.ray])
+        removed = np.einsum("ij,ij->i", hits.weights, self._part.removed_m[self._part.surface.triangles[hits.triangle]])
+        gaps[hits.ray] = hits.distance - CAST_BACK_M + removed / np.maximum(np.abs(cosine), FACING_MIN)
+        return gaps.reshape(k, b), 1.0 if cosine.sum() >= 0.0 else -1.0
+
+    def _press(
+        self, gaps: Array, force_set_n: Array, disturbance_n: Array, dt: float
+    ) -> tuple[Array, Array, NDArray[np.bool_]]:
+        """Return contact force, slide extension and touching (K,) by balance of forces, pose after pose."""
+        ordered = np.sort(gaps, axis=1)
+        sums = np.cumsum(np.where(np.isfinite(ordered), ordered, 0.0), axis=1)
+        k_area = self._stiffness * self._bristle_area_m2
+        half = 0.5 * self._pad.slide_stroke_m
+        force, slide = np.zeros(len(gaps)), np.zeros(len(gaps))
+        for i in range(len(gaps)):
+            self._force_n += (force_set_n[i] - self._force_n) * -np.expm1(-dt / FORCE_LAG_S)
+            if force_set_n[i] <= 0.0:
+                # compliant and parked: the slide stays in its middle unless the part pushes it back
+                self._settled_slide_m = None
+                wanted = min(0.0, float(ordered[i, 0]))
+                push = 0.0
+            else:
+                push = max(self._force_n + disturbance_n[i], 0.0)
+                settled = _extension(ordered[i], sums[i], push / k_area)
+                if self._settled_slide_m is not None and np.isfinite(settled):
+                    push = max(push - SLIDE_DAMPING_N_S_PER_M * (settled - self._settled_slide_m) / dt, 0.0)
+                self._settled_slide_m = settled if np.isfinite(settled) else None
+                wanted = _extension(ordered[i], sums[i], push / k_area)
+            reach = SLIDE_SPEED_M_PER_S * dt
+            moved = min(max(wanted, self._slide_m - reach), self._slide_m + reach)
+            self._slide_m = min(max(moved, -half), half)
+            slide[i] = self._slide_m
+            force[i] = k_area * float(np.clip(self._slide_m - ordered[i], 0.0, None).sum())
+            if self._slide_m <= -half and force[i] > push:
+                # bottomed out: pad and end stop yield in series under what the arm presses in
+                yield_n_per_m = k_area * max(int((ordered[i] < self._slide_m).sum()), 1)
+                share = self._pad.slide_stiffness_n_per_m / (self._pad.slide_stiffness_n_per_m + yield_n_per_m)
+                force[i] = push + share * (force[i] - push)
+        return force, slide, force > 0.0
+
+    def _remove(self, T_base_tool: Array, gaps: Array, slide: Array, spindle: Array, side: float, dt: float) -> None:
+        """Take off k_p * p * v_rel under the pad, which moves straight from the first to the last pose of the block."""
+        pad, part = self._pad, self._part
+        duration = dt * len(T_base_tool)
+        middle = len(T_base_tool) // 2
+        T = T_base_tool[middle]
+        span = (T_base_tool[-1, :3, 3] - T_base_tool[0, :3, 3]) * len(T_base_tool) / (len(T_base_tool) - 1)
+        travel = (span @ T[:3, :3])[:2]
+        weights = spindle / len(spindle)
+        speed_fraction, extension = weights.sum(), (weights @ slide) / weights.sum()
+
+        pressure = self._stiffness * np.clip(slide[:, None] - gaps, 0.0, None)
+        speed_sum = self._relative_speed(self._bristles, travel / duration)
+        volume = self._preston * duration * self._bristle_area_m2 * float((weights[:, None] * pressure * speed_sum).sum())
+
+        candidates = self._under_pad(T[:3, 3])
+        normals = part.surface.vertex_normals[candidates]
+        cosine = -side * normals @ T[:3, 2]
+        facing = cosine > FACING_MIN
+        candidates, cosine = candidates[facing], cosine[facing]
+        local = (part.surface.vertices_m[candidates] - T[:3, 3]) @ T[:3, :3]
+        compression = extension - local[:, 2] - part.removed_m[candidates] / cosine
+        near = (compression > 0.0) & (local[:, 2] > -CAST_BACK_M)
+        candidates, cosine, local, compression = candidates[near], cosine[near], local[near, :2], compression[near]
+        covered = covered_fraction(local, travel, pad.radius_m)
+        rate = self._preston * self._stiffness * compression * self._relative_speed(local, travel / duration)
+        depth = rate * covered * duration * speed_fraction
+        gathered = float(depth @ (part.surface.vertex_areas_m2[candidates] * cosine))
+        if gathered > 0.0:
+            # few vertices under the pad, or many, on steep or flat ground: the volume is what the bristles took
+            depth *= np.clip(volume / gathered, 0.5, 2.0)
+            part.removed_m[candidates] += depth
+            self.removed_m3 += float(depth @ (part.surface.vertex_areas_m2[candidates] * cosine))
+
+    def _under_pad(self, centre_m: Array) -> NDArray[np.int64]:
+        if np.linalg.norm(centre_m - self._candidates_centre) > CANDIDATE_MARGIN_M:
+            reach = float(np.hypot(self._pad.radius_m, 0.5 * self._pad.slide_stroke_m + CAST_BACK_M)) + 2 * CANDIDATE_MARGIN_M
+            self._candidates = np.array(self._tree.query_ball_point(centre_m, reach), np.int64)
+            self._candidates_centre = centre_m.copy()
+        return self._candidates
+
+    def _relative_speed(self, local: Array, feed_m_per_s: Array) -> Array:
+        """Return the mean speed (P,) of abrasive over surface at points (P, 2) of the pad face at nominal spindle speed."""
+        omega = self._pad.rpm * 2.0 * np.pi / 60.0
+        feed2 = float(feed_m_per_s @ feed_m_per_s)
+        if self._pad.motion == "orbital":
+            # mean over one orbit of |omega e (cos, sin) + feed|, to second order in feed
+            orbit = omega * self._pad.orbit_radius_m
+            return np.full(len(local), orbit + 0.25 * feed2 / orbit if orbit > 0.0 else np.sqrt(feed2))
+        return np.hypot(feed_m_per_s[0] - omega * local[:, 1], feed_m_per_s[1] + omega * local[:, 0])
+
+
+def _extension(ordered: Array, sums: Array, load_m: float) -> float:
+    """Return the extension s with sum(max(s - gap, 0)) = load for ascending gaps and their running sums; inf without any."""
+    n = int(np.searchsorted(ordered, np.inf))
+    if n == 0:
+        return np.inf
+    s = (load_m + sums[:n]) / np.arange(1, n + 1)
+    # with m bristles touching, s must not reach the next one; the first m for which that holds
+    fits = np.append(s[:-1] <= ordered[1:n], True)
+    return float(s[int(np.argmax(fits))])
+
+
+def covered_fraction(local_m: Array, travel_m: Array, radius_m: float) -> Array:
+    """Return for which fraction of its way a disc covers each point.
+
+    Args:
+        local_m: (P, 2) points relative to the disc's centre half way.
+        travel_m: (2,) way of the disc, half of it before and half after that.
+        radius_m: radius of the disc.
+    """
+    way2 = float(travel_m @ travel_m)
+    inside2 = radius_m**2 - np.einsum("ij,ij->i", local_m, local_m)
+    if way2 < 1e-16:
+        return (inside2 > 0.0).astype(float)
+    along = local_m @ travel_m / way2
+    root2 = along**2 + inside2 / way2
+    root = np.sqrt(np.maximum(root2, 0.0))
+    covered = np.minimum(along + root, 0.5) - np.maximum(along - root, -0.5)
+    return np.where(root2 > 0.0, np.maximum(covered, 0.0), 0.0)
+
+

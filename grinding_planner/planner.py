@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from cell_core.config import GrindRecipe, GrindToolConfig
 from cell_core.coverage import CoverageOperator
-from cell_core.dwell import SpeedLimits, optimise_speed
+from cell_core.dwell import SMOOTHING_LENGTH_M, SpeedLimits, optimise_speed
 from cell_core.errors import CoverageError, InputRefusedError, LimitError
 from cell_core.plan import Plan, Progress, no_progress
 from cell_core.statistics import field_statistics
@@ -21,15 +21,20 @@ from grinding_planner.bead import plan_bead
 from grinding_planner.contact import nominal_speed, removal_rates
 from grinding_planner.ground import Ground, survey
 from grinding_planner.seating import Seating, seat
-from grinding_planner.strokes import Line, Sheet, border_lines, cut, parallel_lines, patches_of
+from grinding_planner.strokes import Line, Sheet, border_lines, clear_of, cut, parallel_lines, patches_of
 from grinding_planner.target import check_map, target_from_cad
+from grinding_planner.thinning import LeastSquares, needless_samples
 
 SPACING_RADII = 0.5
 STEP_RADII = 0.2
 SHORTEST_STROKE_RADII = 0.4
+N_MIN = 1 + round(SHORTEST_STROKE_RADII / STEP_RADII)
 OUTSIDE_WEIGHT = 0.3
 """Weight of removal where none is asked for."""
 PASSES_MAX = 20
+BORDER_INSET_RADII = 0.4
+"""Parallel lines end this far from a line along the border."""
+SMOOTHNESS = 2e-5
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -148,8 +153,11 @@ def sweep(ground: Ground, recipe: GrindRecipe, tool: GrindToolConfig, target_m: 
             f"at most {PASSES_MAX} planned",
             depth_m=depth,
         )
+    weights = np.where(ground.serviceable, areas, OUTSIDE_WEIGHT * areas)
+    goal = np.where(ground.serviceable, target_m, 0.0)
     lines = lay(ground, tool, force, spacing, wanted)
-    seats = seat_lines(ground, tool, force, lines)
+    progress(0.5, "leaving out needless passes")
+    lines, seats = thinned(ground, tool, force, lines, goal / n_passes, weights)
     forces = np.split(seats.force_n, np.cumsum([len(line) for line in lines])[:-1])
     start = float(np.clip(speed * n_passes, tool.speed_m_per_s.low, tool.speed_m_per_s.high))
     strokes = [stroke_of(line, f, "area", start, tool) for line, f in zip(lines, forces, strict=True)] * n_passes
@@ -158,8 +166,6 @@ def sweep(ground: Ground, recipe: GrindRecipe, tool: GrindToolConfig, target_m: 
         matrix=scipy.sparse.hstack([rates] * n_passes, format="csr", dtype=np.float32),
         stroke_of_column=np.repeat(np.arange(len(strokes)), [len(s) for s in strokes]),
     )
-    weights = np.where(ground.serviceable, areas, OUTSIDE_WEIGHT * areas)
-    goal = np.where(ground.serviceable, target_m, np.minimum(target_m, 0.0))
     progress(0.6, "optimising speeds")
     result = optimise_speed(
         operator,
@@ -171,7 +177,8 @@ def sweep(ground: Ground, recipe: GrindRecipe, tool: GrindToolConfig, target_m: 
             high_m_per_s=tool.speed_m_per_s.high,
             acceleration_m_per_s2=tool.acceleration_m_per_s2,
         ),
-        smoothness=2e-4,
+        smoothness=SMOOTHNESS * (tool.radius_m / SMOOTHING_LENGTH_M) ** 2,
+        iterations_max=400,
     )
     dwell = np.concatenate([s.dwell_s for s in result.strokes])
     return Removal(strokes=result.strokes, removed_m=result.predicted_m, visits=operator.visits(dwell))
@@ -190,21 +197,45 @@ def lay(
     use = seats.valid & (np.bincount(seats.pairs.pose, on_wanted, seats.pairs.n_poses) > 0)
     points, axes = seats.frames[use, :3, 3], seats.frames[use, :3, 2]
     step = STEP_RADII * tool.radius_m
-    n_min = 1 + int(np.ceil(SHORTEST_STROKE_RADII / STEP_RADII))
     lines: list[Line] = []
     for patch in patches_of(points, axes, ground.seat_spacing_m):
         sheet = Sheet(points[patch], axes[patch], ground.seat_spacing_m)
-        lines += border_lines(sheet, step) + parallel_lines(sheet, spacing_m, step)
+        border = border_lines(sheet, step)
+        lines += border + clear_of(border, parallel_lines(sheet, spacing_m, step), BORDER_INSET_RADII * tool.radius_m)
     if lines:
         valid = seat_lines(ground, tool, force_n, lines).valid
         parts = np.split(valid, np.cumsum([len(line) for line in lines])[:-1])
-        lines = [part for line, ok in zip(lines, parts, strict=True) for part in cut(line, ok, n_min)]
+        lines = [part for line, ok in zip(lines, parts, strict=True) for part in cut(line, ok, N_MIN)]
     if not lines:
         raise CoverageError(
             f"pad {tool.name}: no stroke of at least {SHORTEST_STROKE_RADII * tool.radius_m:.3g} m fits on the ground "
             f"it can serve, though {int(use.sum())} single poses do"
         )
     return lines
+
+
+def thinned(
+    ground: Ground, tool: GrindToolConfig, force_n: float, lines: list[Line], goal_m: Array, weights: Array
+) -> tuple[list[Line], Seating]:
+    """Return the lines without the ends, or the whole lines, that only harm, and the pad's contact along what stays."""
+    seats = seat_lines(ground, tool, force_n, lines)
+    line_of_column = np.repeat(np.arange(len(lines)), [len(line) for line in lines])
+    length = np.concatenate([line.reach_m for line in lines])
+    scale = float(weights @ goal_m / weights.sum())
+    rows = np.flatnonzero(weights > 0.0)
+    problem = LeastSquares(
+        matrix=removal_rates(seats.pairs, seats.contact, tool)[rows] / scale,
+        goal=goal_m[rows] / scale,
+        weights=weights[rows] / weights.sum(),
+        low=length / tool.speed_m_per_s.high,
+        high=length / tool.speed_m_per_s.low,
+    )
+    keep = needless_samples(problem, line_of_column, N_MIN)
+    if not keep.any():
+        return lines, seats
+    parts = np.split(keep, np.cumsum([len(line) for line in lines])[:-1])
+    lines = [part for line, ok in zip(lines, parts, strict=True) for part in cut(line, ok, N_MIN)]
+    return lines, seat_lines(ground, tool, force_n, lines)
 
 
 def seat_lines(ground: Ground, tool: GrindToolConfig, force_n: float, lines: list[Line]) -> Seating:

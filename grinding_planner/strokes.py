@@ -36,6 +36,11 @@ class Line:
     def __len__(self) -> int:
         return len(self.position_m)
 
+    @property
+    def reach_m(self) -> Array:
+        """(N,) length that belongs to each sample: half of each neighbouring step [m]."""
+        return np.convolve(np.linalg.norm(np.diff(self.position_m, axis=0), axis=1), [0.5, 0.5])
+
 
 def patches_of(points_m: Array, axes: Array, spacing_m: float) -> list[NDArray[np.int64]]:
     """Return groups of seat indices, connected and within CONE_RAD of a common direction, largest area first.
@@ -158,6 +163,14 @@ def border_lines(sheet: Sheet, step_m: float, inset_m: float = 0.0) -> list[Line
         for run in _runs(sheet.near(smooth)):
             lines.append(line_through(*sheet.lift(smooth[run])))
     return [line for line in lines if line is not None]
+
+
+def clear_of(border: list[Line], lines: list[Line], distance_m: float) -> list[Line]:
+    """Return the parts of the lines that keep this far from the border lines."""
+    if not border:
+        return lines
+    tree = cKDTree(np.concatenate([line.position_m for line in border]))
+    return [part for line in lines for part in cut(line, tree.query(line.position_m)[0] > distance_m)]
 
 
 def line_through(position_m: Array, axis: Array) -> Line | None:

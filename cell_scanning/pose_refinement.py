@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from cell_core.icp import huber_weights, point_to_plane_step
+from cell_core.raycast import RayCaster
 from cell_core.surface import Surface
 from cell_core.transforms import Array, apply, rotate
 from cell_scanning.camera import Intrinsics
-from cell_scanning.rays import RayScene
 
 N_RAYS = 6000
 N_RAYS_MIN = 200
@@ -26,8 +26,8 @@ def refined_poses(
     correction of all frames is taken out again: the given poses are right on average, and only that ties the surface
     to the part frame. A frame that sees too little of the model keeps its pose.
     """
-    scene = RayScene(model)
-    refined = [_aligned(scene, model, d, T, camera, reach_m) for d, T in zip(depths_m, poses, strict=True)]
+    caster = RayCaster(model)
+    refined = [_aligned(caster, model, d, T, camera, reach_m) for d, T in zip(depths_m, poses, strict=True)]
     moved = [(new, old) for new, old in zip(refined, poses, strict=True) if new is not old]
     if not moved:
         return list(refined)
@@ -42,7 +42,7 @@ def refined_poses(
 
 
 def _aligned(
-    scene: RayScene, model: Surface, depth_m: NDArray[np.float32], T: Array, camera: Intrinsics, reach_m: float
+    caster: RayCaster, model: Surface, depth_m: NDArray[np.float32], T: Array, camera: Intrinsics, reach_m: float
 ) -> Array:
     rows, columns = np.nonzero(depth_m)
     if len(rows) < N_RAYS_MIN:
@@ -56,13 +56,13 @@ def _aligned(
     start = T
     for _ in range(ITERATIONS_MAX):
         rays = rotate(T, slopes)
-        t, triangle = scene.first_hits(T[:3, 3], rays)
+        t, triangle = caster.first_hit(np.broadcast_to(T[:3, 3], rays.shape), rays)
         pair = np.isfinite(t)
         gap = np.where(pair, z - np.where(pair, t, 0.0), np.inf)
         pair &= np.abs(gap) * np.linalg.norm(slopes, axis=1) < reach_m
         if pair.sum() < N_RAYS_MIN:
             return start
-        normals = model.triangle_normals[triangle[pair].astype(np.int64)]
+        normals = model.triangle_normals[triangle[pair]]
         points = apply(T, slopes[pair] * z[pair, None])
         residuals = np.sum(normals * rays[pair], axis=1) * gap[pair]
         length = max(float(np.linalg.norm(points.std(axis=0))), 1e-3)

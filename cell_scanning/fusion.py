@@ -1,0 +1,184 @@
+"""Depth frames in, one trusted surface out."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from cell_core.config.models import CameraConfig, ScanSettings
+from cell_core.errors import InputRefusedError
+from cell_core.plan import Progress, no_progress
+from cell_core.surface import Surface
+from cell_core.transforms import Array, apply, inverse
+from cell_scanning.camera import Intrinsics, as_intrinsics
+from cell_scanning.depth_filter import FilteredDepth, cut_to_box, filter_depth
+from cell_scanning.frames import Frame, usable_frames
+from cell_scanning.holes import Hole, find_holes
+from cell_scanning.mesh_cleaning import merged_slivers, vertex_components, without_crumbs
+from cell_scanning.pose_refinement import refined_poses
+from cell_scanning.support import frame_spread, measure_support, view_labels
+from cell_scanning.tsdf import TRUNCATION_VOXELS, mean_mesh
+
+WEIGHT_MIN = 3
+"""Readings a vertex needs, where that many frames were taken per view."""
+CRUMB_VOXELS = 10.0
+"""Components smaller than a square of this many voxels are crumbs."""
+CRUMB_SHARE = 0.01
+"""So are components smaller than this share of the largest."""
+FLOOR_CLEARANCE_M = 0.003
+"""How much above the crop box's lowest face the fixture is cut away, and the part's lowest rim with it."""
+CROP_MARGIN_M = 0.03
+"""Readings this far outside the crop box still help to place the frames."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ScanResult:
+    """A fused surface and how it came about."""
+
+    surface: Surface
+    """In the part frame; fields confidence, view_count, frame_count, residual_m (per vertex)."""
+    holes: tuple[Hole, ...]
+    """Boundary loops, longest first."""
+    T_part_camera: Array
+    """(F, 4, 4) poses of the frames used, refined if asked for."""
+    refused: Mapping[str, int] = field(default_factory=dict)
+    """Frames not used, counted by reason."""
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    """Numbers for reports; keys carry units."""
+
+
+def fuse(
+    frames: Sequence[Frame],
+    camera: Intrinsics | CameraConfig,
+    settings: ScanSettings,
+    *,
+    crop: Array | None = None,
+    floor_clearance_m: float = FLOOR_CLEARANCE_M,
+    refine: bool = True,
+    progress: Progress = no_progress,
+) -> ScanResult:
+    """Fuse depth frames into one surface with outward normals.
+
+    Grazing readings and depth edges are dropped, frames are integrated into a truncated signed distance field, poses
+    are corrected once against the mean model, and only vertices that some frame really measured are kept.
+
+    Args:
+        frames: depth images with their poses in the part frame.
+        camera: intrinsics or camera file.
+        settings: voxel size.
+        crop: (2, 3) lowest and highest corner [m] in the part frame; its lowest face is taken for the fixture plane.
+        floor_clearance_m: how far above that plane the surface is cut, so that the fixture does not stay.
+        refine: correct the poses.
+        progress: told a fraction and what is being done.
+
+    Raises:
+        InputRefusedError: no usable frame (`facts["refused"]` counts the reasons), an empty result, or too much memory.
+    """
+    start = time.perf_counter()
+    camera = as_intrinsics(camera)
+    voxel_m = settings.voxel_m
+    good, refused = usable_frames(frames, camera)
+    if not good:
+        reasons = ", ".join(f"{n} {reason}" for reason, n in refused.items()) or "none were given"
+        raise InputRefusedError(f"scan: 0 of {len(frames)} frames usable: {reasons}", refused=refused)
+    wide, depths, poses = None, [], [f.T_part_camera for f in good]
+    if crop is not None:
+        crop = np.asarray(crop, float) + np.array([[0.0, 0.0, floor_clearance_m], [0.0, 0.0, 0.0]])
+        margin = max(CROP_MARGIN_M, 2.0 * TRUNCATION_VOXELS * voxel_m)
+        wide = crop + np.array([[-margin] * 3, [margin] * 3])
+    for i, frame in enumerate(good):
+        progress(0.3 * i / len(good), f"filtering frame {i + 1} of {len(good)}")
+        filtered = filter_depth(frame.depth_m, camera)
+        depths.append(filtered if wide is None else cut_to_box(filtered, camera, frame.T_part_camera, wide))
+    images = [d.depth_m for d in depths]
+    per_view = frame_spread(poses)
+    weight_min = int(np.clip(round(per_view), 1, WEIGHT_MIN))
+    progress(0.3, "mean model")
+    shift_m = turn_rad = np.zeros(len(good))
+    if refine and len(good) > 1:
+        model = _surface(*mean_mesh(images, poses, camera, voxel_m, weight_min), "empty mean model")
+        progress(0.5, "refining poses")
+        poses = refined_poses(model, images, poses, camera, 2.0 * TRUNCATION_VOXELS * voxel_m)
+        shift_m, turn_rad = _changes(poses, [f.T_part_camera for f in good], model)
+    progress(0.7, "fusing")
+    surface = _surface(*mean_mesh(images, poses, camera, voxel_m, weight_min), "no surface in the crop box")
+    surface, crumbs = _measured_part(surface, depths, poses, camera, voxel_m, weight_min, crop)
+    progress(0.9, "holes")
+    floor_z_m = None if crop is None else float(crop[0, 2])
+    holes = find_holes(surface, vertex_components(surface), floor_z_m, 2.5 * voxel_m)
+    figures = {
+        "n_frames": len(good),
+        "n_frames_refused": sum(refused.values()),
+        "n_views": int(view_labels(poses).max()) + 1,
+        "voxel_m": voxel_m,
+        "weight_min": weight_min,
+        "n_vertices": len(surface.vertices_m),
+        "n_triangles": len(surface.triangles),
+        "area_m2": surface.area_m2,
+        "size_m": np.ptp(surface.bounds_m, axis=0).tolist(),
+        "n_components": int(vertex_components(surface).max()) + 1,
+        **crumbs,
+        "n_holes": sum(h.kind == "hole" for h in holes),
+        "hole_area_m2": sum(h.area_m2 for h in holes if h.kind == "hole"),
+        "boundary_length_m": sum(h.length_m for h in holes),
+        "residual_rms_m": float(np.sqrt(np.mean(surface.fields["residual_m"] ** 2))),
+        "pose_shift_mean_m": float(shift_m.mean()),
+        "pose_shift_max_m": float(shift_m.max()),
+        "pose_turn_mean_rad": float(turn_rad.mean()),
+        "duration_s": time.perf_counter() - start,
+    }
+    progress(1.0, "surface fused")
+    return ScanResult(
+        surface=surface, holes=tuple(holes), T_part_camera=np.asarray(poses), refused=refused, figures=figures
+    )
+
+
+def _surface(vertices_m: Array, triangles: Array, empty: str) -> Surface:
+    if len(triangles) == 0:
+        raise InputRefusedError(f"scan: {empty}: 0 triangles; nothing was measured there")
+    return Surface(vertices_m=vertices_m, triangles=triangles)
+
+
+def _changes(poses: Sequence[Array], given: Sequence[Array], model: Surface) -> tuple[Array, Array]:
+    centre = model.vertices_m.mean(axis=0)
+    steps = [new @ inverse(old) for new, old in zip(poses, given, strict=True)]
+    shift_m = np.array([np.linalg.norm(apply(C, centre) - centre) for C in steps])
+    turn_rad = np.array([np.arccos(np.clip((np.trace(C[:3, :3]) - 1.0) / 2.0, -1.0, 1.0)) for C in steps])
+    return shift_m, turn_rad
+
+
+def _measured_part(
+    surface: Surface,
+    depths: Sequence[FilteredDepth],
+    poses: Sequence[Array],
+    camera: Intrinsics,
+    voxel_m: float,
+    weight_min: int,
+    crop: Array | None,
+) -> tuple[Surface, dict[str, float]]:
+    if crop is not None:
+        inside = np.all((surface.vertices_m >= crop[0]) & (surface.vertices_m <= crop[1]), axis=1)
+        if not inside[surface.triangles].all(axis=1).any():
+            raise InputRefusedError("scan: no surface in the crop box: 0 triangles; nothing was measured there")
+        surface = surface.select_triangles(inside[surface.triangles].all(axis=1))
+    vertices_m, triangles = merged_slivers(surface.vertices_m, surface.triangles, 0.2 * voxel_m)
+    surface = _surface(vertices_m, triangles, "no surface in the crop box")
+    noise_m = 5.0 * float(camera.axial_noise_m(np.median(np.concatenate([d.depth_m[d.depth_m > 0.0] for d in depths]))))
+    support = measure_support(
+        surface.vertices_m, surface.vertex_normals, depths, poses, camera, max(2.0 * voxel_m, noise_m)
+    )
+    surface = surface.with_fields(
+        confidence=support.confidence,
+        view_count=support.view_count,
+        frame_count=support.frame_count,
+        residual_m=support.residual_m,
+    )
+    measured = (support.frame_count >= weight_min)[surface.triangles].sum(axis=1) >= 2
+    if not measured.any():
+        raise InputRefusedError(f"scan: no vertex was measured by {weight_min} frames")
+    kept = surface.select_triangles(measured)
+    unsupported_m2 = surface.area_m2 - kept.area_m2
+    surface, n_crumbs, crumb_m2 = without_crumbs(kept, (CRUMB_VOXELS * voxel_m) ** 2, CRUMB_SHARE)
+    return surface, {"n_crumbs": n_crumbs, "crumb_area_m2": crumb_m2, "unsupported_area_m2": unsupported_m2}

@@ -1,7 +1,7 @@
-"""Make the robot's meshes: `python -m robot_description.generate_meshes`. Shapes are our own; only joint axes follow the real arm.
+"""Make the robot's meshes: `python -m robot_description.generate_meshes`.
 
-Each link is a list of convex solids. Their union, less some pockets, is the visual mesh; hulls over groups of them are the collision
-meshes, so no visual vertex lies outside its link's collision meshes.
+Shapes are our own; only joint axes follow the real arm. Each link is a list of convex solids. Their union, less some
+pockets, is the visual mesh; hulls over groups of them are the collision meshes, so no visual vertex lies outside them.
 """
 
 from collections.abc import Callable, Sequence
@@ -37,12 +37,16 @@ class Body:
         return [hull(*group) for group in self.groups]
 
 
-def cylinder(axis: str, radius: float, low: float, high: float, at: Sequence[float] = (0.0, 0.0, 0.0), end: float | None = None) -> trimesh.Trimesh:
+def cylinder(
+    axis: str, radius: float, low: float, high: float, at: Sequence[float] = (0.0, 0.0, 0.0), end: float | None = None
+) -> trimesh.Trimesh:
     """Return a cylinder (a cone frustum with `end`) along an axis from `low` to `high`, its axis through `at`."""
     angle = 2.0 * np.pi * (np.arange(SECTIONS) + 0.5) / SECTIONS
     u, v = {"x": ("y", "z"), "y": ("z", "x"), "z": ("x", "y")}[axis]
     ring = np.cos(angle)[:, None] * _AXES[u] + np.sin(angle)[:, None] * _AXES[v]
-    points = np.vstack([radius * ring + low * _AXES[axis], (radius if end is None else end) * ring + high * _AXES[axis]])
+    points = np.vstack(
+        [radius * ring + low * _AXES[axis], (radius if end is None else end) * ring + high * _AXES[axis]]
+    )
     return _hull_of(points + np.asarray(at, float))
 
 
@@ -83,18 +87,35 @@ def link_1() -> Body:
     block = box((-0.17, -0.17, -0.10), (0.20, 0.085, -0.05), 0.02)
     shoulder = hull(block, cylinder("y", 0.150, -0.165, 0.070, (0.175, 0.0, 0.0)))
     bearing = cylinder("y", 0.128, 0.06, 0.088, (0.175, 0.0, 0.0))
-    motor_2 = [cylinder("y", 0.105, -0.20, -0.16, (0.175, 0.0, 0.0)), cylinder("y", 0.078, -0.37, -0.19, (0.175, 0.0, 0.0))]
-    motor_1 = [cylinder("z", 0.085, -0.10, 0.02, (-0.10, -0.06, 0.0)), cylinder("z", 0.068, 0.01, 0.20, (-0.10, -0.06, 0.0))]
+    motor_2 = [
+        cylinder("y", 0.105, -0.20, -0.16, (0.175, 0.0, 0.0)),
+        cylinder("y", 0.078, -0.37, -0.19, (0.175, 0.0, 0.0)),
+    ]
+    motor_1 = [
+        cylinder("z", 0.085, -0.10, 0.02, (-0.10, -0.06, 0.0)),
+        cylinder("z", 0.068, 0.01, 0.20, (-0.10, -0.06, 0.0)),
+    ]
     return Body(groups=[[table, block, shoulder, bearing], motor_2, motor_1])
 
 
 def link_2() -> Body:
     """Lower arm: a tapered beam beside shoulder and elbow, y from 0.09 to 0.21."""
-    lower, upper = cylinder("y", 0.150, 0.092, 0.205), cylinder("y", 0.120, 0.092, 0.195, (0.0, 0.0, 0.9))
-    waist = hull(cylinder("y", 0.118, 0.096, 0.196, (0.0, 0.0, 0.20)), cylinder("y", 0.092, 0.096, 0.188, (0.0, 0.0, 0.72)))
-    beam = [hull(lower, cylinder("y", 0.118, 0.096, 0.196, (0.0, 0.0, 0.20))), waist, hull(upper, cylinder("y", 0.092, 0.096, 0.188, (0.0, 0.0, 0.72)))]
-    covers = [cylinder("y", 0.105, 0.19, 0.222, (0.0, 0.0, 0.0), end=0.09), cylinder("y", 0.085, 0.18, 0.212, (0.0, 0.0, 0.9), end=0.07)]
-    pocket = hull(cylinder("y", 0.075, 0.168, 0.25, (0.0, 0.0, 0.24)), cylinder("y", 0.052, 0.168, 0.25, (0.0, 0.0, 0.70)))
+    lower, upper = cylinder("y", 0.136, 0.092, 0.205), cylinder("y", 0.120, 0.092, 0.195, (0.0, 0.0, 0.9))
+    waist = hull(
+        cylinder("y", 0.118, 0.096, 0.196, (0.0, 0.0, 0.20)), cylinder("y", 0.092, 0.096, 0.188, (0.0, 0.0, 0.72))
+    )
+    beam = [
+        hull(lower, cylinder("y", 0.118, 0.096, 0.196, (0.0, 0.0, 0.20))),
+        waist,
+        hull(upper, cylinder("y", 0.092, 0.096, 0.188, (0.0, 0.0, 0.72))),
+    ]
+    covers = [
+        cylinder("y", 0.105, 0.19, 0.222, (0.0, 0.0, 0.0), end=0.09),
+        cylinder("y", 0.085, 0.18, 0.212, (0.0, 0.0, 0.9), end=0.07),
+    ]
+    pocket = hull(
+        cylinder("y", 0.075, 0.168, 0.25, (0.0, 0.0, 0.24)), cylinder("y", 0.052, 0.168, 0.25, (0.0, 0.0, 0.70))
+    )
     return Body(groups=[[*beam, *covers]], pockets=[pocket])
 
 
@@ -105,9 +126,13 @@ def link_3() -> Body:
     cover = cylinder("y", 0.10, -0.155, -0.125, end=0.115)
     house = box((-0.16, -0.125, 0.06), (0.15, 0.080, 0.295), 0.03)
     body = hull(elbow, house)
-    neck = hull(cylinder("x", 0.098, 0.13, 0.15, (0.0, -0.010, 0.175)), cylinder("x", 0.088, 0.36, 0.392, (0.0, 0.0, 0.175)))
+    neck = hull(
+        cylinder("x", 0.098, 0.13, 0.15, (0.0, -0.010, 0.175)), cylinder("x", 0.088, 0.36, 0.392, (0.0, 0.0, 0.175))
+    )
     plate = box((-0.20, -0.12, 0.09), (-0.15, 0.078, 0.285), 0.015)
-    motors = [cylinder("x", 0.046, -0.40, -0.19, (0.0, y, z)) for y, z in ((-0.070, 0.235), (0.030, 0.235), (-0.02, 0.145))]
+    motors = [
+        cylinder("x", 0.046, -0.40, -0.19, (0.0, y, z)) for y, z in ((-0.070, 0.235), (0.030, 0.235), (-0.02, 0.145))
+    ]
     return Body(groups=[[elbow, bearing, cover, body], [neck], [plate, *motors]])
 
 
@@ -126,7 +151,11 @@ def link_4() -> Body:
 
 def link_5() -> Body:
     """Wrist between the fork's prongs."""
-    return Body(groups=[[cylinder("y", 0.064, -0.056, 0.056), cylinder("x", 0.052, 0.0, 0.085), cylinder("x", 0.060, 0.080, 0.104)]])
+    return Body(
+        groups=[
+            [cylinder("y", 0.064, -0.056, 0.056), cylinder("x", 0.052, 0.0, 0.085), cylinder("x", 0.060, 0.080, 0.104)]
+        ]
+    )
 
 
 def link_6() -> Body:
@@ -166,7 +195,10 @@ def _post(y: float, half: float, low: float, high: float) -> trimesh.Trimesh:
 def sander() -> Body:
     """Random-orbital sander on a pneumatic slide along its axis; the pad is a link of its own."""
     arm = cylinder("z", 0.026, 0.0, 0.095)
-    rail = [box((-0.045, -0.045, 0.085), (0.045, 0.045, 0.100), 0.006), box((-0.036, -0.040, 0.10), (0.036, 0.040, 0.150), 0.008)]
+    rail = [
+        box((-0.045, -0.045, 0.085), (0.045, 0.045, 0.100), 0.006),
+        box((-0.036, -0.040, 0.10), (0.036, 0.040, 0.150), 0.008),
+    ]
     carriage = box((-0.042, -0.042, 0.155), (0.042, 0.042, 0.185), 0.008)
     rods = [cylinder("z", 0.008, 0.14, 0.16, (x, y, 0.0)) for x in (-0.025, 0.025) for y in (-0.025, 0.025)]
     motor = [cylinder("z", 0.036, 0.18, 0.235), cylinder("z", 0.048, 0.225, 0.262), cylinder("z", 0.030, 0.26, 0.272)]
@@ -183,13 +215,28 @@ def camera_link() -> Body:
     """Structured-light camera, long side along y, front at the origin, z forward."""
     house = box((-0.024, -0.075, -0.060), (0.024, 0.075, -0.006), 0.006)
     eyes = [cylinder("z", r, -0.01, 0.0, (0.0, y, 0.0)) for r, y in ((0.016, -0.05), (0.018, 0.0), (0.016, 0.05))]
-    bracket = hull(box((-0.022, -0.045, -0.062), (0.018, 0.045, -0.058)), box((-0.045, -0.030, -0.098), (-0.010, 0.030, -0.094)))
+    bracket = hull(
+        box((-0.022, -0.045, -0.062), (0.018, 0.045, -0.058)), box((-0.045, -0.030, -0.098), (-0.010, 0.030, -0.094))
+    )
     return Body(groups=[[house, *eyes], [bracket]])
 
 
 BODIES: dict[str, Callable[[], Body]] = {
     f.__name__: f
-    for f in (base_link, link_1, link_2, link_3, link_4, link_5, link_6, tool_plate, gun, sander, sander_pad, camera_link)
+    for f in (
+        base_link,
+        link_1,
+        link_2,
+        link_3,
+        link_4,
+        link_5,
+        link_6,
+        tool_plate,
+        gun,
+        sander,
+        sander_pad,
+        camera_link,
+    )
 }
 
 

@@ -1,7 +1,9 @@
-"""Write the standard robot's SRDF: `python -m robot_description.generate_srdf`. Pairs that never meet are found by sampling."""
+"""Write the standard robot's SRDF: `python -m robot_description.generate_srdf`."""
 
+import importlib
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,8 +19,7 @@ def never_pairs(robot: RobotModel, rng: np.random.Generator, samples: int = SAMP
 
     A pair that only meets in a corner of the joint space smaller than about 1/samples of it can be missed.
     """
-    import pinocchio
-
+    pinocchio: Any = importlib.import_module("pinocchio")  # its names are made at run time
     model = pinocchio.buildModelFromXML(robot.urdf_xml)
     geometry = pinocchio.buildGeomFromUrdfString(model, robot.urdf_xml, pinocchio.GeometryType.COLLISION)
     links = [_link(model, item) for item in geometry.geometryObjects]
@@ -43,7 +44,7 @@ def never_pairs(robot: RobotModel, rng: np.random.Generator, samples: int = SAMP
     return [pair for pair in dict.fromkeys(pairs) if frozenset(pair) not in meeting]
 
 
-def _link(model, item) -> str:  # noqa: ANN001 - pinocchio ships no types
+def _link(model: Any, item: Any) -> str:
     return model.frames[item.parentFrame].name
 
 

@@ -8,10 +8,11 @@ from cell_core.config.loader import find_config, load_config, load_named
 from cell_core.config.models import CameraConfig, CellConfig, GrindToolConfig, GunConfig, MountedTool, RobotConfig
 from cell_core.errors import ConfigurationError
 from cell_core.transforms import Array, transform_from_xyz_rpy
+from robot_description.expand import expand
 from robot_description.model import BoxModel, Cell, RobotModel, ToolModel
 from robot_description.opw import opw_deviation
 from robot_description.semantics import load_srdf
-from robot_description.urdf import MOVABLE, UrdfTree, expand, parse_urdf
+from robot_description.urdf import MOVABLE, UrdfTree, parse_urdf
 
 OPW_TOLERANCE = 1e-6
 """Largest allowed difference between OPW parameters and URDF: [m] in position, [1] in rotation matrix entries."""
@@ -22,7 +23,7 @@ def load_robot(name_or_path: str | Path, beside: Path | None = None) -> RobotMod
 
     Raises:
         ConfigurationError: a missing or wrong file; a joint or frame that the URDF lacks; limits that are not positive
-            or not ordered; a home outside them; OPW parameters that disagree with the URDF (the message says by how much).
+            or not ordered; a home outside them; OPW parameters that disagree with the URDF (it says by how much).
     """
     path = find_config("robots", str(name_or_path), beside)
     config = load_config(RobotConfig, path)
@@ -54,8 +55,8 @@ def load_cell(name_or_path: str | Path) -> Cell:
     """Load config/cells/NAME.yaml (or a path) with its robot, tools and camera.
 
     Raises:
-        ConfigurationError: as load_robot; a tool or camera frame that does not ride on the flange; two tools for one process;
-            two obstacles of one name.
+        ConfigurationError: as load_robot; a tool or camera frame that does not ride on the flange; two tools for one
+            process; two obstacles of one name.
     """
     path = find_config("cells", str(name_or_path))
     config = load_config(CellConfig, path)
@@ -116,7 +117,8 @@ def _frozen(values: object) -> Array:
 def _check_names(config: RobotConfig, tree: UrdfTree, path: Path) -> None:
     for name in config.joint_names:
         if name not in tree.joint:
-            raise ConfigurationError(f"{path}: joint_names: {name!r} is not in the URDF; it has: {', '.join(tree.joint)}")
+            known = ", ".join(tree.joint)
+            raise ConfigurationError(f"{path}: joint_names: {name!r} is not in the URDF; it has: {known}")
         if tree.joint[name].kind not in ("revolute", "continuous"):
             raise ConfigurationError(f"{path}: joint {name!r} is {tree.joint[name].kind}, wanted revolute")
     if set(config.joint_limits) != set(config.joint_names):
@@ -139,7 +141,7 @@ def _check_limits(robot: RobotModel, path: Path) -> None:
     for i, name in enumerate(robot.joint_names):
         low, high, home = float(robot.lower_rad[i]), float(robot.upper_rad[i]), float(robot.home_rad[i])
         if not low < high:
-            raise ConfigurationError(f"{path}: {name}: lower limit {low:.4f} rad is not below upper limit {high:.4f} rad")
+            raise ConfigurationError(f"{path}: {name}: lower limit {low:.4f} rad is not below upper {high:.4f} rad")
         if not low <= home <= high:
             raise ConfigurationError(f"{path}: home_rad: {name} at {home:.4f} rad is outside {low:.4f}..{high:.4f} rad")
 

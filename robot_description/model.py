@@ -41,10 +41,11 @@ class RobotModel:
         return self.tree.links
 
     def forward(self, q: ArrayLike, frame: str) -> Array:
-        """Return T_base_frame (N, 4, 4) or (4, 4) of a link for joint positions (N, 6) or (6,) [rad], from the URDF alone."""
+        """Return T_base_frame (N, 4, 4) or (4, 4) of a link at joint positions q (N, 6) or (6,) [rad]."""
         q = np.asarray(q, float)
         if q.shape[-1:] != (len(self.joint_names),) or q.ndim > 2:
-            raise ValueError(f"q has shape {q.shape}, wanted (N, {len(self.joint_names)}) or ({len(self.joint_names)},)")
+            n = len(self.joint_names)
+            raise ValueError(f"q has shape {q.shape}, wanted (N, {n}) or ({n},)")
         index = {name: i for i, name in enumerate(self.joint_names)}
         T = np.broadcast_to(self._T_base_root, (*q.shape[:-1], 4, 4))
         for joint in reversed(self._chain(frame)):
@@ -62,7 +63,7 @@ class RobotModel:
         moving = [{j.name for j in self._chain(f) if j.name in self.joint_names} for f in (frame_a, frame_b)]
         between = sorted(moving[0] ^ moving[1])
         if between:
-            raise ConfigurationError(f"{frame_a!r} and {frame_b!r} are not rigidly connected: {between[0]} lies between")
+            raise ConfigurationError(f"{frame_a!r} and {frame_b!r} are not rigidly connected: {between[0]} is between")
         zero = np.zeros(len(self.joint_names))
         return inverse(self.forward(zero, frame_a)) @ self.forward(zero, frame_b)
 

@@ -11,14 +11,15 @@ from robot_description.model import RobotModel
 def opw_forward(opw: OpwConfig, q_rad: Array) -> Array:
     """Return flange poses (N, 4, 4) of the OPW model at joint positions (N, 6) [rad].
 
-    Source: Brandstoetter, Angerer, Hofbaur, "An analytical solution of the inverse kinematics problem of industrial serial
-    manipulators with an ortho-parallel basis and a spherical wrist", 2014; computed by py_opw_kinematics.
+    Source: Brandstoetter, Angerer, Hofbaur, "An analytical solution of the inverse kinematics problem of industrial
+    serial manipulators with an ortho-parallel basis and a spherical wrist", 2014; computed by py_opw_kinematics.
     """
-    from py_opw_kinematics._internal import KinematicModel, Robot
+    from py_opw_kinematics import KinematicModel, Robot
 
     bad = [s for s in opw.sign_corrections if s not in (-1, 1)]
     if bad:
         raise ConfigurationError(f"opw: sign_corrections: value {bad[0]}: must be 1 or -1")
+    s = opw.sign_corrections
     model = KinematicModel(
         a1=opw.a1_m,
         a2=opw.a2_m,
@@ -28,14 +29,14 @@ def opw_forward(opw: OpwConfig, q_rad: Array) -> Array:
         c3=opw.c3_m,
         c4=opw.c4_m,
         offsets=opw.offsets_rad,
-        flip_axes=tuple(s < 0 for s in opw.sign_corrections),
+        flip_axes=(s[0] < 0, s[1] < 0, s[2] < 0, s[3] < 0, s[4] < 0, s[5] < 0),
     )
-    flat = Robot(model, degrees=False).batch_forward(np.ascontiguousarray(np.atleast_2d(q_rad), float))
-    return np.asarray(flat, float).reshape(-1, 4, 4)
+    poses = Robot(model, degrees=False).batch_forward(np.ascontiguousarray(np.atleast_2d(q_rad), float))
+    return np.asarray(poses.as_matrix(), float).reshape(-1, 4, 4)
 
 
 def opw_deviation(robot: RobotModel, rng: np.random.Generator, count: int = 64) -> tuple[float, float]:
-    """Return the largest differences between OPW and URDF flange poses at random positions: [m], and in rotation entries."""
+    """Return the largest differences between OPW and URDF flange poses at random positions: [m], [1]."""
     low = np.maximum(robot.lower_rad, -np.pi)
     high = np.minimum(robot.upper_rad, np.pi)
     q_rad = rng.uniform(low, high, (count, len(low)))

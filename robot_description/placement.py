@@ -7,9 +7,10 @@ from cell_core.transforms import Array, transform_from_xyz_rpy
 
 
 def resting_pose(surface: Surface) -> Array:
-    """Return T_fixture_part (4, 4): bounding box centred on the fixture, lowest point at z = 0, longer horizontal side along y.
+    """Return T_fixture_part (4, 4): bounding box centred on the fixture, lowest point at z = 0, longer side along y.
 
-    The part keeps its own z upwards and is turned by 0 or 90 degrees about it.
+    The part keeps its own z upwards and is turned by 0 or 90 degrees about it, whichever lays the longer horizontal
+    side of its bounding box along y.
     """
     low, high = surface.bounds_m
     centre = 0.5 * (low + high)

@@ -21,7 +21,12 @@ def load_srdf(path: Path | None, tree: UrdfTree, config: RobotConfig) -> str:
         root = ElementTree.fromstring(text)
     except ElementTree.ParseError as error:
         raise ConfigurationError(f"{path}: not XML: {error}") from error
-    for tag, keys in (("disable_collisions", ("link1", "link2")), ("chain", ("base_link", "tip_link")), ("end_effector", ("parent_link",))):
+    named = {
+        "disable_collisions": ("link1", "link2"),
+        "chain": ("base_link", "tip_link"),
+        "end_effector": ("parent_link",),
+    }
+    for tag, keys in named.items():
         for element in root.iter(tag):
             for key in keys:
                 if element.get(key) not in tree.links:
@@ -68,9 +73,8 @@ def write_srdf(
         lines.append('  <group name="tools">')
         lines += [f'    <link name="{link}"/>' for link in tools]
         lines.append("  </group>")
-        lines.append(
-            f'  <end_effector name="tool_plate" parent_link="{config.flange_frame}" group="tools" parent_group="manipulator"/>'
-        )
+        ends = f'parent_link="{config.flange_frame}" group="tools" parent_group="manipulator"'
+        lines.append(f'  <end_effector name="tool_plate" {ends}/>')
     lines.append('  <group_state name="home" group="manipulator">')
     lines += [f'    <joint name="{n}" value="{v}"/>' for n, v in zip(config.joint_names, config.home_rad, strict=True)]
     lines.append("  </group_state>")

@@ -1,18 +1,15 @@
-"""Read what the cell needs from a URDF: links, joints, shapes; find the files it names; expand xacro."""
+"""Read what the cell needs from a URDF: links, joints, shapes."""
 
-import os
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 
 from cell_core.errors import ConfigurationError
 from cell_core.transforms import Array, transform_from_xyz_rpy
 
-PACKAGE = "grind_spray_cell"
 MOVABLE = ("revolute", "continuous", "prismatic")
 
 
@@ -112,60 +109,6 @@ def parse_urdf(text: str, place: str) -> UrdfTree:
     )
 
 
-def expand(path: Path, arguments: Mapping[str, str]) -> str:
-    """Return the URDF text of a .urdf or .xacro file, every mesh path absolute.
-
-    Raises:
-        ConfigurationError: missing file, xacro fault, unknown package or missing mesh.
-    """
-    path = Path(path).resolve()
-    if not path.is_file():
-        raise ConfigurationError(f"{path}: no such file")
-    if path.suffix == ".xacro":
-        import xacro
-
-        try:
-            text = xacro.process_file(str(path), mappings=dict(arguments)).toprettyxml(indent="  ")
-        except Exception as error:  # xacro raises bare Exceptions of many kinds; each is a fault of the file
-            raise ConfigurationError(f"{path}: xacro: {error}") from error
-    else:
-        text = path.read_text(encoding="utf-8")
-    try:
-        root = ElementTree.fromstring(text)
-    except ElementTree.ParseError as error:
-        raise ConfigurationError(f"{path}: not XML: {error}") from error
-    for mesh in root.iter("mesh"):
-        mesh.set("filename", str(resolve(mesh.get("filename", ""), path)))
-    return ElementTree.tostring(root, encoding="unicode")
-
-
-def resolve(uri: str, beside: Path) -> Path:
-    """Return the absolute path of a mesh URI: package://, file://, absolute, or relative to the file `beside`."""
-    if uri.startswith("package://"):
-        package, _, rest = uri.removeprefix("package://").partition("/")
-        candidates = [folder / rest for folder in _package_folders(package, beside)]
-    else:
-        candidates = [Path(beside).parent / uri.removeprefix("file://")]
-    for path in candidates:
-        if path.is_file():
-            return path.resolve()
-    tried = ", ".join(str(p) for p in candidates) or "no folder known for that package"
-    raise ConfigurationError(f"{beside}: mesh {uri!r} not found (tried {tried})")
-
-
-def _package_folders(package: str, beside: Path) -> list[Path]:
-    folders = [p for p in Path(beside).resolve().parents if p.name == package]
-    if package == PACKAGE:
-        folders.insert(0, Path(__file__).resolve().parents[1])
-    for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep):
-        if prefix:
-            folders.append(Path(prefix) / "share" / package)
-    for prefix in os.environ.get("ROS_PACKAGE_PATH", "").split(os.pathsep):
-        if prefix:
-            folders.append(Path(prefix) / package)
-    return folders
-
-
 def _numbers(text: str | None, count: int, default: str) -> Array:
     values = np.array([float(v) for v in (text or default).split()])
     if values.shape != (count,) or not np.all(np.isfinite(values)):
@@ -243,7 +186,8 @@ def _shape(
 def _check_tree(links: tuple[str, ...], joints: tuple[Joint, ...], place: str) -> None:
     if not links:
         raise ConfigurationError(f"{place}: 0 links, at least 1 needed")
-    for kind, names in (("link", links), ("joint", tuple(j.name for j in joints)), ("child", tuple(j.child for j in joints))):
+    unique = {"link": links, "joint": tuple(j.name for j in joints), "child": tuple(j.child for j in joints)}
+    for kind, names in unique.items():
         doubled = sorted({n for n in names if names.count(n) > 1})
         if doubled:
             raise ConfigurationError(f"{place}: {kind} {doubled[0]!r} stands twice")

@@ -12,7 +12,7 @@ from cell_interfaces.srv import Abort, Approve, Reject, Resume
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import JointState
 
-from cell_core.errors import AcceptanceError, CellError, DeviceError
+from cell_core.errors import AcceptanceError, CellError, ConfigurationError, DeviceError
 from cell_core.jobs import JobFolder
 from cell_core.resume import Journal
 from cell_nodes.action_work import ActionWorker, Cancelled, Work
@@ -40,6 +40,7 @@ class JobNode(CellNode):
     def __init__(self, **options: Any) -> None:
         super().__init__("job", **options)
         self.declare_parameter("heartbeat_age_s", 30.0)
+        self.declare_parameter("approve", "")
         summaries = QoSProfile(
             depth=20, durability=DurabilityPolicy.TRANSIENT_LOCAL, reliability=ReliabilityPolicy.RELIABLE
         )
@@ -62,6 +63,11 @@ class JobNode(CellNode):
         self._decided = threading.Event()
         self._failure: CellError | None = None
         self._worker = ActionWorker(self, RunJob, "run_job", self._run_job)
+
+    def configure(self) -> None:
+        """Check the parameters."""
+        if self.string("approve") not in ("", "auto", "ask"):
+            raise ConfigurationError(f"parameter approve: {self.string('approve')!r}, must be '', 'auto' or 'ask'")
 
     # what JobRun asks of its node
 
@@ -92,9 +98,9 @@ class JobNode(CellNode):
         self.state(JobState.RUNNING, summary.step, f"finished in {summary.duration_s:.1f} s", 1.0)
 
     def wait_for_approval(self, message: str) -> str:
-        """Return the operator's comment once approved; at once where the job says "auto"."""
+        """Return the operator's comment once approved; at once where parameter or job says "auto"."""
         assert self._run is not None
-        if self._run.config.approve == "auto":
+        if (self.string("approve") or self._run.config.approve) == "auto":
             return "auto"
         decision, comment = self._wait(JobState.WAITING_FOR_APPROVAL, "approval", message)
         if decision == "reject":

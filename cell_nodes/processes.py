@@ -13,12 +13,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from cell_core.errors import DeviceError
+from cell_core.ros_environment import clear_shared_memory, free_domain_id
 from cell_nodes.names import SUPERVISOR_PID
 
 PR_SET_PDEATHSIG = 1
-DOMAINS = range(1, 100)
+TRIES = 50
 INT_WAIT_S = 5.0
-SHM = Path("/dev/shm")
 
 
 class NodeProcesses:
@@ -28,7 +28,6 @@ class NodeProcesses:
         self._environment = dict(environment)
         self._logs = Path(log_folder)
         self._children: dict[str, subprocess.Popen[bytes]] = {}
-        self._shm: set[str] = set()
 
     def start(self, name: str, parameters: Mapping[str, object]) -> None:
         """Start `python -m cell_nodes.<name>`; its output goes to <log folder>/<name>.log."""
@@ -51,14 +50,8 @@ class NodeProcesses:
         """Return the nodes that have ended, and how, in words."""
         return {name: _how(child.returncode) for name, child in self._children.items() if child.poll() is not None}
 
-    def note_shared_memory(self) -> None:
-        """Remember which shared-memory files the children use, so that a killed one's can be removed later."""
-        for child in self._children.values():
-            self._shm |= _shared_memory_of(child.pid)
-
     def close(self) -> None:
         """End all children, SIGINT first and SIGKILL for those still there; then remove what they left in /dev/shm."""
-        self.note_shared_memory()
         for number, wait_s in ((signal.SIGINT, INT_WAIT_S), (signal.SIGKILL, INT_WAIT_S)):
             living = [c for c in self._children.values() if c.poll() is None]
             for child in living:
@@ -67,36 +60,11 @@ class NodeProcesses:
             end = time.monotonic() + wait_s
             while any(c.poll() is None for c in living) and time.monotonic() < end:
                 time.sleep(0.02)
-        self._remove_shared_memory()
-
-    def _remove_shared_memory(self) -> None:
-        if not self._shm:
-            return
-        used: set[str] = set()
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
-                used |= _shared_memory_of(int(entry.name))
-        for name in self._shm - used:
-            (SHM / name).unlink(missing_ok=True)
-            (SHM / f"{name}_el").unlink(missing_ok=True)
+        clear_shared_memory()
 
 
 def _die_with_parent() -> None:
     ctypes.CDLL("libc.so.6", use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def _shared_memory_of(pid: int) -> set[str]:
-    names: set[str] = set()
-    with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
-            _, mark, name = line.partition(f"{SHM}/")
-            if mark and "fastdds" in name:
-                names.add(name.removesuffix(" (deleted)"))
-        for link in Path(f"/proc/{pid}/fd").iterdir():
-            target = os.readlink(link)
-            if target.startswith(f"{SHM}/") and "fastdds" in target:
-                names.add(Path(target).name.removesuffix(" (deleted)"))
-    return names
 
 
 def _how(code: int) -> str:
@@ -116,13 +84,13 @@ def _yaml(value: object) -> str:
 
 
 class DomainLease:
-    """A ROS domain id that no other run of the cell on this machine uses, held until closed."""
+    """A ROS domain id that no process on this machine uses and no other run of the cell has taken, held until closed."""
 
     def __init__(self) -> None:
         folder = Path(tempfile.gettempdir()) / f"grind_spray_cell_{os.getuid()}"
         folder.mkdir(exist_ok=True)
-        start = os.getpid() % len(DOMAINS)
-        for domain in [*DOMAINS[start:], *DOMAINS[:start]]:
+        for _ in range(TRIES):
+            domain = free_domain_id()
             handle = (folder / f"domain_{domain}.lock").open("w")
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -131,7 +99,7 @@ class DomainLease:
                 continue
             self.domain, self._handle = domain, handle
             return
-        raise DeviceError(f"no free ROS domain among {DOMAINS[0]}..{DOMAINS[-1]}")
+        raise DeviceError(f"no free ROS domain found in {TRIES} tries")
 
     def close(self) -> None:
         """Give the domain back."""

@@ -35,7 +35,7 @@ class SimulatorNode(CellNode):
         self.sim: Any = None
         self._pending: list[ProcessEvent] = []
         self._joint_states = self.create_publisher(JointState, "/joint_states", STREAM)
-        self._clock = self.create_publisher(Clock, "/clock", STREAM)
+        self._clock_publisher = self.create_publisher(Clock, "/clock", STREAM)
         self._tool_state = self.create_publisher(ToolState, "tool_state", STREAM)
         self._wrench = self.create_publisher(WrenchStamped, "wrench", STREAM)
         self.create_service(SelectTool, "select_tool", self._select_tool)
@@ -107,7 +107,7 @@ class SimulatorNode(CellNode):
         self._camera.tick(now)
 
     def _publish_slow(self, now: float) -> None:
-        self._clock.publish(Clock(clock=time_message(now)))
+        self._clock_publisher.publish(Clock(clock=time_message(now)))
         state = self.sim.tool_state()
         self._tool_state.publish(tool_state_message(state, now))
         wrench = WrenchStamped()

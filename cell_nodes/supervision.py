@@ -25,18 +25,16 @@ from cell_nodes.processes import NodeProcesses
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 15.0
 POLL_S = 0.05
-SHM_PERIOD_S = 3.0
 
 
 class Supervision:
     """One run of one job under supervision."""
 
     def __init__(
-        self, folder: JobFolder, processes: NodeProcesses, emit: Callable[..., None], *, approve: str, resume: bool
+        self, folder: JobFolder, processes: NodeProcesses, emit: Callable[..., None], *, resume: bool, up_only: bool
     ) -> None:
         self._folder, self._processes, self._emit = folder, processes, emit
-        self._approve_at_once = approve == "auto"
-        self._resume = resume
+        self._resume, self._up_only = resume, up_only
         rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
         self._node = rclpy.create_node("supervisor", namespace=NAMESPACE)
         self._executor = SingleThreadedExecutor()
@@ -44,7 +42,7 @@ class Supervision:
         self._thread = threading.Thread(target=self._spin, daemon=True, name="ros")
         self._state: tuple[int, str] = (JobState.IDLE, "")
         self._message = ""
-        self._progress_s = self._shm_s = 0.0
+        self._progress_s = 0.0
         self._tool: ToolState | None = None
         self._tool_heard_s = 0.0
         latched = QoSProfile(depth=20, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -66,7 +64,7 @@ class Supervision:
                 bring_up(self._node, NODES, timeout_s=START_TIMEOUT_S, watch=self._watch)
                 self._emit("ready", seconds=round(time.monotonic() - start, 2), nodes=self._processes.pids())
                 threading.Thread(target=self._read_answers, daemon=True, name="answers").start()
-                return self._run_job()
+                return self._stay_up() if self._up_only else self._run_job()
             except KeyboardInterrupt:
                 self._cancel()
                 raise
@@ -82,6 +80,11 @@ class Supervision:
             self._executor.spin()
         except ExternalShutdownException:
             pass
+
+    def _stay_up(self) -> int:
+        while True:
+            self._watch()
+            time.sleep(POLL_S)
 
     def _run_job(self) -> int:
         if not self._client.wait_for_server(timeout_sec=10.0):
@@ -111,10 +114,6 @@ class Supervision:
             time.sleep(POLL_S)
 
     def _watch(self) -> None:
-        now = time.monotonic()
-        if now - self._shm_s > SHM_PERIOD_S:
-            self._shm_s = now
-            self._processes.note_shared_memory()
         for name, how in self._processes.dead().items():
             raise DeviceError(f"node {name} died ({how})", node=name)
 
@@ -185,9 +184,8 @@ class Supervision:
             self._state = state
             self._emit("step", step=message.step, status=_STATUS.get(message.status, "?"), message=message.message)
             if message.status == JobState.WAITING_FOR_APPROVAL:
-                self._emit("approval_request", step=message.step, message=message.message)
-                if self._approve_at_once:
-                    self._decide(True, "--approve auto")
+                figures = self._folder.figures("plan")
+                self._emit("approval_request", step=message.step, message=message.message, figures=figures)
         elif now - self._progress_s > 0.2 or message.progress >= 1.0:
             self._progress_s = now
             progress = round(float(message.progress), 4)

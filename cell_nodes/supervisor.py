@@ -1,10 +1,11 @@
 """Run one job folder: start all nodes, manage their lifecycle, run the job, tell what happens as JSON lines.
 
-`python -m cell_nodes.supervisor JOBDIR [--rtf N|max] [--approve auto|ask] [--resume]`
+`python -m cell_nodes.supervisor JOBDIR [--rtf N|max] [--approve auto|ask] [--resume] [--up]`
 
-One JSON object per line on standard output, `event` being one of: ready, step, progress, approval_request, approved, summary,
-error, done. On standard input a line {"approve": true|false, "comment": "..."} answers an approval request. Exit code: 0 accepted,
-4 not accepted, 2 configuration, 3 input refused, 5 device or ROS failure, 130 interrupted or rejected.
+One JSON object per line on standard output, `event` being one of: ready, step, progress, approval_request, approved,
+rejected, summary, error, done. On standard input a line {"approve": true|false, "comment": "..."} answers an approval
+request. Exit code: 0 accepted, 4 not accepted, 2 configuration, 3 input refused, 5 device or ROS failure, 130
+interrupted or rejected.
 """
 
 import argparse
@@ -18,7 +19,8 @@ from typing import Any
 
 from cell_core.errors import CellError, ConfigurationError
 from cell_core.jobs import JobFolder
-from cell_nodes.names import EMBEDDED, NODES
+from cell_core.ros_environment import ros_environment
+from cell_nodes.names import NODES
 from cell_nodes.processes import DomainLease, NodeProcesses
 
 _print_lock = threading.Lock()
@@ -56,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rtf", default="1.0", help="simulated seconds per wall second while moving; max: as fast as possible")
     parser.add_argument("--approve", choices=("auto", "ask"), default="ask", help="approve plans at once, or ask on standard output")
     parser.add_argument("--resume", action="store_true", help="continue a job whose process began")
-    parser.add_argument("--cell", default=None, help="cell configuration; default: the job's")
+    parser.add_argument("--up", action="store_true", help="bring the nodes up and wait for goals over ROS")
     return parser
 
 
@@ -64,20 +66,18 @@ def _supervise(folder: JobFolder, rtf: float, options: argparse.Namespace) -> in
     config = folder.config
     if config.simulated_part is None:
         raise ConfigurationError(f"{folder.path / 'job.yaml'}: simulated_part is missing; the embedded cell needs one")
-    lease = None
-    if "ROS_DOMAIN_ID" not in os.environ:
-        lease = DomainLease()
-        os.environ["ROS_DOMAIN_ID"] = str(lease.domain)
-    environment = _environment()
+    # a domain that the user has chosen stays: RViz is listening there
+    lease = None if "ROS_DOMAIN_ID" in os.environ else DomainLease()
+    environment = ros_environment(lease.domain if lease is not None else int(os.environ["ROS_DOMAIN_ID"]))
     os.environ.update(environment)
     processes = NodeProcesses(environment, folder.path / "log")
     try:
         for name in NODES:
-            processes.start(name, _parameters(name, folder.path, options.cell or config.cell, rtf))
+            processes.start(name, _parameters(name, folder.path, options, config.cell, rtf))
         # rclpy only now: its import must see the environment, and the children start meanwhile
         from cell_nodes.supervision import Supervision
 
-        return Supervision(folder, processes, emit, approve=options.approve, resume=options.resume).run()
+        return Supervision(folder, processes, emit, resume=options.resume, up_only=options.up).run()
     finally:
         previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
         processes.close()
@@ -86,17 +86,12 @@ def _supervise(folder: JobFolder, rtf: float, options: argparse.Namespace) -> in
         signal.signal(signal.SIGINT, previous)
 
 
-def _environment() -> dict[str, str]:
-    own = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
-    try:
-        from cell_core.ros_environment import ros_environment
-    except ImportError:
-        return {**os.environ, **own}
-    return {**os.environ, **own, **ros_environment()}
-
-
-def _parameters(name: str, job_dir: Path, cell: str, rtf: float) -> dict[str, object]:
+def _parameters(
+    name: str, job_dir: Path, options: argparse.Namespace, cell: str, rtf: float
+) -> dict[str, object]:
     parameters: dict[str, object] = {"cell": cell, "job_root": str(job_dir)}
+    if name == "job":
+        parameters |= {"approve": options.approve}
     if name == "simulator":
         parameters |= {"job_dir": str(job_dir), "rtf": rtf}
     if name == "execution":
@@ -108,6 +103,3 @@ if __name__ == "__main__":
     code = main()
     sys.stdout.flush()
     os._exit(code)  # a native thread of the middleware must not keep a finished run alive
-
-
-__all__ = ["EMBEDDED", "emit", "main"]

@@ -1,0 +1,29 @@
+"""Fixtures of the node tests."""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+pytest.importorskip("rclpy")
+pytest.importorskip("cell_interfaces")
+sys.path.insert(0, str(Path(__file__).parent))
+
+import node_kit  # noqa: E402
+
+
+@pytest.fixture
+def ros() -> Iterator[node_kit.Ros]:
+    """Nodes in a context and a domain of their own."""
+    running = node_kit.Ros()
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def job(tmp_path: Path):
+    """A job folder with a small simulated part."""
+    return node_kit.make_job(tmp_path / "job", node_kit.dome())

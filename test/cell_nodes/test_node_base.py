@@ -1,0 +1,120 @@
+"""Lifecycle, heartbeat and action work that every node shares."""
+
+import threading
+import time
+
+import pytest
+from cell_interfaces.action import RunJob
+from cell_interfaces.msg import Heartbeat
+from node_kit import until, wait
+from rclpy.action import ActionClient
+from rclpy.parameter import Parameter
+
+from cell_core.errors import ConfigurationError, InputRefusedError
+from cell_nodes.action_work import ActionWorker
+from cell_nodes.node_base import STREAM, CellNode
+
+
+class Probe(CellNode):
+    """A node whose configure and work do what the test says."""
+
+    def __init__(self, **options):
+        super().__init__("probe", **options)
+        self.fault: Exception | None = None
+        self.begun = threading.Event()
+        self.action = lambda work: {"accepted": True}
+        self.worker = ActionWorker(self, RunJob, "probe", lambda work: self.action(work))
+
+    def configure(self) -> None:
+        if self.fault is not None:
+            raise self.fault
+
+
+def _result(ros, *, cancel_after=None):
+    client = ActionClient(ros.client, RunJob, "probe")
+    assert client.wait_for_server(timeout_sec=10.0)
+    feedback = []
+    handle = wait(client.send_goal_async(RunJob.Goal(job_dir="/x"), feedback_callback=lambda m: feedback.append(m.feedback)))
+    assert handle.accepted
+    if cancel_after is not None:
+        assert cancel_after.wait(5.0)
+        assert len(wait(handle.cancel_goal_async()).goals_canceling) == 1
+    return wait(handle.get_result_async()).result, feedback
+
+
+def test_what_a_transition_raises_is_refused_and_leaves_the_node_unconfigured(ros):
+    node = ros.make(Probe)
+    node.fault = ConfigurationError("value 3 exceeds 2")
+    assert node.trigger_configure().name == "FAILURE"
+    node.fault = RuntimeError("unexpected")
+    node.trigger_configure()
+    assert node._state_machine.current_state[1] == "unconfigured"
+    node.fault = None
+    assert node.trigger_configure().name == "SUCCESS"
+
+
+def test_heartbeats_come_at_ten_hertz_with_the_lifecycle_state(ros):
+    beats = []
+    ros.client.create_subscription(Heartbeat, "heartbeat", lambda m: beats.append((time.monotonic(), m)), STREAM)
+    ros.up(Probe)
+    until(lambda: len(beats) >= 12)
+    times, messages = zip(*beats[-10:], strict=True)
+    assert 0.05 < (times[-1] - times[0]) / 9 < 0.2
+    assert {m.node for m in messages} == {"probe"}
+    assert messages[-1].lifecycle_state == 3
+
+
+def test_an_inactive_node_says_so(ros):
+    ros.make(Probe)
+    result, _ = _result(ros)
+    assert not result.success and result.exit_code == 5
+    assert result.message == "node probe is unconfigured, must be active"
+
+
+def test_work_reports_progress_and_succeeds(ros):
+    node = ros.up(Probe)
+
+    def action(work):
+        work.progress(0.5, "half", "measure")
+        return {"accepted": True}
+
+    node.action = action
+    result, feedback = _result(ros)
+    assert result.success and result.accepted
+    assert [(f.step, f.progress, f.message) for f in feedback] == [("measure", 0.5, "half")]
+
+
+@pytest.mark.parametrize("error, code", [(InputRefusedError("0 triangles"), 3), (ValueError("odd"), 1)])
+def test_failed_work_tells_why(ros, error, code):
+    node = ros.up(Probe)
+
+    def action(work):
+        raise error
+
+    node.action = action
+    result, _ = _result(ros)
+    assert not result.success and result.exit_code == code and str(error) in result.message
+
+
+def test_cancel_reaches_work_that_reports_progress(ros):
+    node = ros.up(Probe)
+
+    def action(work):
+        node.begun.set()
+        end = time.monotonic() + 10.0
+        while time.monotonic() < end:
+            work.progress(0.1, "busy")
+        return {}
+
+    node.action = action
+    result, _ = _result(ros, cancel_after=node.begun)
+    assert not result.success and result.exit_code == 130
+
+
+def test_paths_outside_the_job_root_are_refused(ros, tmp_path):
+    node = ros.make(Probe, job_root=str(tmp_path))
+    assert node.job_path(str(tmp_path / "a")) == tmp_path / "a"
+    for path in (str(tmp_path / ".." / "b"), "relative", ""):
+        with pytest.raises(ConfigurationError):
+            node.job_path(path)
+    assert Parameter  # the fixture's parameters reached the node through rclpy's own type

@@ -1,0 +1,152 @@
+"""The embedded simulator behind its ROS interfaces."""
+
+import time
+
+import numpy as np
+import pytest
+from cell_interfaces.msg import Heartbeat, ToolState
+from cell_interfaces.srv import ArmTool, ScheduleEvents, SelectTool, WriteTruth
+from node_kit import swing, until, wait
+from control_msgs.action import FollowJointTrajectory
+from rclpy.action import ActionClient
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CameraInfo, Image, JointState
+from std_msgs.msg import Bool, String
+from std_srvs.srv import Trigger
+
+from cell_core.files import read_npz
+from cell_core.surface_io import read_ply
+from cell_nodes.messages import depth_from, events_message, trajectory_message
+from cell_nodes.node_base import LATCHED, STREAM
+from cell_nodes.simulator import SimulatorNode
+
+
+class Bench:
+    """A simulator node, with heartbeats in the name of the execution node, and everything it says."""
+
+    def __init__(self, ros, job, **parameters):
+        self.ros = ros
+        self.node = ros.up(SimulatorNode, job_dir=str(job.path), **parameters)
+        self.home = np.array(self.node.cell.robot.home_rad)
+        self.heard: dict[str, list] = {"joint": [], "tool": [], "clock": [], "refusal": []}
+        for kind, topic, key, qos in (
+            (JointState, "/joint_states", "joint", STREAM), (ToolState, "tool_state", "tool", STREAM),
+            (Clock, "/clock", "clock", STREAM), (String, "arm_controller/refusal", "refusal", LATCHED),
+        ):
+            ros.client.create_subscription(kind, topic, self.heard[key].append, qos)
+        self._beat = ros.client.create_publisher(Heartbeat, "heartbeat", STREAM)
+        self.beating = ros.client.create_timer(0.05, lambda: self._beat.publish(Heartbeat(node="execution")))
+        self.arm = ActionClient(ros.client, FollowJointTrajectory, "arm_controller/follow_joint_trajectory")
+        assert self.arm.wait_for_server(timeout_sec=10.0)
+        until(lambda: len(self.heard["tool"]) > 0)
+
+    def send(self, trajectory):
+        return wait(self.arm.send_goal_async(FollowJointTrajectory.Goal(trajectory=trajectory_message(trajectory))))
+
+    def ready_to_spray(self, trajectory):
+        assert self.ros.service(SelectTool, "select_tool", process="spray").ok
+        assert self.ros.service(ArmTool, "arm_tool", arm=True).ok
+        assert self.ros.service(ScheduleEvents, "schedule_events", events=events_message(trajectory.events, "t")).accepted
+
+    @property
+    def tool(self):
+        return self.heard["tool"][-1]
+
+
+@pytest.fixture
+def bench(ros, job):
+    return Bench(ros, job)
+
+
+def test_joint_states_come_at_250_hz_and_the_arm_follows(bench):
+    trajectory = swing(bench.home)
+    handle = bench.send(trajectory)
+    assert handle.accepted
+    start = len(bench.heard["joint"])
+    result = wait(handle.get_result_async()).result
+    assert result.error_code == FollowJointTrajectory.Result.SUCCESSFUL, result.error_string
+    states = bench.heard["joint"][start:]
+    stamps = np.array([s.header.stamp.sec + 1e-9 * s.header.stamp.nanosec for s in states])
+    assert (len(stamps) - 1) / np.ptp(stamps) > 200.0  # 250 Hz, less what a loaded machine drops
+    moved = np.array([s.position[0] for s in states]) - bench.home[0]
+    assert 0.29 < moved.max() < 0.31
+    assert len(bench.heard["clock"]) > 10
+
+
+def test_goals_that_a_controller_rejects_are_rejected_with_a_reason(bench):
+    far = swing(bench.home + 0.1)
+    fast = swing(bench.home, amplitude_rad=2.5, seconds=1.0)
+    for trajectory in (far, fast):
+        before = len(bench.heard["refusal"])
+        assert not bench.send(trajectory).accepted
+        until(lambda: len(bench.heard["refusal"]) > before)
+        assert "joint_" in bench.heard["refusal"][-1].data and "rad" in bench.heard["refusal"][-1].data
+
+
+def test_events_switch_the_gun_on_path_time_and_the_truth_is_written(bench, job):
+    trajectory = swing(bench.home, seconds=2.0)
+    bench.ready_to_spray(trajectory)
+    handle = bench.send(trajectory)
+    assert handle.accepted
+    wait(handle.get_result_async())
+    folder = job.path / "execution"
+    assert bench.ros.service(WriteTruth, "write_truth", folder=str(folder)).ok
+    log = read_npz(folder / "truth_log.npz")
+    on_s = log["time_s"][log["on"]]
+    assert 0.95 < np.ptp(on_s) < 1.05
+    assert "change_m" in read_ply(folder / "truth.ply").fields
+    assert (folder / "sim_state.npz").is_file()
+
+
+def test_without_the_execution_node_the_gun_goes_off_and_the_arm_stops(bench):
+    trajectory = swing(bench.home, seconds=8.0)
+    bench.ready_to_spray(trajectory)
+    handle = bench.send(trajectory)
+    until(lambda: bench.tool.on)
+    silent_s = time.monotonic()
+    bench.beating.cancel()
+    until(lambda: not bench.tool.on)
+    assert time.monotonic() - silent_s < 1.0
+    result = wait(handle.get_result_async()).result
+    assert result.error_code == FollowJointTrajectory.Result.PATH_TOLERANCE_VIOLATED
+    assert not bench.tool.armed
+    until(lambda: max(abs(v) for v in bench.heard["joint"][-1].velocity) < 1e-3)
+
+
+def test_cancel_stops_the_arm_under_control(bench):
+    handle = bench.send(swing(bench.home, seconds=6.0))
+    until(lambda: abs(bench.heard["joint"][-1].position[0] - bench.home[0]) > 0.02)
+    wait(handle.cancel_goal_async())
+    wait(handle.get_result_async())
+    until(lambda: max(abs(v) for v in bench.heard["joint"][-1].velocity) < 1e-3)
+
+
+def test_a_missing_safety_input_forbids_arming(bench):
+    bench.ros.client.create_publisher(Bool, "safety/ventilation_on", STREAM).publish(Bool(data=False))
+    publisher = bench.ros.client.create_publisher(Bool, "safety/ventilation_on", STREAM)
+    until(lambda: publisher.get_subscription_count() > 0)
+    publisher.publish(Bool(data=False))
+    until(lambda: not bench.tool.ventilation_on)
+    answer = bench.ros.service(ArmTool, "arm_tool", arm=True)
+    assert not answer.ok and "ventilation" in answer.message
+
+
+def test_depth_is_rendered_for_who_listens_and_on_request(bench):
+    images, infos = [], []
+    bench.ros.client.create_subscription(CameraInfo, "camera/depth/camera_info", infos.append, 2)
+    bench.ros.client.create_subscription(Image, "camera/depth/image_rect", images.append, 2)
+    until(lambda: len(images) >= 2 and len(infos) >= 1)
+    assert bench.ros.service(Trigger, "camera/trigger").success
+    depth = depth_from(images[-1])
+    assert depth.shape == (480, 640) and np.isfinite(depth).all() and depth.min() >= 0.0
+    assert images[-1].header.frame_id == "camera_optical_frame"
+    assert infos[-1].k[0] > 0.0
+
+
+def test_the_part_survives_a_restart_of_the_simulator(ros, job):
+    bench = Bench(ros, job)
+    bench.node.loop.call(lambda: bench.node.sim._part.removed_m.__setitem__(0, 1e-5))
+    bench.node.loop._dirty = True
+    bench.node.trigger_deactivate()
+    again = ros.up(SimulatorNode, job_dir=str(job.path))
+    assert again.sim.truth().fields["removed_depth_m"][0] == pytest.approx(1e-5, rel=1e-3)

@@ -1,0 +1,220 @@
+"""Loading robots and cells: what is refused and in which words; arms other than the standard one."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cell_core.config.loader import config_root
+from cell_core.config.models import OpwConfig
+from cell_core.errors import ConfigurationError
+from robot_description import load_cell, load_robot
+
+# KUKA KR 6 R700 sixx (published dimensions and ranges), shapes left out
+KR6_URDF = """<robot name="kr6_r700">
+  <link name="base_link"/> <link name="link_1"/> <link name="link_2"/> <link name="link_3"/> <link name="link_4"/>
+  <link name="link_5"/>
+  <link name="link_6"><collision><geometry><cylinder radius="0.03" length="0.02"/></geometry></collision></link>
+  <link name="tool0"/> <link name="nozzle"/> <link name="eye"/>
+  <joint name="a1" type="revolute"><parent link="base_link"/><child link="link_1"/><origin xyz="0 0 0.400"/>
+    <axis xyz="0 0 -1"/><limit lower="-2.967" upper="2.967" velocity="6.28" effort="1"/></joint>
+  <joint name="a2" type="revolute"><parent link="link_1"/><child link="link_2"/><origin xyz="0.025 0 0"/>
+    <axis xyz="0 1 0"/><limit lower="-3.316" upper="0.785" velocity="5.24" effort="1"/></joint>
+  <joint name="a3" type="revolute"><parent link="link_2"/><child link="link_3"/><origin xyz="0.315 0 0"/>
+    <axis xyz="0 1 0"/><limit lower="-2.094" upper="2.723" velocity="6.28" effort="1"/></joint>
+  <joint name="a4" type="revolute"><parent link="link_3"/><child link="link_4"/><origin xyz="0 0 0.035"/>
+    <axis xyz="-1 0 0"/><limit lower="-3.229" upper="3.229" velocity="6.65" effort="1"/></joint>
+  <joint name="a5" type="revolute"><parent link="link_4"/><child link="link_5"/><origin xyz="0.365 0 0"/>
+    <axis xyz="0 1 0"/><limit lower="-2.094" upper="2.094" velocity="6.77" effort="1"/></joint>
+  <joint name="a6" type="revolute"><parent link="link_5"/><child link="link_6"/><origin xyz="0.080 0 0"/>
+    <axis xyz="-1 0 0"/><limit lower="-6.108" upper="6.108" velocity="10.7" effort="1"/></joint>
+  <joint name="flange" type="fixed"><parent link="link_6"/><child link="tool0"/>
+    <origin rpy="0 1.5707963267948966 0"/></joint>
+  <joint name="nozzle_mount" type="fixed"><parent link="tool0"/><child link="nozzle"/>
+    <origin xyz="0 0 0.2" rpy="0 0.5 0"/></joint>
+  <joint name="eye_mount" type="fixed"><parent link="tool0"/><child link="eye"/><origin xyz="0.1 0 0"/></joint>
+</robot>
+"""
+LIMITS = {"velocity_rad_per_s": 5.0, "acceleration_rad_per_s2": 10.0, "jerk_rad_per_s3": 100.0}
+KR6: dict[str, Any] = {
+    "format": "grind_spray_cell/robot",
+    "version": 1,
+    "name": "kr6_r700",
+    "urdf": "kr6.urdf",
+    "base_frame": "base_link",
+    "flange_frame": "tool0",
+    "joint_names": ["a1", "a2", "a3", "a4", "a5", "a6"],
+    "joint_limits": {f"a{i}": dict(LIMITS) for i in range(1, 7)},
+    "opw": {
+        "a1_m": 0.025,
+        "a2_m": -0.035,
+        "b_m": 0.0,
+        "c1_m": 0.400,
+        "c2_m": 0.315,
+        "c3_m": 0.365,
+        "c4_m": 0.080,
+        "offsets_rad": [0.0, -np.pi / 2, 0.0, 0.0, 0.0, 0.0],
+        "sign_corrections": [-1, 1, 1, -1, 1, -1],
+    },
+    "home_rad": [0.0, -1.5, 1.5, 0.0, 0.5, 0.0],
+}
+
+
+def write_robot(folder: Path, text: str = KR6_URDF, **changes: Any) -> Path:
+    (folder / "kr6.urdf").write_text(text)
+    data = copy.deepcopy(KR6)
+    for key, value in changes.items():
+        target, *rest = key.split("__")
+        if rest:
+            data[target] = {**data[target], rest[0]: value}
+        else:
+            data[key] = value
+    path = folder / "kr6.yaml"
+    path.write_text(yaml.safe_dump(data, sort_keys=False))
+    return path
+
+
+def test_the_default_cell_loads_with_two_tools_and_a_camera() -> None:
+    cell = load_cell("default")
+    assert {t.process for t in cell.tools} == {"spray", "grind"}
+    assert cell.tool("spray").tcp_frame == "gun_tcp"
+    assert cell.camera.name == cell.config.camera.config
+    fixture = next(box for box in cell.obstacles if box.name == "fixture")
+    top = fixture.T_base_box[:3, 3] + [0.0, 0.0, fixture.size_m[2] / 2]
+    assert np.allclose(cell.T_base_fixture[:3, 3], top), "parts stand on the fixture's top"
+    with pytest.raises(ConfigurationError, match=r"no tool for 'weld'.*grind, spray"):
+        cell.tool("weld")
+
+
+def test_another_arm_loads_from_its_urdf(tmp_path: Path) -> None:
+    robot = load_robot(write_robot(tmp_path))
+    assert robot.joint_names == ("a1", "a2", "a3", "a4", "a5", "a6")
+    # stretched forwards at zero: 0.025 + 0.315 + 0.365 + 0.080 in x, 0.400 + 0.035 in z
+    assert np.allclose(robot.forward(np.zeros(6), "tool0")[:3, 3], [0.785, 0.0, 0.435])
+    assert "disable_collisions" not in robot.srdf_xml  # only one link has a shape
+    assert robot.upper_rad[1] == pytest.approx(0.785)
+
+
+def test_another_arm_runs_a_cell(tmp_path: Path) -> None:
+    write_robot(tmp_path)
+    cell = yaml.safe_load((config_root() / "cells" / "default.yaml").read_text())
+    cell |= {"robot": "kr6.yaml", "camera": {"config": "wrist_640", "optical_frame": "eye"}}
+    cell["tools"] = [{"process": "spray", "config": "hvlp_240", "tcp_frame": "nozzle"}]
+    (tmp_path / "cell.yaml").write_text(yaml.safe_dump(cell))
+    loaded = load_cell(tmp_path / "cell.yaml")
+    assert np.allclose(loaded.tool("spray").T_flange_tcp[:3, 3], [0.0, 0.0, 0.2])
+    assert np.allclose(loaded.T_flange_camera[:3, 3], [0.1, 0.0, 0.0])
+
+
+def opw_urdf(opw: OpwConfig) -> str:
+    """Return the URDF of the arm with these OPW parameters, built joint by joint from their definition."""
+    axes = "zyyzyz"
+    elbow = (opw.a2_m, opw.b_m, 0)
+    places = ((0, 0, opw.c1_m), (opw.a1_m, 0, 0), (0, 0, opw.c2_m), elbow, (0, 0, opw.c3_m), (0, 0, opw.c4_m))
+    parts = ["<link name='l0'/>"]
+    for i, (axis, place) in enumerate(zip(axes, places, strict=True)):
+        turn = -opw.offsets_rad[i]
+        rpy = f"0 0 {turn!r}" if axis == "z" else f"0 {turn!r} 0"
+        sign = opw.sign_corrections[i]
+        vector = f"0 0 {sign}" if axis == "z" else f"0 {sign} 0"
+        xyz = " ".join(repr(float(v)) for v in place)
+        parts.append(
+            f"<link name='l{i + 1}'/><joint name='a{i + 1}' type='revolute'>"
+            f"<parent link='l{i}'/><child link='l{i + 1}'/><origin xyz='{xyz}' rpy='{rpy}'/>"
+            f"<axis xyz='{vector}'/><limit lower='-3' upper='3' velocity='1' effort='1'/></joint>"
+        )
+    return f"<robot name='any'>{''.join(parts)}</robot>"
+
+
+LENGTH = st.floats(0.05, 1.5)
+OFFSET = st.sampled_from([0.0, np.pi / 2, -np.pi / 2, np.pi])
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    lengths=st.tuples(LENGTH, st.floats(-0.3, 0.3), st.floats(-0.2, 0.2), LENGTH, LENGTH, LENGTH, LENGTH),
+    offsets=st.tuples(*[OFFSET] * 6),
+    signs=st.tuples(*[st.sampled_from([-1, 1])] * 6),
+)
+def test_any_opw_arm_loads(tmp_path_factory: Any, lengths: tuple, offsets: tuple, signs: tuple) -> None:
+    keys = ("a1_m", "a2_m", "b_m", "c1_m", "c2_m", "c3_m", "c4_m")
+    opw = {**dict(zip(keys, lengths, strict=True)), "offsets_rad": offsets, "sign_corrections": signs}
+    urdf = opw_urdf(OpwConfig.model_validate(opw))
+    listed = {k: list(v) if isinstance(v, tuple) else v for k, v in opw.items()}
+    folder = tmp_path_factory.mktemp("arm")
+    path = write_robot(folder, urdf, opw=listed, base_frame="l0", flange_frame="l6", home_rad=[0.0] * 6)
+    assert load_robot(path).config.opw.sign_corrections == signs
+
+
+REFUSALS: list[tuple[dict[str, Any], str, str]] = [
+    ({"opw__c3_m": 0.375}, "", r"disagree with the URDF.*0\.01\d* m.*1e-06"),
+    ({"opw__sign_corrections": [1, 1, 1, -1, 1, -1]}, "", "disagree with the URDF"),
+    ({"opw__sign_corrections": [0, 1, 1, -1, 1, -1]}, "", "must be 1 or -1"),
+    ({"flange_frame": "nozzle"}, "", "disagree with the URDF"),
+    ({"flange_frame": "hand"}, "", r"no link 'hand'.*base_link"),
+    ({"base_frame": "world"}, "", "no link 'world'"),
+    ({"base_frame": "link_2"}, "", "hangs on a moving joint"),
+    ({"joint_names": ["a1", "a2", "a3", "a4", "a5", "a7"]}, "", "'a7' is not in the URDF"),
+    ({"joint_names": ["a2", "a1", "a3", "a4", "a5", "a6"]}, "", "the flange's chain has"),
+    ({"joint_limits": {f"a{i}": LIMITS for i in range(1, 6)}}, "", "'a6' stands in only one"),
+    ({"joint_limits__a3": {**LIMITS, "jerk_rad_per_s3": -5.0}}, "", r"jerk_rad_per_s3: value -5\.0.*greater than 0"),
+    ({"home_rad": [0.0, 1.5, 1.5, 0.0, 0.5, 0.0]}, "", r"home_rad: a2 at 1\.5000 rad is outside -3\.3160\.\.0\.7850"),
+    ({"urdf": "nowhere.urdf"}, "", "'nowhere.urdf' not found"),
+    ({"srdf": "nowhere.srdf"}, "", "'nowhere.srdf' not found"),
+    ({"spare": 1}, "", "unknown key 'spare'"),
+    ({}, KR6_URDF.replace('lower="-2.967"', 'lower="3.967"'), "lower limit 3.9670 rad is not below"),
+    ({}, KR6_URDF.replace("</robot>", ""), "not XML"),
+    ({}, "solid cube", "not XML"),
+    ({}, KR6_URDF.replace('<child link="nozzle"/>', '<child link="nose"/>'), "link 'nose', which does not exist"),
+    ({}, KR6_URDF.replace('eye_mount" type="fixed"', 'eye_mount" type="continuous"'), "not in joint_names"),
+    ({}, KR6_URDF.replace('xyz="0 0 0.035"', 'xyz="0 0 nan"'), "wanted 3 finite numbers"),
+    ({}, KR6_URDF.replace('xyz="0 0 0.035"', 'xyz="0 0"'), "wanted 3 finite numbers"),
+    ({}, KR6_URDF.replace('<link name="eye"/>', '<link name="eye"/><link name="eye"/>'), "link 'eye' stands twice"),
+    ({}, KR6_URDF.replace('cylinder radius="0.03" length="0.02"', 'mesh filename="package://a/x.stl"'), "not found"),
+]
+
+
+@pytest.mark.parametrize(("changes", "urdf", "message"), REFUSALS)
+def test_a_wrong_robot_is_refused_with_the_facts(tmp_path: Path, changes: dict, urdf: str, message: str) -> None:
+    path = write_robot(tmp_path, urdf or KR6_URDF, **changes)
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        load_robot(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_wrong_srdf_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.srdf").write_text('<robot name="x"><disable_collisions link1="link_1" link2="tail"/></robot>')
+    with pytest.raises(ConfigurationError, match="disable_collisions names link 'tail'"):
+        load_robot(write_robot(tmp_path, srdf="a.srdf"))
+
+
+def test_a_wrong_xacro_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "bad.xacro").write_text('<robot xmlns:xacro="http://www.ros.org/wiki/xacro"><xacro:nothing/></robot>')
+    with pytest.raises(ConfigurationError, match="xacro"):
+        load_robot(write_robot(tmp_path, urdf="bad.xacro"))
+
+
+CELL_REFUSALS = [
+    ({"robot": "irb9999"}, r"robots: no file or entry 'irb9999'; known: .*irb4600_60_205"),
+    ({"camera": {"config": "wrist_640", "optical_frame": "eye"}}, "no link 'eye'"),
+    ({"camera": {"config": "wrist_640", "optical_frame": "link_4"}}, "not rigidly connected"),
+    ({"tools": [{"process": "spray", "config": "no_gun", "tcp_frame": "gun_tcp"}]}, "guns: no file or entry 'no_gun'"),
+    ({"tools": [{"process": "spray", "config": "hvlp_240", "tcp_frame": "gun_tcp"}] * 2}, "'spray' stands twice"),
+    (
+        {"obstacles": [{"name": "box", "centre_m": [0.0, 0.0, 0.0], "size_m": [1.0, 1.0, 1.0]}] * 2},
+        "'box' stands twice",
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), CELL_REFUSALS)
+def test_a_wrong_cell_is_refused_with_the_facts(tmp_path: Path, changes: dict, message: str) -> None:
+    data = yaml.safe_load((config_root() / "cells" / "default.yaml").read_text()) | changes
+    (tmp_path / "cell.yaml").write_text(yaml.safe_dump(data))
+    with pytest.raises(ConfigurationError, match=message):
+        load_cell(tmp_path / "cell.yaml")

@@ -1,0 +1,109 @@
+"""Depth frames with the camera's pose at the image stamp, taken while the arm stands still."""
+
+import threading
+from collections import deque
+from typing import Any
+
+from sensor_msgs.msg import Image, JointState
+from std_srvs.srv import Trigger
+
+from cell_core.errors import DeviceError
+from cell_core.transforms import Array, inverse
+from cell_nodes.messages import depth_from, seconds
+from cell_nodes.node_base import STREAM, CellNode
+from robot_description import Cell
+
+FRAME_WAIT_S = 10.0
+SETTLE_WAIT_S = 5.0
+AT_REST_RAD_PER_S = 2e-3
+STAMP_GAP_MAX_S = 0.1
+
+
+class CameraClient:
+    """Listens to depth images and joint states while open; asks for frames where the camera has a trigger.
+
+    Use as a context manager in a worker thread.
+    """
+
+    def __init__(self, node: CellNode, cell: Cell) -> None:
+        self._node, self._cell = node, cell
+        self._images: deque[Image] = deque(maxlen=4)
+        self._states: deque[JointState] = deque(maxlen=2000)
+        self._heard = threading.Condition()
+        self._trigger = node.create_client(Trigger, "camera/trigger")
+        self._subscriptions: list[Any] = []
+
+    def __enter__(self) -> "CameraClient":
+        self._subscriptions = [
+            self._node.create_subscription(Image, "camera/depth/image_rect", self._on_image, 2),
+            self._node.create_subscription(JointState, "/joint_states", self._on_joint_state, STREAM),
+        ]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+        self._subscriptions = []
+
+    def _on_image(self, message: Image) -> None:
+        with self._heard:
+            self._images.append(message)
+            self._heard.notify_all()
+
+    def _on_joint_state(self, message: JointState) -> None:
+        with self._heard:
+            self._states.append(message)
+            self._heard.notify_all()
+
+    def _wait(self, condition: Any, timeout_s: float, what: str) -> None:
+        with self._heard:
+            if not self._heard.wait_for(condition, timeout_s):
+                raise DeviceError(f"{what} within {timeout_s:g} s")
+
+    def joint_state(self) -> JointState:
+        """Return the newest joint state."""
+        self._wait(lambda: len(self._states) > 0, SETTLE_WAIT_S, "no joint state")
+        return self._states[-1]
+
+    def settle(self) -> float:
+        """Wait until the arm stands still; return the machine time since when [s]."""
+        with self._heard:
+            self._states.clear()
+        self._wait(
+            lambda: self._states and max(abs(v) for v in self._states[-1].velocity) < AT_REST_RAD_PER_S,
+            SETTLE_WAIT_S, "arm did not come to rest",
+        )
+        return seconds(self._states[-1].header.stamp)
+
+    def frames(self, count: int) -> list[tuple[Array, Array, float]]:
+        """Return `count` new frames as (depth_m (H, W), T_part_camera (4, 4), stamp_s), taken from now on at rest.
+
+        Raises:
+            DeviceError: the arm does not stand still, no image comes, or no joint state belongs to it.
+        """
+        after_s = self.settle()
+        taken = []
+        for _ in range(count):
+            if self._trigger.service_is_ready():
+                self._trigger.call_async(Trigger.Request())
+            self._wait(
+                lambda after=after_s: self._images and seconds(self._images[-1].header.stamp) > after,
+                FRAME_WAIT_S, "no depth image",
+            )
+            image = self._images[-1]
+            after_s = seconds(image.header.stamp)
+            taken.append((depth_from(image), self._pose_at(after_s), after_s))
+        return taken
+
+    def _pose_at(self, stamp_s: float) -> Array:
+        self._wait(
+            lambda: self._states and seconds(self._states[-1].header.stamp) >= stamp_s, SETTLE_WAIT_S, "no joint state"
+        )
+        state = min(self._states, key=lambda s: abs(seconds(s.header.stamp) - stamp_s))
+        gap_s = abs(seconds(state.header.stamp) - stamp_s)
+        if gap_s > STAMP_GAP_MAX_S:
+            raise DeviceError(f"joint states: nearest to the image at {stamp_s:.3f} s is {gap_s:.3f} s away")
+        by_name = dict(zip(state.name, state.position, strict=True))
+        position = [by_name[name] for name in self._cell.robot.joint_names]
+        T_base_camera = self._cell.robot.forward(position, self._cell.config.camera.optical_frame)
+        return inverse(self._cell.T_base_fixture) @ T_base_camera

@@ -27,6 +27,8 @@ CRUMB_VOXELS = 10.0
 """Components smaller than a square of this many voxels are crumbs."""
 CRUMB_SHARE = 0.01
 """So are components smaller than this share of the largest."""
+PINHOLE_VOXELS = 8.0
+"""Loops shorter than this many voxels are counted apart."""
 FLOOR_CLEARANCE_M = 0.003
 """How much above the crop box's lowest face the fixture is cut away, and the part's lowest rim with it."""
 CROP_MARGIN_M = 0.03
@@ -120,7 +122,8 @@ def fuse(
         "size_m": np.ptp(surface.bounds_m, axis=0).tolist(),
         "n_components": int(vertex_components(surface).max()) + 1,
         **crumbs,
-        "n_holes": sum(h.kind == "hole" for h in holes),
+        "n_holes": sum(h.kind == "hole" and h.length_m > PINHOLE_VOXELS * voxel_m for h in holes),
+        "n_pinholes": sum(h.kind == "hole" and h.length_m <= PINHOLE_VOXELS * voxel_m for h in holes),
         "hole_area_m2": sum(h.area_m2 for h in holes if h.kind == "hole"),
         "boundary_length_m": sum(h.length_m for h in holes),
         "residual_rms_m": float(np.sqrt(np.mean(surface.fields["residual_m"] ** 2))),

@@ -27,7 +27,7 @@ test: setup
 
 lint: setup
 	$(RUN) $(BIN)/ruff check .
-	$(RUN) $(BIN)/python -m pyright
+	$(RUN) $(BIN)/python -m pyright --pythonpath $(BIN)/python
 	$(RUN) $(BIN)/lint-imports
 
 doctor: setup

@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: the licence field that old and new setuptools both take, and the ROS package share."""
+"""What pyproject.toml cannot say: the licence in a way that every setuptools takes, and the ROS package share."""
 
 from pathlib import Path
 

@@ -12,12 +12,13 @@ import fcntl
 import hashlib
 import importlib.util
 import os
+import platform
 import shutil
 import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -39,15 +40,19 @@ def main() -> int:
         check_python()
         distribution = sourced_distribution()
         with locked(venv):
-            done = [
-                once(venv, "python", python_key(distribution), lambda: install_python(venv, distribution), arguments.force),
-                once(venv, "ros", interfaces_key(distribution), lambda: install_interfaces(venv, distribution), arguments.force),
-            ]
+            work = {
+                "python": (python_key(distribution), install_python),
+                "ros": (interfaces_key(distribution), install_interfaces),
+            }
+            for name, (key, install) in work.items():
+                if arguments.force or not is_done(venv, name, key):
+                    (venv / f".setup-{name}").unlink(missing_ok=True)
+                    install(venv, distribution)
+                    (venv / f".setup-{name}").write_text(key + "\n")
+                    print(f"setup: {name} ready after {time.monotonic() - start:.0f} s", flush=True)
     except SetupError as error:
         print(f"setup: {error}", file=sys.stderr)
         return EXIT_SYSTEM
-    if any(done):
-        print(f"setup: {venv.name} is ready after {time.monotonic() - start:.0f} s")
     return 0
 
 
@@ -55,14 +60,11 @@ class SetupError(Exception):
     """Something the set-up needs is not there; the message says what to do."""
 
 
-# --- what the machine must have ---------------------------------------------------------------------------------------
-
-
 def check_python() -> None:
     """Refuse a Python the wheels do not exist for."""
     if not OLDEST <= sys.version_info[:2] <= NEWEST:
         raise SetupError(
-            f"Python {sys.version.split()[0]} at {sys.executable}; wanted {'.'.join(map(str, OLDEST))} to "
+            f"Python {platform.python_version()} at {sys.executable}; wanted {'.'.join(map(str, OLDEST))} to "
             f"{'.'.join(map(str, NEWEST))}: run make PYTHON=python3.12 or so"
         )
 
@@ -111,18 +113,10 @@ def sourced_distribution() -> Path | None:
     return None
 
 
-# --- stamps: what was done with which input ---------------------------------------------------------------------------
-
-
-def once(venv: Path, name: str, key: str, work: Callable[[], None], force: bool) -> bool:
-    """Do `work` unless the stamp says it was done for the same key; return whether it was done now."""
+def is_done(venv: Path, name: str, key: str) -> bool:
+    """Whether a part was set up from the very same input."""
     stamp = venv / f".setup-{name}"
-    if not force and stamp.is_file() and stamp.read_text().strip() == key:
-        return False
-    stamp.unlink(missing_ok=True)
-    work()
-    stamp.write_text(key + "\n")
-    return True
+    return stamp.is_file() and stamp.read_text().strip() == key
 
 
 def python_key(distribution: Path | None) -> str:
@@ -153,19 +147,19 @@ def locked(venv: Path) -> Iterator[None]:
         yield
 
 
-# --- the Python packages ----------------------------------------------------------------------------------------------
-
-
 def install_python(venv: Path, distribution: Path | None) -> None:
     """Make the environment and install the project, editable, with its pinned wheels."""
     check_system()
     python = venv / "bin" / "python"
     if python.exists():
-        version = subprocess.run([python, "-c", "import sys; print(sys.version)"], capture_output=True, text=True).stdout.strip()
-        if version != sys.version:
-            raise SetupError(f"{venv.name} holds Python {version.split()[0]}, asked for {sys.version.split()[0]}: make clean first")
+        command = [str(python), "-c", "import platform; print(platform.python_version())"]
+        version = subprocess.run(command, capture_output=True, text=True).stdout.strip()
+        if version != platform.python_version():
+            raise SetupError(
+                f"{venv.name} holds Python {version}, asked for {platform.python_version()}: make clean first"
+            )
     else:
-        print(f"setup: new environment {venv.name} with Python {sys.version.split()[0]}", flush=True)
+        print(f"setup: new environment {venv.name} with Python {platform.python_version()}", flush=True)
         run([sys.executable, "-m", "venv", str(venv)])
     extras = "dev" if distribution else "dev,ros,ros-build"
     print("setup: installing the pinned wheels (about 1 GB once unpacked)", flush=True)
@@ -174,9 +168,6 @@ def install_python(venv: Path, distribution: Path | None) -> None:
          "--constraint", str(ROOT / "tools" / "constraints.txt"), "--editable", f"{ROOT}[{extras}]"],
         clean_environment(),
     )  # fmt: skip
-
-
-# --- the ROS interface packages ---------------------------------------------------------------------------------------
 
 
 def install_interfaces(venv: Path, distribution: Path | None) -> None:
@@ -225,9 +216,13 @@ def build_interface_package(source: Path, venv: Path, prefix: Path) -> None:
     shutil.rmtree(build, ignore_errors=True)
     environment = clean_environment() if prefix == venv else dict(os.environ)
     environment["PATH"] = f"{venv / 'bin'}{os.pathsep}{environment.get('PATH', '')}"
-    for name in ("AMENT_PREFIX_PATH", "CMAKE_PREFIX_PATH"):
-        environment[name] = os.pathsep.join(filter(None, [str(venv), environment.get(name), str(prefix)]))
-    environment["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, [str(venv / "lib"), environment.get("LD_LIBRARY_PATH")]))
+    paths = {
+        "AMENT_PREFIX_PATH": [venv, prefix],
+        "CMAKE_PREFIX_PATH": [venv, prefix],
+        "LD_LIBRARY_PATH": [venv / "lib"],
+    }
+    for name, folders in paths.items():
+        environment[name] = os.pathsep.join([*map(str, folders), *filter(None, [environment.get(name)])])
     configure = ["cmake", "-S", str(source), "-B", str(build), f"-DCMAKE_INSTALL_PREFIX={venv}", "-DBUILD_TESTING=OFF"]
     configure.append(f"-DPython3_EXECUTABLE={venv / 'bin' / 'python'}")
     if shutil.which("ninja", path=environment["PATH"]):
@@ -240,14 +235,11 @@ def build_interface_package(source: Path, venv: Path, prefix: Path) -> None:
     shutil.rmtree(build)
 
 
-# --- processes --------------------------------------------------------------------------------------------------------
-
-
 def clean_environment() -> dict[str, str]:
     """Return this environment without what points at another Python or another ROS."""
-    foreign = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "_ROS_WHEELS_BOOTSTRAP_COMPLETE", "AMENT_PREFIX_PATH",
-               "CMAKE_PREFIX_PATH", "COLCON_PREFIX_PATH")  # fmt: skip
-    return {k: v for k, v in os.environ.items() if k not in foreign}
+    python = {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"}
+    ros = {"AMENT_PREFIX_PATH", "CMAKE_PREFIX_PATH", "COLCON_PREFIX_PATH", "_ROS_WHEELS_BOOTSTRAP_COMPLETE"}
+    return {k: v for k, v in os.environ.items() if k not in python | ros}
 
 
 def run(command: list[str], environment: dict[str, str] | None = None) -> None:

@@ -17,7 +17,7 @@ from cell_nodes.device import Device, motion_error, path_zero_s
 from cell_nodes.execution_log import ExecutedLog, StrokeJournal
 from cell_nodes.execution_monitor import MonitorLimits, Observation, find_fault
 from cell_nodes.messages import seconds
-from cell_nodes.node_base import CellNode, run_node
+from cell_nodes.node_base import URGENT, CellNode, run_node
 from robot_description import load_cell
 
 WATCH_PERIOD_S = 0.02
@@ -29,7 +29,7 @@ class ExecutionNode(CellNode):
     def __init__(self, **options: Any) -> None:
         super().__init__("execution", **options)
         self.declare_parameter("required_nodes", [""])
-        self.declare_parameter("joint_state_age_s", 0.3)
+        self.declare_parameter("joint_state_age_s", 0.5)
         self.declare_parameter("heartbeat_age_s", 2.0)
         self.declare_parameter("tracking_error_rad", 0.05)
         self._device = Device(self)
@@ -181,7 +181,7 @@ class ExecutionNode(CellNode):
 
 def main() -> None:
     """Run the node."""
-    run_node(ExecutionNode)
+    run_node(ExecutionNode, niceness=URGENT)
 
 
 if __name__ == "__main__":

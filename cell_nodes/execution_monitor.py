@@ -10,9 +10,9 @@ from cell_core.errors import CellError, DeviceError, InterlockError, LimitError
 class MonitorLimits:
     """Limits; ages are wall time."""
 
-    joint_state_age_s: float = 0.3
+    joint_state_age_s: float = 0.5
     """A joint state older than this is no joint state."""
-    tool_state_age_s: float = 0.5
+    tool_state_age_s: float = 0.7
     """The same for tool state, checked while a process runs."""
     heartbeat_age_s: float = 2.0
     """A required node silent for longer counts as dead."""

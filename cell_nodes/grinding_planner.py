@@ -7,7 +7,7 @@ from cell_core.config import GrindRecipe, GrindToolConfig, load_named
 from cell_core.plan import Plan
 from cell_core.surface import Surface
 from cell_nodes.action_work import Work
-from cell_nodes.node_base import run_node
+from cell_nodes.node_base import PATIENT, run_node
 from cell_nodes.planner_node import PlannerNode, load_cad
 
 
@@ -32,7 +32,7 @@ def _plan(surface: Surface, recipe: GrindRecipe, work: Work, cad: Path | None, k
 
 def main() -> None:
     """Run the node."""
-    run_node(GrindingPlannerNode)
+    run_node(GrindingPlannerNode, niceness=PATIENT)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from cell_core.files import read_npz, write_json, write_npz
 from cell_core.surface_io import read_ply
 from cell_nodes.action_work import ActionWorker, Work, summary
 from cell_nodes.clients import call_service
-from cell_nodes.node_base import CellNode, run_node
+from cell_nodes.node_base import PATIENT, CellNode, run_node
 
 TRUTH_WAIT_S = 3.0
 WRITE_WAIT_S = 60.0
@@ -80,7 +80,7 @@ MAP_DISTANCE_M = 0.005
 
 def main() -> None:
     """Run the node."""
-    run_node(InspectionNode)
+    run_node(InspectionNode, niceness=PATIENT)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,9 @@ from cell_core.resume import Journal
 from cell_nodes.action_work import ActionWorker, Cancelled, Work
 from cell_nodes.clients import ActionCaller, Peers
 from cell_nodes.job_steps import JobRun, RejectedError, outcome
+from cell_nodes.marker_publisher import MarkerPublisher
 from cell_nodes.messages import seconds
-from cell_nodes.node_base import LATCHED, STREAM, CellNode, run_node
+from cell_nodes.node_base import LATCHED, CellNode, run_node
 
 SERVERS = {
     "scan": (ScanPart, "scan"),
@@ -46,6 +47,7 @@ class JobNode(CellNode):
         )
         self._state_publisher = self.create_publisher(JobState, "job_state", LATCHED)
         self._summary_publisher = self.create_publisher(StepSummary, "step_summary", summaries)
+        self._markers = MarkerPublisher(self)
         self._peers = Peers(self)
         self._callers = {name: ActionCaller(self, kind, name) for name, (kind, _) in SERVERS.items()}
         self.create_subscription(ToolState, "tool_state", self._on_tool_state, 5)
@@ -95,6 +97,8 @@ class JobNode(CellNode):
         """Publish a finished step's summary."""
         summary.header.stamp = self.get_clock().now().to_msg()
         self._summary_publisher.publish(summary)
+        if self._job is not None:
+            self._markers.show(self._job.path, summary.step)
         self.state(JobState.RUNNING, summary.step, f"finished in {summary.duration_s:.1f} s", 1.0)
 
     def wait_for_approval(self, message: str) -> str:

@@ -12,7 +12,7 @@ from cell_core.jobs import JobFolder
 from cell_core.surface_io import read_ply
 from cell_core.toolpath import ToolPath
 from cell_nodes.action_work import ActionWorker, Work, summary
-from cell_nodes.node_base import CellNode, run_node
+from cell_nodes.node_base import PATIENT, CellNode, run_node
 from robot_description import Cell, load_cell
 
 TIME_BUDGET_S = 60.0
@@ -95,7 +95,7 @@ class MotionNode(CellNode):
 
 def main() -> None:
     """Run the node."""
-    run_node(MotionNode)
+    run_node(MotionNode, niceness=PATIENT)
 
 
 if __name__ == "__main__":

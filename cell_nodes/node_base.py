@@ -21,6 +21,8 @@ from cell_core.errors import CellError, ConfigurationError, DeviceError
 from cell_nodes.names import ACTIVE_STATE_ID, NAMESPACE, SUPERVISOR_PID
 
 HEARTBEAT_HZ = 10.0
+URGENT, PATIENT = -5, 5
+"""Niceness of nodes that watch motion, and of those that only compute."""
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL, reliability=ReliabilityPolicy.RELIABLE)
 STREAM = QoSProfile(depth=20, reliability=ReliabilityPolicy.RELIABLE)
 
@@ -136,8 +138,14 @@ class CellNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
 
-def run_node(make: Callable[[], CellNode]) -> None:
-    """Run one node until SIGINT, SIGTERM or the supervisor's death; then close it."""
+def run_node(make: Callable[[], CellNode], niceness: int = 0) -> None:
+    """Run one node until SIGINT, SIGTERM or the supervisor's death; then close it.
+
+    Args:
+        niceness: scheduling priority; a negative one is taken where the system permits it.
+    """
+    with contextlib.suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, niceness)
     leash = _Leash()
     rclpy.init()
     node = make()

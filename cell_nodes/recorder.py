@@ -19,6 +19,7 @@ from cell_nodes.node_base import STREAM, CellNode, run_node
 from cell_nodes.ros_schema import schema_name, schema_text
 
 ACTIVE_NAME = ".record.mcap"
+END_DELAY_S = 0.5
 CHUNK_BYTES = 256 * 1024
 ENDED = (JobState.FINISHED, JobState.FAILED, JobState.CANCELLED, JobState.REJECTED)
 _LATCHED = QoSProfile(depth=20, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -52,7 +53,9 @@ class RecorderNode(CellNode):
         self._kept: dict[str, bytes] = {}
         for topic, (kind, qos) in TOPICS.items():
             self.create_subscription(kind, topic, lambda m, t=topic: self._write(t, m), qos, raw=True)
+        self._end_s = float("inf")
         self.create_subscription(JobState, "job_state", self._on_state, _LATCHED)
+        self.create_wall_timer(0.1, self._finish_when_due)
 
     def deactivate(self) -> None:
         """Close the file."""
@@ -62,9 +65,16 @@ class RecorderNode(CellNode):
         if not self.is_active:
             return
         if state.status in ENDED:
+            # other topics' last messages may still wait behind this one
+            self._end_s = min(self._end_s, time.monotonic() + END_DELAY_S)
+        elif state.job_dir and state.status != JobState.IDLE and self._end_s < float("inf"):
             self._finish()
-        elif self._writer is None and state.job_dir and state.status != JobState.IDLE:
+        if self._writer is None and state.job_dir and state.status not in (*ENDED, JobState.IDLE):
             self._begin(self.job_path(state.job_dir))
+
+    def _finish_when_due(self) -> None:
+        if time.monotonic() > self._end_s:
+            self._finish()
 
     def _begin(self, job_dir: Path) -> None:
         path = job_dir / ACTIVE_NAME
@@ -90,6 +100,7 @@ class RecorderNode(CellNode):
         self._writer.add_message(self._channels[topic], log_time=now, publish_time=now, data=bytes(data))
 
     def _finish(self) -> None:
+        self._end_s = float("inf")
         if self._writer is None or self._file is None or self._job_dir is None:
             return
         self._writer.finish()

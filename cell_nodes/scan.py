@@ -16,7 +16,7 @@ from cell_nodes.action_work import ActionWorker, Work, summary
 from cell_nodes.camera_client import CameraClient
 from cell_nodes.clients import ActionCaller
 from cell_nodes.markers import cloud_message
-from cell_nodes.node_base import LATCHED, CellNode, run_node
+from cell_nodes.node_base import LATCHED, PATIENT, CellNode, run_node
 from cell_nodes.scan_run import ScanRun
 from robot_description import load_cell
 
@@ -96,7 +96,7 @@ class _Mover:
 
 def main() -> None:
     """Run the node."""
-    run_node(ScanNode)
+    run_node(ScanNode, niceness=PATIENT)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from std_msgs.msg import Bool
 from cell_core.errors import CellError, ConfigurationError
 from cell_core.trajectory import ProcessEvent
 from cell_nodes.messages import events_from, joint_state_message, time_message, tool_state_message
-from cell_nodes.node_base import STREAM, CellNode, run_node
+from cell_nodes.node_base import STREAM, URGENT, CellNode, run_node
 from cell_nodes.sim_loop import SimLoop
 
 EXECUTION_NODE = "execution"
@@ -172,7 +172,7 @@ class SimulatorNode(CellNode):
 def main() -> None:
     """Run the node."""
     np.seterr(all="ignore")
-    run_node(SimulatorNode)
+    run_node(SimulatorNode, niceness=URGENT)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from cell_core.config import GunConfig, SprayRecipe, load_named
 from cell_core.plan import Plan
 from cell_core.surface import Surface
 from cell_nodes.action_work import Work
-from cell_nodes.node_base import run_node
+from cell_nodes.node_base import PATIENT, run_node
 from cell_nodes.planner_node import PlannerNode
 
 
@@ -31,7 +31,7 @@ def _plan(surface: Surface, recipe: SprayRecipe, work: Work, cad: Path | None, k
 
 def main() -> None:
     """Run the node."""
-    run_node(SprayPlannerNode)
+    run_node(SprayPlannerNode, niceness=PATIENT)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ pytest.importorskip("rclpy")
 pytest.importorskip("cell_interfaces")
 sys.path.insert(0, str(Path(__file__).parent))
 
-import node_kit  # noqa: E402
+import node_kit
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 import rclpy
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor

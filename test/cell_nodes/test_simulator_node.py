@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from cell_interfaces.msg import Heartbeat, ToolState
 from cell_interfaces.srv import ArmTool, ScheduleEvents, SelectTool, WriteTruth
-from node_kit import swing, until, wait
 from control_msgs.action import FollowJointTrajectory
+from node_kit import swing, until, wait
 from rclpy.action import ActionClient
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, JointState

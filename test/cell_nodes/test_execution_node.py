@@ -1,0 +1,161 @@
+"""Execution on the embedded simulator: what it refuses, what stops it, and what it leaves in the job folder."""
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from cell_interfaces.action import ExecuteProcess
+from cell_interfaces.msg import ToolState
+from cell_interfaces.srv import Abort, Pause
+from node_kit import swing, until, wait
+from rclpy.action import ActionClient
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Bool
+
+from cell_core.files import read_npz
+from cell_core.resume import Journal, last_attempt
+from cell_core.trajectory import Segment
+from cell_nodes.clients import PAUSED
+from cell_nodes.execution import ExecutionNode
+from cell_nodes.node_base import STREAM
+from cell_nodes.simulator import SimulatorNode
+
+
+class Bench:
+    """Simulator and execution node, each spun on its own."""
+
+    def __init__(self, ros, job, **parameters):
+        self.ros, self.folder = ros, job.path / "execution"
+        self.job_dir = job.path
+        self.simulator = ros.up(SimulatorNode, job_dir=str(job.path))
+        self.node = ros.up(ExecutionNode, **parameters)
+        self.home = np.array(self.simulator.cell.robot.home_rad)
+        self.tool, self.joint = [], []
+        ros.client.create_subscription(ToolState, "tool_state", self.tool.append, STREAM)
+        ros.client.create_subscription(JointState, "/joint_states", self.joint.append, STREAM)
+        self.client = ActionClient(ros.client, ExecuteProcess, "execute_process")
+        assert self.client.wait_for_server(timeout_sec=10.0)
+        until(lambda: len(self.tool) > 0 and self.node._device.joint_state is not None)
+        until(lambda: self.node._device.tool_state is not None)
+
+    def send(self, trajectory, process="spray", **span):
+        path = self.job_dir / "motion" / "trajectory.json"
+        trajectory.write(path)
+        goal = ExecuteProcess.Goal(
+            job_dir=str(self.job_dir), trajectory_path=str(path), process=process, folder=str(self.folder),
+            **{"first_segment": 0, "last_segment": -1, **span},
+        )
+        handle = wait(self.client.send_goal_async(goal))
+        assert handle.accepted
+        return handle
+
+    def result(self, handle):
+        return wait(handle.get_result_async(), 30.0).result
+
+    def run(self, *args, **kwargs):
+        return self.result(self.send(*args, **kwargs))
+
+    @property
+    def journal(self):
+        return Journal(self.folder / "journal.jsonl").read()
+
+    def at_rest(self):
+        return max(abs(v) for v in self.joint[-1].velocity) < 1e-3
+
+
+@pytest.fixture
+def bench(ros, job):
+    return Bench(ros, job)
+
+
+def test_a_process_runs_and_is_journalled_and_logged(bench):
+    result = bench.run(swing(bench.home))
+    assert result.success, result.message
+    assert [e["event"] for e in bench.journal if e["event"] != "progress"] == ["start", "running", "begin", "end", "done"]
+    attempt = last_attempt(bench.journal)
+    assert attempt is not None and attempt.stop_s == float("inf")
+    log = read_npz(bench.folder / "executed_0.npz")
+    assert log["T_base_tcp"].shape == (len(log["time_s"]), 4, 4)
+    assert 0.8 < np.ptp(log["time_s"][log["on"]]) < 1.2
+    until(lambda: not bench.tool[-1].on and not bench.tool[-1].armed)
+
+
+def test_motion_alone_moves_only_the_segments_asked_for_and_arms_nothing(bench):
+    halves = [Segment(kind="approach", i0=0, i1=50), Segment(kind="retract", i0=50, i1=100)]
+    result = bench.run(replace(swing(bench.home), segments=halves), process="", first_segment=0, last_segment=0)
+    assert result.success, result.message
+    until(bench.at_rest)
+    assert bench.joint[-1].position[0] - bench.home[0] == pytest.approx(0.3, abs=0.01)
+    assert not any(t.armed or t.on for t in bench.tool)
+    assert bench.journal == []
+
+
+def test_a_start_state_elsewhere_is_refused_with_joint_and_bound(bench):
+    result = bench.run(swing(bench.home + 0.05))
+    assert not result.success and "joint_1" in result.message and "0.01 rad" in result.message
+
+
+def test_a_missing_safety_input_refuses_the_process(bench):
+    publisher = bench.ros.client.create_publisher(Bool, "safety/purge_ok", STREAM)
+    until(lambda: publisher.get_subscription_count() > 0)
+    publisher.publish(Bool(data=False))
+    until(lambda: not bench.node._device.tool_state.purge_ok)
+    result = bench.run(swing(bench.home))
+    assert not result.success and result.exit_code == 5 and "purge" in result.message
+    assert bench.journal == [] or all(e["event"] != "begin" for e in bench.journal)
+
+
+def test_an_interlock_that_opens_turns_the_gun_off_before_the_arm_stops(bench):
+    publisher = bench.ros.client.create_publisher(Bool, "safety/interlock_closed", STREAM)
+    handle = bench.send(swing(bench.home, seconds=6.0))
+    until(lambda: bench.tool[-1].on)
+    publisher.publish(Bool(data=False))
+    result = bench.result(handle)
+    assert not result.success
+    until(bench.at_rest)
+    assert not bench.tool[-1].on and not bench.tool[-1].armed
+    assert any(e["event"] == "stopped" for e in bench.journal)
+
+
+@pytest.mark.parametrize("service, code", [((Abort, "abort"), 5), ((Pause, "pause"), PAUSED)])
+def test_abort_and_pause_stop_process_then_motion_and_note_where(bench, service, code):
+    handle = bench.send(swing(bench.home, seconds=6.0))
+    until(lambda: bench.tool[-1].on)
+    assert bench.ros.service(*service, reason="test").accepted
+    result = bench.result(handle)
+    assert not result.success and result.exit_code == code and "test" in result.message
+    until(bench.at_rest)
+    assert not bench.tool[-1].on and not bench.tool[-1].armed
+    log = read_npz(bench.folder / "executed_0.npz")
+    last_on_s = log["time_s"][log["on"]].max() - log["time_s"].min()
+    stop = last_attempt(bench.journal)
+    assert stop is not None and stop.stop_s == pytest.approx(last_on_s, abs=0.15)
+
+
+def test_cancel_stops_and_says_cancelled(bench):
+    handle = bench.send(swing(bench.home, seconds=6.0))
+    until(lambda: bench.tool[-1].on)
+    wait(handle.cancel_goal_async())
+    assert bench.result(handle).exit_code == 130
+    until(bench.at_rest)
+    assert not bench.tool[-1].on
+
+
+def test_stale_joint_states_stop_the_process(bench):
+    handle = bench.send(swing(bench.home, seconds=6.0))
+    until(lambda: bench.tool[-1].on)
+    publisher = bench.simulator._joint_states
+    bench.simulator._joint_states = type("Mute", (), {"publish": lambda self, message: None})()
+    silent_s = time.monotonic()
+    until(lambda: not bench.tool[-1].on)
+    assert time.monotonic() - silent_s < 1.0
+    assert "joint states: silent" in bench.result(handle).message
+    bench.simulator._joint_states = publisher
+
+
+def test_a_trajectory_beyond_the_limits_is_reported_with_the_controllers_reason(bench):
+    slow = swing(bench.home, amplitude_rad=2.5, seconds=8.0)
+    fast = replace(slow, time_s=slow.time_s / 8.0, velocity_rad_per_s=8.0 * slow.velocity_rad_per_s)
+    result = bench.run(fast, process="")
+    assert not result.success and "rejected" in result.message and "exceeds" in result.message

@@ -1,0 +1,138 @@
+"""The order of a job's steps, what is skipped, and what is never run twice; without ROS."""
+
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cell_interfaces.msg import StepSummary
+from node_kit import dome, make_job, swing
+
+from cell_core.errors import DeviceError, InputRefusedError
+from cell_core.files import write_npz
+from cell_core.resume import Journal
+from cell_core.surface_io import write_ply
+from cell_core.toolpath import Stroke, ToolPath
+from cell_nodes.clients import PausedError
+from cell_nodes.job_steps import JobRun
+
+N = 21
+
+
+def _toolpath() -> ToolPath:
+    position = np.stack([np.linspace(0.0, 0.2, N), np.zeros(N), np.zeros(N)], 1)
+    stroke = Stroke(
+        kind="area", position_m=position, tool_axis=np.tile([0.0, 0.0, -1.0], (N, 1)),
+        travel=np.tile([1.0, 0.0, 0.0], (N, 1)), speed_m_per_s=np.full(N, 0.2), process_value=np.full(N, 5e-6),
+        on=np.ones(N, bool),
+    )
+    return ToolPath(
+        process="spray", strokes=[stroke], tool={"name": "gun", "kind": "elliptic_double_beta"},
+        surface={"path": "scan/surface.ply", "sha256": ""},
+    )
+
+
+class FakeHost:
+    """Answers every step at once with files as the real nodes leave them; `faults` maps a server to what it raises once."""
+
+    def __init__(self, job, faults=None):
+        self.job, self.faults, self.calls, self.approvals, self.states = job, dict(faults or {}), [], [], []
+
+    def call(self, server, goal, step):
+        self.calls.append(server)
+        folder = Path(goal.folder)
+        if server == "scan":
+            write_ply(folder / "surface.ply", dome())
+        elif server.startswith("plan_") and server != "plan_motion":
+            _toolpath().write(folder / "toolpath.json")
+            write_npz(folder / "fields.npz", serviceable=np.ones(3))
+        elif server == "plan_motion":
+            ToolPath.read(Path(goal.toolpath_path)).write(folder / "toolpath.json")
+            swing(np.zeros(6)).write(folder / "trajectory.json")
+        elif server == "execute_process":
+            journal = Journal(folder / "journal.jsonl")
+            attempt = sum(e["event"] == "start" for e in journal.read())
+            journal.append("start", attempt=attempt)
+            if server in self.faults:
+                journal.append("stopped", path_time_s=1.0)
+                raise self.faults.pop(server)
+            journal.append("done")
+        if server in self.faults:
+            raise self.faults.pop(server)
+        return types.SimpleNamespace(summary=StepSummary(ok=True, names=["passed"], values=[1.0], units=["1"]), passed=True)
+
+    def state(self, status, step, message, progress=0.0):
+        self.states.append((step, message))
+
+    def finished(self, summary):
+        self.states.append((summary.step, "summary"))
+
+    def wait_for_approval(self, message):
+        self.approvals.append(message)
+        return "yes"
+
+    def wait_for_resume(self, message):
+        self.approvals.append("resume")
+
+    def positions_rad(self):
+        return [0.0] * 6
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return make_job(tmp_path / "job", dome())
+
+
+ALL = ["scan", "plan_spray", "plan_motion", "execute_process", "inspect"]
+
+
+def test_steps_run_in_order_with_one_approval(folder):
+    host = FakeHost(folder)
+    assert JobRun(folder, host).run(resume=False)
+    assert host.calls == ALL and host.approvals == ["plan is ready"]
+    assert all(folder.is_finished(s) for s in ("scan", "plan", "motion", "execution", "inspection"))
+
+
+def test_a_finished_job_does_nothing_again(folder):
+    JobRun(folder, FakeHost(folder)).run(resume=False)
+    host = FakeHost(folder)
+    assert JobRun(folder, host).run(resume=True)
+    assert host.calls == []
+
+
+@pytest.mark.parametrize("server", ["scan", "plan_spray", "plan_motion", "inspect"])
+def test_a_failed_step_is_where_it_goes_on(folder, server):
+    with pytest.raises(DeviceError):
+        JobRun(folder, FakeHost(folder, {server: DeviceError("node died")})).run(resume=False)
+    host = FakeHost(folder)
+    assert JobRun(folder, host).run(resume=True)
+    assert host.calls == ALL[ALL.index(server) :]
+
+
+def test_a_half_run_process_asks_again_and_runs_only_the_rest(folder):
+    with pytest.raises(DeviceError):
+        JobRun(folder, FakeHost(folder, {"execute_process": DeviceError("gone")})).run(resume=False)
+    with pytest.raises(InputRefusedError, match="began before"):
+        JobRun(folder, FakeHost(folder)).run(resume=False)
+    host = FakeHost(folder)
+    assert JobRun(folder, host).run(resume=True)
+    assert host.calls == ["plan_motion", "execute_process", "inspect"]
+    assert len(host.approvals) == 1 and "1 strokes left" in host.approvals[0]
+    rest = ToolPath.read(folder.step("motion") / "remaining.json")
+    whole = _toolpath()
+    assert 0.4 < sum(s.dwell_s.sum() for s in rest.strokes) / sum(s.dwell_s.sum() for s in whole.strokes) < 0.6
+
+
+def test_a_pause_waits_for_resume_and_a_new_approval(folder):
+    host = FakeHost(folder, {"execute_process": PausedError("paused: coffee")})
+    assert JobRun(folder, host).run(resume=False)
+    assert host.approvals[0] == "plan is ready" and host.approvals[1] == "resume" and "continue" in host.approvals[2]
+    assert host.calls.count("execute_process") == 2
+
+
+def test_a_job_whose_scan_changed_after_the_process_began_is_refused(folder):
+    with pytest.raises(DeviceError):
+        JobRun(folder, FakeHost(folder, {"execute_process": DeviceError("gone")})).run(resume=False)
+    write_ply(folder.step("scan") / "surface.ply", dome(radius_m=0.2))
+    with pytest.raises(InputRefusedError, match="changed after the process began"):
+        JobRun(folder, FakeHost(folder)).run(resume=True)

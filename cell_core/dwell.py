@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import scipy.linalg
 import scipy.sparse
-from scipy.optimize import minimize
+from numpy.typing import NDArray
 
 from cell_core.coverage import CoverageOperator
 from cell_core.errors import CoverageError
@@ -13,7 +15,9 @@ from cell_core.toolpath import Stroke
 from cell_core.transforms import Array
 
 SMOOTHING_LENGTH_M = 0.05
-ACCELERATION_WEIGHT = 1.0
+KNOTS_MAX = 2_500
+STIFFER = 10.0
+"""Growth per round of the smoothness of a step that breaks the acceleration bound."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +38,10 @@ class DwellResult:
     """(V,) change left by `strokes` [m]."""
     residual_rms_m: float
     """Weighted root mean square of predicted minus target [m]."""
-    iterations: int
+    rounds: int
     converged: bool
     at_low_fraction: float
-    """Share of the samples at the lowest speed: more dwell was wanted there than the bound gives only if film lacks."""
+    """Share of the samples at the lowest speed."""
     at_high_fraction: float
     """Share of the samples at the highest speed."""
     acceleration_bound_fraction: float
@@ -51,54 +55,75 @@ def optimise_speed(
     weights: Array,
     limits: SpeedLimits,
     *,
-    smoothness: float = 2e-3,
+    knot_m: float = 0.02,
+    smoothness: float = 1e-3,
     over_weight: float = 1.0,
-    iterations_max: int = 150,
+    iterations_max: int = 40,
+    rounds_max: int = 8,
 ) -> DwellResult:
     """Return the strokes at speeds that minimise sum w (A t - h)^2 plus smoothness within the limits.
 
-    Unknowns are the slownesses at the samples; t is exactly Stroke.dwell_s of them (constant acceleration between
-    samples). Bounded quasi-Newton (L-BFGS-B) with a hinge on acceleration, then forward and backward passes that make
-    the acceleration bound exact by slowing down only. Local: the problem is convex but for the small difference
-    between mean slowness and mean speed over a step.
+    Unknowns are slownesses at knots along each stroke, linear between them. Each round solves the bounded quadratic
+    problem around the exact dwell of the last (Stroke.dwell_s: constant acceleration between samples) by projected
+    Newton steps, reweights the rows that exceed the target, and stiffens steps that break the acceleration bound; at
+    the end forward and backward passes make that bound exact by slowing down only.
 
     Args:
         target_m: (V,) wanted change [m]; its weighted mean must be positive.
         weights: (V,) >= 0, usually areas [m2]; rows of weight 0 are ignored.
+        knot_m: distance of knots [m], about a third of the footprint's length along travel; made longer where more
+            than KNOTS_MAX would be needed.
         smoothness: weight of squared relative slowness change per SMOOTHING_LENGTH_M.
         over_weight: factor on the squared error where the change exceeds the target; > 1 for "never more than".
+        iterations_max: Newton steps per round.
+        rounds_max: rounds; one is enough to compare layouts.
 
     Raises:
         CoverageError: no stroke changes any weighted row, or nothing is wanted there.
     """
-    problem = _Problem.of(operator, strokes, target_m, weights, limits, smoothness, over_weight)
-    start = problem.best_uniform()
-    lowest, highest = 1.0 / limits.high_m_per_s, 1.0 / limits.low_m_per_s
-    answer = minimize(
-        problem.value_and_gradient,
-        np.full(problem.n, np.clip(start, lowest, highest) / problem.unit_slowness),
-        jac=True,
-        method="L-BFGS-B",
-        bounds=[(lowest / problem.unit_slowness, highest / problem.unit_slowness)] * problem.n,
-        options={"maxiter": iterations_max, "maxfun": 2 * iterations_max, "ftol": 1e-7, "gtol": 1e-7, "maxcor": 12},
-    )
-    speed = np.clip(1.0 / (answer.x * problem.unit_slowness), limits.low_m_per_s, limits.high_m_per_s)
-    done, bound, start_at = [], 0, 0
-    for stroke in strokes:
-        own = speed[start_at : start_at + len(stroke)]
-        own = limit_acceleration(own, stroke.step_lengths_m, limits.acceleration_m_per_s2)
-        bound += int((_acceleration(own, stroke.step_lengths_m) > 0.99 * limits.acceleration_m_per_s2).sum())
+    problem = _Problem.of(operator, strokes, target_m, weights, limits, knot_m, smoothness)
+    z = np.full(problem.spread.shape[1], np.clip(problem.best_uniform(), problem.lowest, problem.highest))
+    stiffness = np.ones(len(problem.steps_m))
+    row_weights, last, converged, rounds = problem.weights, np.inf, False, 0
+    while rounds < rounds_max and not converged:
+        rounds += 1
+        z = problem.step(z, row_weights, stiffness, iterations_max)
+        error = problem.matrix @ problem.dwell(problem.spread @ z).astype(np.float32) - problem.target
+        row_weights = problem.weights * np.where(error > 0.0, over_weight, 1.0)
+        broken = problem.acceleration(problem.spread @ z) > limits.acceleration_m_per_s2
+        stiffness = np.where(broken, STIFFER * stiffness, stiffness)
+        value = float(row_weights @ error**2)
+        converged = abs(last - value) <= 2e-3 * value and not broken.any()
+        last = value
+    return _result(operator, strokes, problem.spread @ z, target_m, weights, limits, rounds, converged)
+
+
+def _result(
+    operator: CoverageOperator,
+    strokes: Sequence[Stroke],
+    slowness: Array,
+    target_m: Array,
+    weights: Array,
+    limits: SpeedLimits,
+    rounds: int,
+    converged: bool,
+) -> DwellResult:
+    speeds = np.split(1.0 / slowness, np.cumsum([len(s) for s in strokes])[:-1])
+    done, bound = [], 0
+    for stroke, speed in zip(strokes, speeds, strict=True):
+        steps = stroke.step_lengths_m
+        own = np.clip(speed, limits.low_m_per_s, limits.high_m_per_s)
+        own = limit_acceleration(own, steps, limits.acceleration_m_per_s2)
+        bound += int((np.abs(np.diff(own**2)) > 1.98 * limits.acceleration_m_per_s2 * steps).sum())
         done.append(replace(stroke, speed_m_per_s=own))
-        start_at += len(stroke)
     predicted = np.asarray(operator.predict(done), float)
     final = np.concatenate([s.speed_m_per_s for s in done])
-    w = np.asarray(weights, float)
     return DwellResult(
         strokes=tuple(done),
         predicted_m=predicted,
-        residual_rms_m=float(np.sqrt(w @ (predicted - target_m) ** 2 / w.sum())),
-        iterations=int(answer.nit),
-        converged=bool(answer.success),
+        residual_rms_m=float(np.sqrt(np.average((predicted - target_m) ** 2, weights=weights))),
+        rounds=rounds,
+        converged=converged,
         at_low_fraction=float((final < 1.001 * limits.low_m_per_s).mean()),
         at_high_fraction=float((final > 0.999 * limits.high_m_per_s).mean()),
         acceleration_bound_fraction=bound / max(len(final) - len(done), 1),
@@ -116,27 +141,55 @@ def limit_acceleration(speed_m_per_s: Array, steps_m: Array, acceleration_m_per_
     return np.sqrt(square)
 
 
-def _acceleration(speed_m_per_s: Array, steps_m: Array) -> Array:
-    return np.abs(np.diff(speed_m_per_s**2)) / (2.0 * np.maximum(steps_m, 1e-9))
+def bounded_quadratic(H: Array, g: Array, low: float, high: float, start: Array, iterations_max: int) -> Array:
+    """Return the x in [low, high]^n that minimises x H x / 2 - g x, H symmetric positive definite.
+
+    Projected Newton: the unknowns at a bound that the gradient presses against it stay, the others take the Newton
+    step, shortened until the projected point descends. Source: Bertsekas, SIAM J. Control 20 (1982) 221.
+    """
+    x = np.clip(start, low, high)
+    gradient = H @ x - g
+    for _ in range(iterations_max):
+        held = ((x <= low) & (gradient > 0.0)) | ((x >= high) & (gradient < 0.0))
+        free = np.flatnonzero(~held)
+        if len(free) == 0:
+            break
+        factor = scipy.linalg.cho_factor(H[np.ix_(free, free)], check_finite=False)
+        step = np.zeros_like(x)
+        step[free] = -scipy.linalg.cho_solve(factor, gradient[free], check_finite=False)
+        length = 1.0
+        while True:
+            moved = np.clip(x + length * step, low, high) - x
+            push = H @ moved
+            drop = float(gradient @ moved + 0.5 * moved @ push)
+            if drop <= 1e-4 * float(gradient @ moved) or length < 1e-6:
+                break
+            length *= 0.5
+        x, gradient = x + moved, gradient + push
+        if np.abs(moved).max() <= 1e-6 * (high - low):
+            break
+    return x
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Problem:
-    """The objective in slowness over `unit_slowness`, errors in units of the mean target."""
+    """The problem in slownesses [s/m], errors in units of the mean target."""
 
-    matrix: scipy.sparse.csr_matrix
-    transposed: scipy.sparse.csr_matrix
+    matrix: Any
+    """(R, N) csr float32, rows that count, over the mean target."""
+    linear: Any
+    """(R, K) csr: change per slowness at the knots, with the mean slowness over a step."""
     target: Array
     weights: Array
-    first: Array
-    """(M,) sample each step starts at; strokes follow each other, no step joins two."""
+    spread: Any
+    """(N, K) csr: slowness at samples from slowness at knots."""
+    first: NDArray[np.int64]
+    """(M,) sample each step starts at; no step joins two strokes."""
     steps_m: Array
     on: Array
-    n: int
-    unit_slowness: float
-    acceleration_m_per_s2: float
+    lowest: float
+    highest: float
     smoothness: float
-    over_weight: float
 
     @staticmethod
     def of(
@@ -145,8 +198,8 @@ class _Problem:
         target_m: Array,
         weights: Array,
         limits: SpeedLimits,
+        knot_m: float,
         smoothness: float,
-        over_weight: float,
     ) -> "_Problem":
         rows = np.flatnonzero((np.asarray(weights) > 0.0) & (np.diff(operator.matrix.indptr) > 0))
         w = np.asarray(weights, float)[rows]
@@ -156,62 +209,80 @@ class _Problem:
                 f"none of {len(strokes)} strokes serves any of the {len(weights)} points with a target above 0 m"
             )
         matrix = (operator.matrix[rows] * np.float32(1.0 / mean_target)).tocsr()
-        first, offset = [], 0
-        for stroke in strokes:
-            first.append(np.arange(offset, offset + len(stroke) - 1))
-            offset += len(stroke)
+        counts = np.array([len(s) for s in strokes])
+        starts = np.cumsum(counts) - counts
+        first = np.concatenate([start + np.arange(n - 1) for start, n in zip(starts, counts, strict=True)])
+        steps = np.concatenate([s.step_lengths_m for s in strokes])
+        on = np.concatenate([s.on for s in strokes]).astype(float)
+        spread = _knots(strokes, max(knot_m, float(steps.sum()) / KNOTS_MAX))
+        n = int(counts.sum())
+        # each step lasts ds times its ends' mean slowness, and half of it belongs to either end
+        step = np.arange(len(first))
+        ends = scipy.sparse.csr_matrix(
+            (np.ones(2 * len(first)), (np.r_[step, step], np.r_[first, first + 1])), shape=(len(first), n)
+        )
+        to_dwell = scipy.sparse.diags(on) @ ends.T @ scipy.sparse.diags(0.25 * steps) @ ends @ spread
         return _Problem(
             matrix=matrix,
-            transposed=matrix.T.tocsr(),
+            linear=(matrix @ to_dwell.astype(np.float32)).tocsr(),
             target=np.asarray(target_m, float)[rows] / mean_target,
             weights=w / w.sum(),
-            first=np.concatenate(first),
-            steps_m=np.concatenate([s.step_lengths_m for s in strokes]),
-            on=np.concatenate([s.on for s in strokes]).astype(float),
-            n=offset,
-            unit_slowness=2.0 / (limits.low_m_per_s + limits.high_m_per_s),
-            acceleration_m_per_s2=limits.acceleration_m_per_s2,
+            spread=spread,
+            first=first,
+            steps_m=steps,
+            on=on,
+            lowest=1.0 / limits.high_m_per_s,
+            highest=1.0 / limits.low_m_per_s,
             smoothness=smoothness,
-            over_weight=over_weight,
         )
 
-    def dwell(self, duration_s: Array) -> Array:
-        half = 0.5 * duration_s
-        return self.on * (
-            np.bincount(self.first, half, self.n) + np.bincount(self.first + 1, half, self.n)
-        )
+    def dwell(self, slowness: Array) -> Array:
+        """Return the exact dwell (N,) [s] of slownesses at the samples (N,) [s/m]."""
+        v = 1.0 / slowness
+        half = self.steps_m / (v[self.first] + v[self.first + 1])
+        n = len(v)
+        return self.on * (np.bincount(self.first, half, n) + np.bincount(self.first + 1, half, n))
+
+    def acceleration(self, slowness: Array) -> Array:
+        """Return the acceleration (M,) [m/s2] on each step."""
+        square = 1.0 / slowness**2
+        return np.abs(square[self.first + 1] - square[self.first]) / (2.0 * np.maximum(self.steps_m, 1e-9))
 
     def best_uniform(self) -> float:
         """Return the one slowness [s/m] for all samples that fits best."""
-        change = self.matrix @ self.dwell(self.steps_m).astype(np.float32)
+        change = self.linear @ np.ones(self.linear.shape[1], np.float32)
         power = float(self.weights @ change**2)
-        return float(self.weights @ (change * self.target)) / power if power > 0.0 else self.unit_slowness
+        return float(self.weights @ (change * self.target)) / power if power > 0.0 else self.highest
 
-    def value_and_gradient(self, x: Array) -> tuple[float, Array]:
-        v = 1.0 / (x * self.unit_slowness)
-        i, j = self.first, self.first + 1
-        total = v[i] + v[j]
-        change = self.matrix @ self.dwell(2.0 * self.steps_m / total).astype(np.float32)
-        error = change - self.target
-        pull = self.weights * error * np.where(error > 0.0, self.over_weight, 1.0)
-        value = 0.5 * float(pull @ error)
-        to_dwell = self.on * (self.transposed @ pull.astype(np.float32))
-        to_step = -(to_dwell[i] + to_dwell[j]) * self.steps_m / total**2
-        to_v = np.bincount(i, to_step, self.n) + np.bincount(j, to_step, self.n)
+    def step(self, z: Array, row_weights: Array, stiffness: Array, iterations_max: int) -> Array:
+        """Return the knots' slownesses that are best for the change linearised at `z`."""
+        slowness = self.spread @ z
+        exact = self.matrix @ self.dwell(slowness).astype(np.float32)
+        wanted = self.target - exact + self.linear @ z.astype(np.float32)
+        weighted = scipy.sparse.diags(row_weights.astype(np.float32)) @ self.linear
+        H = (self.linear.T @ weighted).toarray().astype(float)
+        g = weighted.T @ wanted.astype(np.float32)
+        # relative to the mean slowness, so that the weight means the same for fast and slow processes
+        change = self.spread[self.first + 1] - self.spread[self.first]
+        per_step = SMOOTHING_LENGTH_M / np.maximum(self.steps_m, 1e-4) / float(slowness.mean())
+        share = self.steps_m / self.steps_m.sum()
+        H += (change.T @ scipy.sparse.diags(self.smoothness * stiffness * share * per_step**2) @ change).toarray()
+        H[np.diag_indices_from(H)] += 1e-9 * H.diagonal().max()
+        return bounded_quadratic(H, np.asarray(g, float), self.lowest, self.highest, z, iterations_max)
 
-        # hinge: |v1^2 - v0^2| / (2 a ds) <= 1
-        scale = 1.0 / (2.0 * self.acceleration_m_per_s2 * np.maximum(self.steps_m, 1e-9))
-        rise = (v[j] ** 2 - v[i] ** 2) * scale
-        excess = np.sign(rise) * np.maximum(np.abs(rise) - 0.9, 0.0)
-        c = ACCELERATION_WEIGHT / max(len(i), 1)
-        value += 0.5 * c * float(excess @ excess)
-        to_rise = c * excess * scale
-        to_v += np.bincount(j, 2.0 * v[j] * to_rise, self.n) - np.bincount(i, 2.0 * v[i] * to_rise, self.n)
 
-        gradient = to_v * (-v / x)
-        relative = np.log(x[j] / x[i]) * SMOOTHING_LENGTH_M / np.maximum(self.steps_m, 1e-4)
-        c = self.smoothness / max(len(i), 1)
-        value += 0.5 * c * float(relative @ relative)
-        slope = c * relative * SMOOTHING_LENGTH_M / np.maximum(self.steps_m, 1e-4)
-        gradient += (np.bincount(j, slope, self.n) - np.bincount(i, slope, self.n)) / x
-        return value, gradient
+def _knots(strokes: Sequence[Stroke], knot_m: float) -> Any:
+    rows, columns, values, row, column = [], [], [], 0, 0
+    for stroke in strokes:
+        along = np.r_[0.0, np.cumsum(stroke.step_lengths_m)]
+        n = min(max(int(np.ceil(along[-1] / knot_m)), 1) + 1, len(stroke))
+        at = along / max(along[-1], 1e-12) * (n - 1)
+        low = np.minimum(at.astype(np.int64), n - 2)
+        share = at - low
+        index = row + np.arange(len(stroke))
+        rows += [index, index]
+        columns += [column + low, column + low + 1]
+        values += [1.0 - share, share]
+        row, column = row + len(stroke), column + n
+    entries = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
+    return scipy.sparse.csr_matrix(entries, shape=(row, column))

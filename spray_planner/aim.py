@@ -1,0 +1,127 @@
+"""Where the gun points along a line: square to the sheet, turned away from the floor and from what it would hit."""
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d, maximum_filter1d
+
+from cell_core.layout import Line
+from cell_core.raycast import RayCaster
+from cell_core.transforms import Array, unit
+from spray_planner.service import BODY_LENGTH_M, BODY_RADIUS_M, Surroundings
+
+BLENDS = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Shares of the patch's direction mixed into the sheet's normal, least first."""
+SMOOTH_M = 0.04
+NEAREST_NOZZLE_M = 0.045
+"""A nozzle stays at least this far from the surface [m]."""
+
+
+def aim_line(
+    line: Line,
+    caster: RayCaster,
+    triangle_normals: Array,
+    *,
+    direction: Array,
+    standoff_m: float,
+    incidence_max_rad: float,
+    surroundings: Surroundings,
+    min_samples: int = 4,
+) -> list[Line]:
+    """Return the line with `normal` as the direction from the surface to the gun, cut where no gun can stand.
+
+    The direction is the sheet's normal, blended towards the patch's own where the gun would come near the part, and
+    raised where it would come near the floor, never beyond the incidence limit from the normal; smooth along the line.
+    """
+    along = np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(line.surface_m, axis=0), axis=1))]
+    pitch = max(along[-1] / max(len(along) - 1, 1), 1e-6)
+    blend = np.full(len(line.normal), BLENDS[-1])
+    open_at = np.ones(len(blend), bool)
+    for share in BLENDS:
+        at = np.flatnonzero(open_at)
+        if len(at) == 0:
+            break
+        aim = _blended(line.normal[at], direction, share)
+        aim = _raised(aim, line, at, standoff_m, incidence_max_rad, surroundings)
+        lifted = _lifted(line.surface_m[at], aim, standoff_m, surroundings)
+        free = gun_fits(lifted, aim, caster, triangle_normals, standoff_m, surroundings)
+        blend[at[free]] = share
+        open_at[at[free]] = False
+    reach = max(int(SMOOTH_M / pitch), 1)
+    blend = gaussian_filter1d(maximum_filter1d(blend, 2 * reach + 1, mode="nearest"), reach, mode="nearest")
+    every = np.arange(len(blend))
+    aim = _blended(line.normal, direction, blend[:, None])
+    aim = _raised(aim, line, every, standoff_m, incidence_max_rad, surroundings)
+    aim = unit(gaussian_filter1d(aim, reach, axis=0, mode="nearest"))
+    aim = _raised(aim, line, every, standoff_m, incidence_max_rad, surroundings)
+    aimed = replace(line, normal=aim, surface_m=_lifted(line.surface_m, aim, standoff_m, surroundings))
+    fits = gun_fits(aimed.surface_m, aim, caster, triangle_normals, standoff_m, surroundings)
+    if fits.all():
+        return [aimed]
+    edges = np.flatnonzero(np.diff(np.r_[False, fits, False].astype(int)))
+    pieces = zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
+    return [
+        Line(surface_m=aimed.surface_m[i:j], normal=aim[i:j], on=aimed.on[i:j])
+        for i, j in pieces
+        if j - i >= min_samples and aimed.on[i:j].any()
+    ]
+
+
+def _lifted(surface_m: Array, aim: Array, standoff_m: float, surroundings: Surroundings) -> Array:
+    """Return the points moved straight up where turning the gun did not bring it above the floor.
+
+    Lines beyond a border near the floor then run along it.
+    """
+    short = surroundings.lowest_nozzle_z_m - (surface_m[:, 2] + standoff_m * aim[:, 2])
+    return surface_m + np.maximum(short, 0.0)[:, None] * np.array([0.0, 0.0, 1.0])
+
+
+def gun_fits(
+    surface_m: Array,
+    aim: Array,
+    caster: RayCaster,
+    triangle_normals: Array,
+    standoff_m: float,
+    surroundings: Surroundings,
+) -> NDArray[np.bool_]:
+    """Return where a gun at the standoff along `aim` (N, 3) from points (N, 3) is clear of part and floor."""
+    nozzle = surface_m + standoff_m * aim
+    fits = nozzle[:, 2] >= surroundings.lowest_nozzle_z_m - 1e-3
+    fits &= caster.distance(nozzle) >= NEAREST_NOZZLE_M
+    for behind in (0.5 * BODY_LENGTH_M, BODY_LENGTH_M):
+        at = np.flatnonzero(fits)
+        fits[at] = caster.distance(nozzle[at] + behind * aim[at]) >= BODY_RADIUS_M
+    at = np.flatnonzero(fits)
+    distance, triangle = caster.first_hit(nozzle[at], -aim[at])
+    # a first hit from behind means that the nozzle is inside the part or behind its shell
+    behind = np.einsum("ij,ij->i", triangle_normals[triangle], -aim[at]) > 0.0
+    fits[at] = ~((triangle >= 0) & (behind | (distance < 0.5 * standoff_m)) & (distance < standoff_m))
+    return fits
+
+
+def _blended(normal: Array, direction: Array, share: float | Array) -> Array:
+    return unit((1.0 - share) * normal + share * direction)
+
+
+def _raised(
+    aim: Array,
+    line: Line,
+    at: NDArray[np.int64],
+    standoff_m: float,
+    incidence_max_rad: float,
+    surroundings: Surroundings,
+) -> Array:
+    """Return the aim with its z raised to what the floor asks for, as far as the incidence limit lets it."""
+    if surroundings.floor_z_m is None:
+        return aim
+    z = np.maximum(aim[:, 2], np.minimum(surroundings.lowest_rise(line.surface_m[at], standoff_m), 0.999))
+    flat = unit(np.column_stack([aim[:, :2], np.zeros(len(aim))]))
+    raised = flat * np.sqrt(1.0 - np.minimum(z * z, 1.0))[:, None]
+    raised[:, 2] = z
+    normal = line.normal[at]
+    cos = np.einsum("ij,ij->i", raised, normal)
+    limit = np.cos(0.95 * incidence_max_rad)
+    side = unit(raised - cos[:, None] * normal)
+    bounded = limit * normal + np.sqrt(1.0 - limit**2) * side
+    return np.where((cos < limit)[:, None], bounded, raised)

@@ -6,12 +6,14 @@ import numpy as np
 
 from cell_core.transforms import Array
 
+LONG_AGO_S = -1e6
+
 
 class Actuator:
     """Something switched on and off that follows late and along a ramp: a valve, a spindle, a relay.
 
-    The opening moves linearly between 0 and 1; a command takes effect after its delay, which counts to the middle of the ramp.
-    Commands must come in time order.
+    The opening moves linearly between 0 and 1; a command takes effect after its delay, which counts to the middle of
+    the ramp. Commands must come in time order.
     """
 
     def __init__(
@@ -19,7 +21,7 @@ class Actuator:
     ) -> None:
         self._delay_s = {True: on_delay_s, False: off_delay_s}
         self._ramp_s = {True: rise_s, False: fall_s}
-        self._knots: list[tuple[float, float]] = [(-np.inf, 0.0)]
+        self._knots: list[tuple[float, float]] = [(LONG_AGO_S, 0.0)]
         self.commanded = False
         """The last command."""
 
@@ -45,11 +47,10 @@ class Actuator:
         times = np.array([k[0] for k in self._knots])
         values = np.array([k[1] for k in self._knots])
         time_s = np.asarray(time_s, float)
-        i = np.searchsorted(times, time_s, side="right") - 1
+        i = np.maximum(np.searchsorted(times, time_s, side="right") - 1, 0)
         j = np.minimum(i + 1, len(times) - 1)
         span = times[j] - times[i]
-        moving = np.isfinite(span) & (span > 0.0)
-        u = np.divide(time_s - np.where(np.isfinite(times[i]), times[i], 0.0), span, out=np.zeros_like(time_s), where=moving)
+        u = np.divide(time_s - times[i], span, out=np.zeros_like(time_s), where=span > 0.0)
         return values[i] + u * (values[j] - values[i])
 
     def any_open(self, start_s: float, stop_s: float) -> bool:
@@ -67,7 +68,7 @@ class SetPoint:
     """A value commanded in steps over time. Commands must come in time order."""
 
     def __init__(self, value: float = 0.0) -> None:
-        self._times = [-np.inf]
+        self._times = [LONG_AGO_S]
         self._values = [value]
 
     def set(self, time_s: float, value: float) -> None:

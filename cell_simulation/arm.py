@@ -122,11 +122,12 @@ class Arm:
         error = wanted - self.position_rad
         error_rate = velocity - self.velocity_rad_per_s
         # exact solution over one tick of e'' = -2 d w e' - w^2 e + (1 - k) a, driven about the reference at its end
-        start = np.stack([error - TICK_S * velocity + 0.5 * TICK_S**2 * acceleration, error_rate - TICK_S * acceleration])
-        end = self._transition[:, :2] @ start + np.outer(
-            self._transition[:, 2], (1.0 - ACCELERATION_FEED_FORWARD) * acceleration
-        )
-        position, speed = wanted - end[0], velocity - end[1]
+        error += TICK_S * (0.5 * TICK_S * acceleration - velocity)
+        error_rate -= TICK_S * acceleration
+        (a, b, c), (d, e, f) = self._transition
+        drive = (1.0 - ACCELERATION_FEED_FORWARD) * acceleration
+        position = wanted - (a * error + b * error_rate + c * drive)
+        speed = velocity - (d * error + e * error_rate + f * drive)
         self.position_rad, self.velocity_rad_per_s = self._limited(position, speed)
         self.tracking_error_rad = float(np.max(np.abs(wanted - self.position_rad)))
         self._settle(velocity)
@@ -186,7 +187,9 @@ class Arm:
         self.status, self._braking_per_s = status, None
 
     def _at_rest(self) -> bool:
-        return bool(np.max(np.abs(self._hold - self.position_rad)) < 1e-7 and np.max(np.abs(self.velocity_rad_per_s)) < 1e-6)
+        return bool(
+            np.abs(self._hold - self.position_rad).max() < 1e-7 and np.abs(self.velocity_rad_per_s).max() < 1e-6
+        )
 
     def _checked(
         self,
@@ -215,21 +218,24 @@ class Arm:
             raise LimitError(f"trajectory: {n} sample(s), at least 2 with finite times >= 0 wanted")
         if np.any(np.diff(time) <= 0.0):
             i = int(np.argmin(np.diff(time)))
-            raise LimitError(f"trajectory: time goes from {time[i]:.6f} s to {time[i + 1]:.6f} s at sample {i + 1}, must increase")
+            raise LimitError(
+                f"trajectory: sample {i + 1}: time goes from {time[i]:.6f} s to {time[i + 1]:.6f} s, must increase"
+            )
         self._check_limits(time, arrays)
         return _Reference(time_s=time, position=arrays["positions"].copy(), velocity=arrays["velocities"].copy())
 
     def _check_limits(self, time: Array, arrays: dict[str, Array]) -> None:
         robot, q, v = self._robot, arrays["positions"], arrays["velocities"]
-        off = q[0] - self.position_rad
-        self._refuse(np.abs(off)[None], np.full(len(off), START_TOLERANCE_RAD), "start is off the arm's position by", "rad")
-        self._refuse(np.abs(v[[0, -1]]), np.full(len(off), REST_RAD_PER_S), "start and end must be at rest; speed", "rad/s")
+        off, every = np.abs(q[0] - self.position_rad)[None], np.ones(q.shape[1])
+        self._refuse(off, START_TOLERANCE_RAD * every, "start is off the arm's position by", "rad")
+        self._refuse(np.abs(v[[0, -1]]), REST_RAD_PER_S * every, "start and end must be at rest; speed", "rad/s")
         self._refuse(q, robot.upper_rad + 1e-6, "position", "rad")
         self._refuse(-q, -robot.lower_rad + 1e-6, "position below the lower limit; negated", "rad")
         h = np.diff(time)[:, None]
         middle = 1.5 * np.diff(q, axis=0) / h - 0.25 * (v[:-1] + v[1:])
-        self._refuse(np.abs(v), VELOCITY_SLACK * robot.velocity_rad_per_s, "speed", "rad/s")
-        self._refuse(np.abs(middle), VELOCITY_SLACK * robot.velocity_rad_per_s, "speed half way to the next sample", "rad/s")
+        fastest = VELOCITY_SLACK * robot.velocity_rad_per_s
+        self._refuse(np.abs(v), fastest, "speed", "rad/s")
+        self._refuse(np.abs(middle), fastest, "speed half way to the next sample", "rad/s")
         acceleration = arrays.get("accelerations", np.diff(v, axis=0) / h)
         bound = ACCELERATION_SLACK * robot.acceleration_rad_per_s2
         self._refuse(np.abs(acceleration), bound, "acceleration", "rad/s2")
@@ -240,14 +246,15 @@ class Arm:
         i, j = np.unravel_index(int(np.argmax(over)), over.shape)
         if over[i, j] > 0.0:
             raise LimitError(
-                f"trajectory: sample {i}, {self._robot.joint_names[j]}: {what} {values[i, j]:.5f} {unit} exceeds {bound[j]:.5f} {unit}",
+                f"trajectory: sample {i}, {self._robot.joint_names[j]}: {what} {values[i, j]:.5f} {unit} "
+                f"exceeds {bound[j]:.5f} {unit}",
                 value=float(values[i, j]),
                 bound=float(bound[j]),
             )
 
 
 def _exact_step(dt: float) -> Array:
-    """Return the (2, 3) map from error, its rate and a constant drive at a tick's start to error and rate at its end."""
+    """Return the (2, 3) map from error, its rate and a constant drive at a tick's start to both at its end."""
     w = 2.0 * np.pi * BANDWIDTH_HZ
     system = np.array([[0.0, 1.0, 0.0], [-(w**2), -2.0 * DAMPING * w, 1.0], [0.0, 0.0, 0.0]])
     # matrix exponential by its series: |system| dt is about 0.3 in scaled units, 24 terms are exact to rounding

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from cell_core.config.models import CameraConfig
 from cell_core.transforms import Array
-from cell_simulation.true_part import TruePart, ray_scene
+from cell_simulation.true_part import TruePart, add_mesh, ray_scene
 
 BANK_SIZE = 1 << 21
 EDGE_JUMP_M = 0.008
@@ -78,7 +78,7 @@ class DepthCamera:
         R = T_base_camera[:3, :3].astype(np.float32)
         for i in range(3):
             rays[..., 3 + i] = R[i, 0] * x + R[i, 1] * y + R[i, 2]
-        answer = self._current_scene().cast_rays(o3d.core.Tensor(rays))
+        answer = self._current_scene().cast_rays(o3d.core.Tensor.from_numpy(rays))
         depth = answer["t_hit"].numpy()
         normals = answer["primitive_normals"].numpy()
         # cosine of incidence: ray directions have length sqrt(1 + x2 + y2)
@@ -112,7 +112,9 @@ class DepthCamera:
             flat[i] += share * (flat[i + step] - flat[i])
 
     def _frame(self, depth: NDArray[np.float32], stamp_s: float, T_base_camera: Array) -> DepthFrame:
-        return DepthFrame(depth_m=depth.astype(np.float32, copy=False), stamp_s=stamp_s, T_base_camera=T_base_camera.copy())
+        return DepthFrame(
+            depth_m=depth.astype(np.float32, copy=False), stamp_s=stamp_s, T_base_camera=T_base_camera.copy()
+        )
 
     def _current_scene(self) -> o3d.t.geometry.RaycastingScene:
         removed = self._part.removed_m
@@ -120,9 +122,7 @@ class DepthCamera:
             self._built = removed.copy()
             self._scene = ray_scene(self._part.current_vertices_m(), self._part.surface.triangles)
             for vertices, triangles in self._boxes:
-                self._scene.add_triangles(
-                    o3d.core.Tensor(vertices.astype(np.float32)), o3d.core.Tensor(triangles.astype(np.uint32))
-                )
+                add_mesh(self._scene, vertices, triangles)
         return self._scene
 
 

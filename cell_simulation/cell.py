@@ -142,7 +142,10 @@ class SimulatedCell:
     def set_safety(
         self, *, interlock_closed: bool | None = None, ventilation_on: bool | None = None, purge_ok: bool | None = None
     ) -> None:
-        """Set safety inputs (None: unchanged). A bad one turns the process off at once and disarms; an open interlock also stops the arm."""
+        """Set safety inputs (None: unchanged).
+
+        A bad one turns the process off at once and disarms; an open interlock also stops the arm.
+        """
         self._tools.set_safety(
             self.time_s, interlock_closed=interlock_closed, ventilation_on=ventilation_on, purge_ok=purge_ok
         )
@@ -192,14 +195,14 @@ class SimulatedCell:
     def _process_block(self) -> None:
         """Let the active tool act on the part along the poses of the block just completed."""
         block = self._ticks // TICKS_PER_BLOCK - 1
-        times = block * BLOCK_S + TICK_S * np.arange(TICKS_PER_BLOCK + 1)
+        times = np.asarray(block * BLOCK_S + TICK_S * np.arange(TICKS_PER_BLOCK + 1), np.float64)
         spray = self._tools.selected == "spray"
         values = self._spray_block(block, times) if spray else self._grind_block(times)
         self._log.append(times[1:], self._block[1:], self._block_on, values, spray, self._block_running)
         if block % 25 == 0:
             self._tools.forget_before(times[0] - HISTORY_S)
 
-    def _spray_block(self, block: int, times: Array) -> Array:
+    def _spray_block(self, block: int, times: np.ndarray) -> Array:
         """Return the paint flow (K,) at the ticks."""
         self._force_n = self._slide_m = 0.0
         if not self._tools.valve.any_open(times[0], times[-1]):
@@ -207,7 +210,7 @@ class SimulatedCell:
         self._spray.spray(block, times, self._robot.forward(self._block, self._tcp_frame["spray"]), self._tools.flow_at)
         return self._tools.flow_at(times[1:])
 
-    def _grind_block(self, times: Array) -> Array:
+    def _grind_block(self, times: np.ndarray) -> Array:
         """Return the contact force (K,) at the ticks."""
         force = self._tools.force_at(times[1:])
         if not force.any() and self._slide_m == 0.0 and not self._tools.spindle.any_open(times[0], times[-1]):
@@ -244,19 +247,19 @@ class SimulatedCell:
     def truth(self) -> Surface:
         """Return the true part in frame "part" (the fixture frame) as it came, with what was done to it.
 
-        Fields: film_thickness_m, removed_depth_m, and change_m, which is the one of the selected tool. Edges are at most about
-        4.5 mm; the first vertices are those of the given mesh.
+        Fields: film_thickness_m, removed_depth_m, and change_m, which is the one of the selected tool. Edges are at
+        most about 4.5 mm; the first vertices are those of the given mesh.
         """
         film, removed = self._part.film_thickness_m, self._part.removed_m
         change = film if self._tools.selected == "spray" else removed
         surface = self._part.surface.transformed(inverse(self._cell.T_base_fixture), "part")
         return surface.with_fields(film_thickness_m=film, removed_depth_m=removed, change_m=change)
 
-    def executed_log(self) -> dict[str, Array]:
+    def executed_log(self) -> dict[str, np.ndarray]:
         """Return what ran while trajectories were running, one row per tick.
 
-        time_s (N,), q (N, 6) [rad], T_base_tcp (N, 4, 4) of the tool selected then, on (N,) bool, process_value (N,): paint flow [m3/s] or
-        contact force [N], tool (N,) "spray" or "grind".
+        time_s (N,), q (N, 6) [rad], T_base_tcp (N, 4, 4) of the tool selected then, on (N,) bool, process_value (N,):
+        paint flow [m3/s] or contact force [N], tool (N,) "spray" or "grind".
         """
         return self._log.arrays(self._robot, self._tcp_frame)
 
@@ -282,7 +285,8 @@ class SimulatedCell:
             raise InputRefusedError(f"{path}: no state of a simulated part: {sorted(missing)[0]} is missing")
         n = len(self._part.removed_m)
         if arrays["film_volume_m3"].shape != (n,) or arrays["removed_m"].shape != (n,):
-            raise InputRefusedError(f"{path}: state of a part with {int(arrays['n_vertices'])} vertices, this one has {n}")
+            found = int(arrays["n_vertices"])
+            raise InputRefusedError(f"{path}: state of a part with {found} vertices, this one has {n}")
         if not np.allclose(arrays["checksum_m"], self._checksum(), atol=1e-6):
             raise InputRefusedError(f"{path}: state of another part or of another pose")
         self._part.film_volume_m3[:] = arrays["film_volume_m3"]

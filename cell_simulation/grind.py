@@ -1,10 +1,10 @@
-"""Grinding as the simulator sees it: a bristle pad on a force-controlled slide, pressed onto the true mesh, removing by Preston."""
+"""Grinding as the simulator sees it: a bristle pad on a force-controlled slide pressed onto the true mesh."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from cell_core.transforms import Array
 from cell_simulation.tool_parameters import CorrelatedNoise, PadTruth, ToolErrors
@@ -36,10 +36,11 @@ class Contact:
 class GrindTruth:
     """Press the pad along a path, block by block.
 
-    Force balance: bristles of equal area stand on the pad face; each is compressed by the slide's extension minus its gap along
-    the tool axis, and pressure is stiffness times compression (Winkler). The slide extends until the sum equals the force
-    it pushes with, within stroke and speed. Removal: every mesh vertex under the pad loses k_p * p * v_rel, its own gap and the
-    slide's extension giving p; the sum over vertices is scaled to what the bristles remove, so that volume is conserved on any mesh.
+    Force balance: bristles of equal area stand on the pad face; each is compressed by the slide's extension minus its
+    gap along the tool axis, and pressure is stiffness times compression (Winkler). The slide extends until the sum
+    equals the force it pushes with, within stroke and speed. Removal (Preston): every mesh vertex under the pad loses
+    k_p * p * v_rel, with p from its own gap and the slide's extension; the sum over vertices is scaled to what the
+    bristles remove, so that volume is conserved on any mesh.
     """
 
     def __init__(self, part: TruePart, pad: PadTruth, *, seed: int, errors: ToolErrors) -> None:
@@ -54,13 +55,14 @@ class GrindTruth:
         self._bristles = np.column_stack([radius * np.cos(angle), radius * np.sin(angle)])
         """(B, 2) bristle feet in tool x, y: a sunflower, equal areas."""
         self._bristle_area_m2 = np.pi * pad.radius_m**2 / N_BRISTLES
-        self._tree = cKDTree(part.surface.vertices_m)
+        self._tree = KDTree(part.surface.vertices_m)
         self._candidates = np.empty(0, np.int64)
         self._candidates_centre = np.full(3, np.inf)
         self._force_n = 0.0
         """Force the slide's drive has built up."""
         self._slide_m = 0.0
         self._settled_slide_m: float | None = None
+        self._at_balance = False
         self.removed_m3 = 0.0
 
     def grind(self, times_s: Array, T_base_tool: Array, force_set_n: Array, spindle: Array) -> Contact:
@@ -81,14 +83,17 @@ class GrindTruth:
         return Contact(force_n=force, slide_m=slide, touching=touching)
 
     def settle(self, force_n: float) -> None:
-        """Start anew somewhere else with the drive already at its force."""
-        self._force_n, self._slide_m, self._settled_slide_m = force_n, 0.0, None
+        """Start anew somewhere else with the drive already at its force and the slide where it balances."""
+        self._force_n, self._slide_m, self._settled_slide_m, self._at_balance = force_n, 0.0, None, True
 
     def _force_disturbance(self, times_s: Array) -> Array:
         return self._force_bias_n + self._errors.force_ripple_n * self._ripple(times_s)
 
     def _gaps(self, T_base_tool: Array) -> tuple[Array, float]:
-        """Return the gap (K, B) between pad face and current surface along the tool axis (inf: nothing there), and the side (+1 or -1) that the pad meets."""
+        """Return the gap (K, B) from pad face to current surface along the tool axis, and the side the pad meets.
+
+        inf where there is nothing; side +1: the outside of the mesh, -1: the inside of an open sheet.
+        """
         k, b = len(T_base_tool), len(self._bristles)
         axes = T_base_tool[:, None, :3, :3]
         feet = T_base_tool[:, None, :3, 3] + self._bristles[:, :1] * axes[..., 0] + self._bristles[:, 1:] * axes[..., 1]
@@ -123,7 +128,8 @@ class GrindTruth:
                     push = max(push - SLIDE_DAMPING_N_S_PER_M * (settled - self._settled_slide_m) / dt, 0.0)
                 self._settled_slide_m = settled if np.isfinite(settled) else None
                 wanted = _extension(ordered[i], sums[i], push / k_area)
-            reach = SLIDE_SPEED_M_PER_S * dt
+            reach = np.inf if self._at_balance else SLIDE_SPEED_M_PER_S * dt
+            self._at_balance = False
             moved = min(max(wanted, self._slide_m - reach), self._slide_m + reach)
             self._slide_m = min(max(moved, -half), half)
             slide[i] = self._slide_m
@@ -147,8 +153,8 @@ class GrindTruth:
         speed_fraction, extension = weights.sum(), (weights @ slide) / weights.sum()
 
         pressure = self._stiffness * np.clip(slide[:, None] - gaps, 0.0, None)
-        speed_sum = self._relative_speed(self._bristles, travel / duration)
-        volume = self._preston * duration * self._bristle_area_m2 * float((weights[:, None] * pressure * speed_sum).sum())
+        work = weights[:, None] * pressure * self._relative_speed(self._bristles, travel / duration)
+        volume = self._preston * duration * self._bristle_area_m2 * float(work.sum())
 
         candidates = self._under_pad(T[:3, 3])
         normals = part.surface.vertex_normals[candidates]
@@ -171,13 +177,14 @@ class GrindTruth:
 
     def _under_pad(self, centre_m: Array) -> NDArray[np.int64]:
         if np.linalg.norm(centre_m - self._candidates_centre) > CANDIDATE_MARGIN_M:
-            reach = float(np.hypot(self._pad.radius_m, 0.5 * self._pad.slide_stroke_m + CAST_BACK_M)) + 2 * CANDIDATE_MARGIN_M
+            height = 0.5 * self._pad.slide_stroke_m + CAST_BACK_M
+            reach = float(np.hypot(self._pad.radius_m, height)) + 2 * CANDIDATE_MARGIN_M
             self._candidates = np.array(self._tree.query_ball_point(centre_m, reach), np.int64)
             self._candidates_centre = centre_m.copy()
         return self._candidates
 
     def _relative_speed(self, local: Array, feed_m_per_s: Array) -> Array:
-        """Return the mean speed (P,) of abrasive over surface at points (P, 2) of the pad face at nominal spindle speed."""
+        """Return the mean speed (P,) of abrasive over surface at points (P, 2) of the pad, spindle at full speed."""
         omega = self._pad.rpm * 2.0 * np.pi / 60.0
         feed2 = float(feed_m_per_s @ feed_m_per_s)
         if self._pad.motion == "orbital":
@@ -188,7 +195,10 @@ class GrindTruth:
 
 
 def _extension(ordered: Array, sums: Array, load_m: float) -> float:
-    """Return the extension s with sum(max(s - gap, 0)) = load for ascending gaps and their running sums; inf without any."""
+    """Return the extension s with sum(max(s - gap, 0)) = load, for ascending gaps and their running sums.
+
+    inf where there is nothing to press on.
+    """
     n = int(np.searchsorted(ordered, np.inf))
     if n == 0:
         return np.inf

@@ -21,7 +21,7 @@ class ExecutionLog:
             rows = np.column_stack([time_s, on, process_value, np.full(len(time_s), spray), q])
             self._blocks.append(rows[keep])
 
-    def arrays(self, robot: RobotModel, tcp_frame: dict[str, str]) -> dict[str, Array]:
+    def arrays(self, robot: RobotModel, tcp_frame: dict[str, str]) -> dict[str, np.ndarray]:
         """Return the rows as arrays by name, with tool poses from the robot's forward kinematics."""
         rows = np.concatenate(self._blocks)
         self._blocks = [rows]

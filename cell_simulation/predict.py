@@ -18,8 +18,8 @@ from cell_simulation.true_part import TruePart
 def predict(surface: Surface, toolpath: ToolPath, *, seed: int = 0, progress: Progress = no_progress) -> Array:
     """Return what a tool path leaves on each vertex (V,): film thickness or removed depth [m].
 
-    Strokes run one after the other at exactly the path's poses, speeds, switches and process values, with a device that is
-    exactly as the tool path's tool block says; only the droplets' places are random.
+    Strokes run one after the other at exactly the path's poses, speeds, switches and process values, with a device that
+    is exactly as the tool path's tool block says; only the droplets' places are random.
 
     Args:
         surface: mesh in the tool path's frame.
@@ -62,7 +62,7 @@ def _spray_stroke(spray: SprayTruth, stroke: Stroke, block: int) -> int:
         return np.where(t <= duration, switch.at(t) * value, 0.0)
 
     for i in range(n_blocks):
-        times = (block + i) * BLOCK_S + TICK_S * np.arange(TICKS_PER_BLOCK + 1)
+        times = np.asarray((block + i) * BLOCK_S + TICK_S * np.arange(TICKS_PER_BLOCK + 1), np.float64)
         spray.spray(block + i, times, stroke_frames(stroke, times - start), flow)
     return block + n_blocks
 
@@ -71,7 +71,7 @@ def _grind_stroke(grind: GrindTruth, stroke: Stroke) -> None:
     duration = stroke.times_s[-1]
     switch = _switch(stroke)
     grind.settle(float(stroke.process_value[0]) if stroke.on[0] else 0.0)
-    n_blocks = max(int(round(duration / BLOCK_S)), 1)
+    n_blocks = max(round(duration / BLOCK_S), 1)
     # the stroke is cut into whole blocks; each pose stands for the middle of its tick
     tick = duration / (n_blocks * TICKS_PER_BLOCK)
     for i in range(n_blocks):
@@ -92,7 +92,10 @@ def _switch(stroke: Stroke) -> Actuator:
 
 
 def stroke_frames(stroke: Stroke, times_s: Array) -> Array:
-    """Return tool frames (K, 4, 4) at times (K,) since the stroke's start: constant acceleration between samples, axes linear."""
+    """Return tool frames (K, 4, 4) at times (K,) since the stroke's start.
+
+    Acceleration is constant and axes are linear between samples.
+    """
     t = np.clip(times_s, 0.0, stroke.times_s[-1])
     i = np.clip(np.searchsorted(stroke.times_s, t, side="right") - 1, 0, len(stroke) - 2)
     duration, length = stroke.step_durations_s[i], stroke.step_lengths_m[i]

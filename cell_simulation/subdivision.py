@@ -12,9 +12,9 @@ ROUNDS_MAX = 24
 def subdivide(surface: Surface, edge_max_m: float, triangles_max: int = 600_000) -> Surface:
     """Return the surface with every edge at most `edge_max_m` long.
 
-    Edges are halved, longest allowed first; neighbours split together, so no T-junction arises. The original vertices keep
-    their indices; new ones follow. Where `edge_max_m` would need more than `triangles_max` triangles, a longer edge
-    is allowed instead. Fields are interpolated linearly.
+    Edges are halved, and neighbours split together, so no T-junction arises. The original vertices keep their indices;
+    new ones follow. Where `edge_max_m` would need more than `triangles_max` triangles, longer edges are allowed. Fields
+    are interpolated linearly.
 
     Args:
         surface: any triangle surface.
@@ -27,7 +27,8 @@ def subdivide(surface: Surface, edge_max_m: float, triangles_max: int = 600_000)
     fields = {k: np.asarray(v) for k, v in surface.fields.items()}
     for _ in range(ROUNDS_MAX):
         pairs = np.sort(triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
-        edges, edge_of = np.unique(pairs, axis=0, return_inverse=True)
+        keys, edge_of = np.unique(pairs[:, 0] * len(vertices) + pairs[:, 1], return_inverse=True)
+        edges = np.column_stack(np.divmod(keys, len(vertices)))
         length = np.linalg.norm(vertices[edges[:, 0]] - vertices[edges[:, 1]], axis=1)
         split = length > edge_max_m
         if not split.any() or len(triangles) > 2 * triangles_max:
@@ -51,7 +52,7 @@ def _split_triangles(vertices: Array, triangles: NDArray[np.int64], middle: NDAr
         out += [_columns(a, m, c), _columns(m, b, c)]
     two = count == 2
     if two.any():
-        # turn so that edge 20 is whole: mid-points on 01 and 12; the quadrilateral a m n c is cut along its shorter diagonal
+        # turned so that edge 20 is whole: mid-points on 01 and 12; a m n c is cut along its shorter diagonal
         (a, b, c), (m, n, _) = _turned(triangles[two], middle[two], (np.argmin(middle[two], axis=1) + 1) % 3)
         short = np.linalg.norm(vertices[a] - vertices[n], axis=1) < np.linalg.norm(vertices[m] - vertices[c], axis=1)
         out += [

@@ -66,8 +66,12 @@ class ToolIO:
     @property
     def hindrance(self) -> str:
         """Why the process may not run now, or ""."""
-        inputs = {"interlock open": self.interlock_closed, "ventilation off": self.ventilation_on, "purge missing": self.purge_ok}
-        return ", ".join(k for k, good in inputs.items() if not good)
+        inputs = (
+            (self.interlock_closed, "interlock open"),
+            (self.ventilation_on, "ventilation off"),
+            (self.purge_ok, "purge missing"),
+        )
+        return ", ".join(fault for good, fault in inputs if not good)
 
     def select(self, process: ProcessName, time_s: float) -> None:
         """Change the active tool; disarms.
@@ -98,7 +102,7 @@ class ToolIO:
         self.armed = True
 
     def set_safety(self, time_s: float, **inputs: bool | None) -> bool:
-        """Take safety inputs (None: unchanged); return whether one forbids the process, which then is off and disarmed."""
+        """Take safety inputs (None: unchanged); return whether one forbids the process, then off and disarmed."""
         for name, value in inputs.items():
             if value is not None:
                 setattr(self, name, bool(value))
@@ -161,4 +165,6 @@ def check_events(events: Sequence[ProcessEvent]) -> None:
         if event.name not in known:
             raise LimitError(f"event {event.name!r} unknown; known: {', '.join(known)}")
         if not (np.isfinite(event.time_s) and np.isfinite(event.value)) or event.value < 0.0:
-            raise LimitError(f"event {event.name}: time {event.time_s} s, value {event.value}: must be finite, value >= 0")
+            raise LimitError(
+                f"event {event.name}: time {event.time_s} s, value {event.value}: must be finite, value >= 0"
+            )

@@ -1,4 +1,4 @@
-"""The physical part of the simulation: its true mesh, what was deposited on it and removed from it, and rays against it."""
+"""The physical part of the simulation: its true mesh, what was deposited on it and removed from it, and rays to it."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,7 +35,8 @@ class Hits:
 class TruePart:
     """A mesh in the base frame that carries film volume and removed depth on its vertices.
 
-    The raw geometry stays as it was loaded; removal is kept as a depth along the vertex normal, and `current` displaces it.
+    The raw geometry stays as it was loaded; removal is kept as a depth along the vertex normal, which
+    `current_vertices_m` takes off.
     """
 
     def __init__(self, surface: Surface, edge_max_m: float = EDGE_MAX_M) -> None:
@@ -52,7 +53,7 @@ class TruePart:
     def cast(self, origins_m: Array, directions: Array) -> Hits:
         """Return where rays (N, 3) first meet the raw geometry."""
         rays = np.concatenate([origins_m, directions], axis=1, dtype=np.float32, casting="same_kind")
-        answer = self._scene.cast_rays(o3d.core.Tensor(rays))
+        answer = self._scene.cast_rays(o3d.core.Tensor.from_numpy(rays))
         distance = answer["t_hit"].numpy()
         ray = np.flatnonzero(np.isfinite(distance))
         uv = answer["primitive_uvs"].numpy()[ray].astype(float)
@@ -73,15 +74,15 @@ class TruePart:
 
     @property
     def film_thickness_m(self) -> Array:
-        """(V,) film after levelling [m]; its integral over the vertex areas is the volume that landed.
+        """(V,) film after levelling [m]; its integral over the area is the volume that landed.
 
-        The levelling is two implicit steps of heat flow on the mesh, a kernel of LEVELLING_M that never leaves the part.
+        The levelling is two implicit steps of heat flow on the mesh: a kernel of LEVELLING_M that stays on the part.
         """
         if not np.any(self.film_volume_m3):
             return np.zeros_like(self.film_volume_m3)
         mass, stiffness = self._mass_and_stiffness
         matrix = (mass + 0.25 * LEVELLING_M**2 * stiffness).tocsr()
-        inverse_diagonal = scipy.sparse.diags_array(1.0 / matrix.diagonal())
+        inverse_diagonal = scipy.sparse.diags_array(np.reciprocal(np.asarray(matrix.diagonal(), float)))
         volume = self.film_volume_m3
         thickness = volume
         for _ in range(2):
@@ -119,8 +120,13 @@ class TruePart:
 def ray_scene(vertices_m: Array, triangles: NDArray[np.int64]) -> o3d.t.geometry.RaycastingScene:
     """Return an Embree scene of one mesh."""
     scene = o3d.t.geometry.RaycastingScene()
-    scene.add_triangles(
-        o3d.core.Tensor(np.ascontiguousarray(vertices_m, np.float32)),
-        o3d.core.Tensor(np.ascontiguousarray(triangles, np.uint32)),
-    )
+    add_mesh(scene, vertices_m, triangles)
     return scene
+
+
+def add_mesh(scene: o3d.t.geometry.RaycastingScene, vertices_m: Array, triangles: NDArray[np.int64]) -> None:
+    """Add a mesh to an Embree scene."""
+    scene.add_triangles(
+        o3d.core.Tensor.from_numpy(np.ascontiguousarray(vertices_m, np.float32)),
+        o3d.core.Tensor.from_numpy(np.ascontiguousarray(triangles, np.uint32)),
+    )

@@ -53,14 +53,17 @@ def resolve(uri: str, beside: Path) -> Path:
     raise ConfigurationError(f"{beside}: mesh {uri!r} not found (tried {tried})")
 
 
+def own_folders() -> list[Path]:
+    """Return where robot_description/ may lie: the source tree or site-packages, then each ROS prefix's share."""
+    return [Path(__file__).resolve().parents[1], *_shares(PACKAGE)]
+
+
 def _package_folders(package: str, beside: Path) -> list[Path]:
-    folders = [p for p in Path(beside).resolve().parents if p.name == package]
-    if package == PACKAGE:
-        folders.insert(0, Path(__file__).resolve().parents[1])
-    for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep):
-        if prefix:
-            folders.append(Path(prefix) / "share" / package)
-    for prefix in os.environ.get("ROS_PACKAGE_PATH", "").split(os.pathsep):
-        if prefix:
-            folders.append(Path(prefix) / package)
-    return folders
+    folders = own_folders() if package == PACKAGE else _shares(package)
+    folders += [parent for parent in Path(beside).resolve().parents if parent.name == package]
+    return folders + [Path(p) / package for p in os.environ.get("ROS_PACKAGE_PATH", "").split(os.pathsep) if p]
+
+
+def _shares(package: str) -> list[Path]:
+    prefixes = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
+    return [Path(prefix) / "share" / package for prefix in prefixes if prefix]

@@ -8,7 +8,7 @@ from cell_core.config.loader import find_config, load_config, load_named
 from cell_core.config.models import CameraConfig, CellConfig, GrindToolConfig, GunConfig, MountedTool, RobotConfig
 from cell_core.errors import ConfigurationError
 from cell_core.transforms import Array, transform_from_xyz_rpy
-from robot_description.expand import expand
+from robot_description.expand import expand, own_folders
 from robot_description.model import BoxModel, Cell, RobotModel, ToolModel
 from robot_description.opw import opw_deviation
 from robot_description.semantics import load_srdf
@@ -101,7 +101,7 @@ def _tool(mounted: MountedTool, robot: RobotModel, path: Path) -> ToolModel:
 
 
 def _find_file(name: str, config_path: Path) -> Path:
-    candidates = [Path(config_path).parent / name, Path(__file__).resolve().parent / name]
+    candidates = [Path(config_path).parent / name, *(folder / "robot_description" / name for folder in own_folders())]
     for path in candidates:
         if path.is_file():
             return path

@@ -218,3 +218,16 @@ def test_a_wrong_cell_is_refused_with_the_facts(tmp_path: Path, changes: dict, m
     (tmp_path / "cell.yaml").write_text(yaml.safe_dump(data))
     with pytest.raises(ConfigurationError, match=message):
         load_cell(tmp_path / "cell.yaml")
+
+
+def test_meshes_are_found_by_package_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mesh = tmp_path / "ws" / "share" / "arm_support" / "meshes" / "a.stl"
+    mesh.parent.mkdir(parents=True)
+    mesh.write_bytes(b"solid")
+    named = KR6_URDF.replace('cylinder radius="0.03" length="0.02"', 'mesh filename="package://arm_support/meshes/a.stl"')
+    monkeypatch.setenv("AMENT_PREFIX_PATH", f"/nowhere:{tmp_path / 'ws'}")
+    robot = load_robot(write_robot(tmp_path, named))
+    assert [shape.mesh_path for shape in robot.tree.collisions] == [str(mesh.resolve())]
+    monkeypatch.delenv("AMENT_PREFIX_PATH")
+    with pytest.raises(ConfigurationError, match=r"package://arm_support/meshes/a\.stl' not found"):
+        load_robot(write_robot(tmp_path, named))

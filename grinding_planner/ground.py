@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.sparse
-from numpy.typing import NDArray
 
 from cell_core.config import GrindToolConfig
 from cell_core.errors import CoverageError
@@ -12,6 +10,7 @@ from cell_core.raycast import RayCaster
 from cell_core.surface import Surface
 from cell_core.transforms import Array, tool_frames
 from grinding_planner.contact import nominal_speed, removal_rates
+from grinding_planner.results import Served
 from grinding_planner.samples import SurfaceSamples, sample_surface
 from grinding_planner.seating import PRESSED_FRACTION_MIN, Seating, any_perpendicular, pad_axes, pressed_by, seat
 
@@ -24,31 +23,14 @@ EXPOSURE_MIN = 0.10
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Ground:
+class Ground(Served):
     """A surface as a pad sees it."""
 
-    surface: Surface
     caster: RayCaster
-    samples: SurfaceSamples
     seats: Seating
     seat_spacing_m: float
     exposure: Array
     """(S,) removal rate summed over valid seats, each standing for its area, over that of a point on open flat ground."""
-    serviceable: NDArray[np.bool_]
-    """(S,) points that some firm pose with a free body presses, and enough such poses to matter."""
-    to_vertices: scipy.sparse.csr_matrix
-    """(V, S) sparse: carries sample fields to the surface's vertices."""
-
-    @property
-    def serviceable_area_m2(self) -> float:
-        """Area of the serviceable samples [m2]."""
-        return float(self.samples.areas_m2[self.serviceable].sum())
-
-    @property
-    def refusals(self) -> dict[str, float]:
-        """Share of the seats refused, by reason."""
-        return {reason: float(np.mean(mask)) for reason, mask in self.seats.reasons.items()}
-
 
 def survey(surface: Surface, tool: GrindToolConfig, force_n: float, *, samples: SurfaceSamples | None = None) -> Ground:
     """Try the pad all over the surface, axis normal to it, and return what it can serve.
@@ -75,6 +57,7 @@ def survey(surface: Surface, tool: GrindToolConfig, force_n: float, *, samples: 
         seat_spacing_m=seat_spacing,
         exposure=exposure,
         serviceable=serviceable,
+        refusals=seats.refusals,
         to_vertices=samples.weights_at(surface.vertices_m, surface.vertex_normals),
     )
     if not serviceable.any():

@@ -1,25 +1,22 @@
 """Plan a grinding job: refuse what cannot be, find what the pad can serve, lay strokes, optimise speeds, predict."""
 
 import time
-from dataclasses import dataclass, replace
-from typing import Any, Literal
 
 import numpy as np
 import scipy.sparse
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from cell_core.config import GrindRecipe, GrindToolConfig
 from cell_core.coverage import CoverageOperator
 from cell_core.dwell import SMOOTHING_LENGTH_M, SpeedLimits, optimise_speed
 from cell_core.errors import CoverageError, InputRefusedError, LimitError
 from cell_core.plan import Plan, Progress, no_progress
-from cell_core.statistics import field_statistics
 from cell_core.surface import Surface
-from cell_core.toolpath import Freedom, Stroke, ToolPath
 from cell_core.transforms import Array, tool_frames
-from grinding_planner.bead import plan_bead
+from grinding_planner.bead_plan import plan_bead
 from grinding_planner.contact import nominal_speed, removal_rates
 from grinding_planner.ground import Ground, survey
+from grinding_planner.results import Removal, plan_of, stroke_of
 from grinding_planner.seating import Seating, seat
 from grinding_planner.strokes import Line, Sheet, border_lines, clear_of, cut, parallel_lines, patches_of
 from grinding_planner.target import check_map, target_from_cad
@@ -35,17 +32,6 @@ PASSES_MAX = 20
 BORDER_INSET_RADII = 0.4
 """Parallel lines end this far from a line along the border."""
 SMOOTHNESS = 2e-5
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Removal:
-    """Strokes and what they take off the samples."""
-
-    strokes: tuple[Stroke, ...]
-    removed_m: Array
-    """(S,) predicted depth [m]."""
-    visits: Array
-    """(S,) strokes that pass over each sample."""
 
 
 def plan_grind(
@@ -82,14 +68,14 @@ def plan_grind(
     wanted = _wanted(surface, recipe, cad, target_m)
     progress(0.0, "trying the pad all over the part")
     if recipe.strategy == "bead":
-        ground, target, removal = plan_bead(surface, recipe, tool, progress)
+        served, removal = plan_bead(surface, recipe, tool, progress)
     else:
-        ground = survey(surface, tool, recipe.force_n)
-        target = _target_at_samples(ground, recipe, wanted)
+        served = survey(surface, tool, recipe.force_n)
+        target = _target_at_samples(served, recipe, wanted)
         progress(0.4, "laying strokes")
-        removal = sweep(ground, recipe, tool, target, progress)
+        removal = sweep(served, recipe, tool, target, progress)
     progress(0.95, "predicting")
-    return _plan(ground, recipe, tool, target, removal, surface_path, surface_sha256, started)
+    return plan_of(served, recipe, tool, removal, surface_path, surface_sha256, started)
 
 
 def _wanted(surface: Surface, recipe: GrindRecipe, cad: Surface | None, target_m: Array | None) -> Array | None:
@@ -181,7 +167,14 @@ def sweep(ground: Ground, recipe: GrindRecipe, tool: GrindToolConfig, target_m: 
         iterations_max=400,
     )
     dwell = np.concatenate([s.dwell_s for s in result.strokes])
-    return Removal(strokes=result.strokes, removed_m=result.predicted_m, visits=operator.visits(dwell))
+    return Removal(
+        strokes=result.strokes,
+        removed_m=result.predicted_m,
+        visits=operator.visits(dwell),
+        target_m=target_m,
+        # a map is judged where it asks for something, an area where the pad can press
+        judged=wanted,
+    )
 
 
 def lay(
@@ -242,103 +235,3 @@ def seat_lines(ground: Ground, tool: GrindToolConfig, force_n: float, lines: lis
     """Press the pad at every sample of the lines."""
     frames = np.concatenate([tool_frames(line.position_m, line.tool_axis, line.travel) for line in lines])
     return seat(ground.samples, ground.caster, frames, tool, force_n)
-
-
-def stroke_of(
-    line: Line, force_n: Array, kind: Literal["area", "bead"], speed_m_per_s: ArrayLike, tool: GrindToolConfig
-) -> Stroke:
-    """Return the line as a stroke at the given force (N,) and speed."""
-    return Stroke(
-        kind=kind,
-        position_m=line.position_m,
-        tool_axis=line.tool_axis,
-        travel=line.travel,
-        speed_m_per_s=np.broadcast_to(np.asarray(speed_m_per_s, float), (len(line),)),
-        process_value=force_n,
-        on=np.ones(len(line), bool),
-        freedom=Freedom(spin="free", tilt_rad=tool.tilt_max_rad),
-    )
-
-
-def _plan(
-    ground: Ground,
-    recipe: GrindRecipe,
-    tool: GrindToolConfig,
-    target_m: Array,
-    removal: Removal,
-    surface_path: str,
-    surface_sha256: str,
-    started: float,
-) -> Plan:
-    samples, serviceable = ground.samples, ground.serviceable
-    areas = samples.areas_m2
-    # a map is judged where it asks for something, an area where the pad can press
-    judged = serviceable & (target_m > 0.05 * recipe.target_depth_m)
-    if not judged.any():
-        raise CoverageError("target: nothing of it lies where the pad can press", serviceable_area_m2=ground.serviceable_area_m2)
-    stats = field_statistics(removal.removed_m, target_m, areas, recipe.acceptance.tolerance_fraction, judged)
-    path = ToolPath(
-        process="grind",
-        strokes=removal.strokes,
-        tool=tool_block(tool),
-        surface={"path": surface_path, "sha256": surface_sha256},
-        frame=ground.surface.frame,
-    )
-    share = areas[judged] / areas[judged].sum()
-    excess = removal.removed_m - target_m
-    prediction = {
-        "mean_m": stats.mean_m,
-        "cv": stats.cv,
-        "min_m": stats.min_m,
-        "max_m": stats.max_m,
-        "in_tolerance_area_fraction": stats.in_tolerance_area_fraction,
-        "coverage_area_fraction": stats.covered_area_fraction,
-        "duration_s": path.duration_s,
-        "length_m": path.length_m,
-    }
-    figures = {
-        **prediction,
-        "residual_rms_m": float(np.sqrt(share @ excess[judged] ** 2)),
-        "over_cut_max_m": float(np.max(excess, initial=0.0)),
-        "left_max_m": float(np.max(-excess[judged], initial=0.0)),
-        "untouched_area_fraction": float(share @ (removal.removed_m[judged] < 0.05 * target_m[judged])),
-        "removed_volume_m3": float(areas @ removal.removed_m),
-        "ideal_duration_s": float(areas @ removal.removed_m)
-        / (tool.preston_per_pa * recipe.force_n * nominal_speed(tool)),
-        "n_strokes": len(removal.strokes),
-        "force_min_n": float(min(s.process_value.min() for s in removal.strokes)),
-        "force_max_n": float(max(s.process_value.max() for s in removal.strokes)),
-        "serviceable_area_m2": ground.serviceable_area_m2,
-        "target_area_m2": stats.area_m2,
-        "surface_area_m2": float(areas.sum()),
-        "plan_time_s": time.perf_counter() - started,
-    }
-    left = float(1.0 - areas[judged] @ (removal.removed_m[judged] >= 0.5 * target_m[judged]) / areas[judged].sum())
-    path = replace(
-        path,
-        prediction=prediction,
-        unreached={
-            "area_fraction": left,
-            "reasons": {"not_covered": left},
-            "not_serviceable_area_fraction": float(1.0 - ground.serviceable_area_m2 / areas.sum()),
-            "refused_poses": ground.refusals,
-        },
-    )
-    carry = ground.to_vertices
-    fields = {
-        "predicted_change_m": carry @ removal.removed_m,
-        "target_change_m": carry @ target_m,
-        "visits": carry @ removal.visits,
-        "serviceable": (carry @ serviceable.astype(float) >= 0.5).astype(float),
-    }
-    return Plan(toolpath=path, fields=fields, figures=figures)
-
-
-def tool_block(tool: GrindToolConfig) -> dict[str, Any]:
-    """Return what a stranger needs to recompute the removal."""
-    return {
-        **tool.model_dump(mode="json", exclude={"format", "version"}),
-        "contact": "winkler: p = stiffness_pa_per_m * max(0, advance - gap), integral of p over the projected pad = force",
-        "removal": "preston: dz/dt = preston_per_pa * p * v_rel",
-        "pad_rotation": "orbital: v_rel = omega * orbit_radius_m; disc: v_rel = |omega x r + feed|",
-    }

@@ -43,6 +43,11 @@ class Seating:
         """(N,) poses that may be used."""
         return ~np.any(list(self.reasons.values()), axis=0)
 
+    @property
+    def refusals(self) -> dict[str, float]:
+        """Share of the poses refused, by reason."""
+        return {reason: float(np.mean(mask)) for reason, mask in self.reasons.items()}
+
 
 def body_is_free(caster: RayCaster, frames: Array, advance_m: Array, radius_m: float) -> NDArray[np.bool_]:
     """Return for each pose whether a short cylinder behind the pad's face meets nothing (N,).

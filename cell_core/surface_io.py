@@ -64,18 +64,23 @@ def load_surface(path: Path, unit: Unit = "m", frame: str = "part") -> tuple[Sur
     vertices = np.asarray(mesh.vertices, float) * UNIT_M[unit]
     triangles = np.asarray(mesh.faces, np.int64)
     if triangles.max() >= len(vertices) or triangles.min() < 0:
-        raise InputRefusedError(f"{path}: triangle index {triangles.max()} but only {len(vertices)} vertices: truncated?")
+        raise InputRefusedError(
+            f"{path}: triangle index {triangles.max()} but only {len(vertices)} vertices: truncated?"
+        )
     _refuse_ply_mismatch(path, len(vertices), len(triangles))
-    used = vertices[np.unique(triangles)]
+    index, triangles_of_used = np.unique(triangles, return_inverse=True)
+    used = vertices[index]
     if not np.all(np.isfinite(used)):
-        raise InputRefusedError(f"{path}: {int((~np.isfinite(used)).any(axis=1).sum())} vertices are not finite (NaN or infinite)")
+        raise InputRefusedError(
+            f"{path}: {int((~np.isfinite(used)).any(axis=1).sum())} vertices are not finite (NaN or infinite)"
+        )
     extent = float(np.ptp(used, axis=0).max())
     if not SIZE_MIN_M <= extent <= SIZE_MAX_M:
         raise InputRefusedError(
             f"{path}: largest extent is {extent:.6g} m when read in {unit}, wanted {SIZE_MIN_M}..{SIZE_MAX_M} m: "
             "is the unit right?"
         )
-    return repair(vertices, triangles, frame, str(path))
+    return repair(used, triangles_of_used.reshape(-1, 3), frame, str(path))
 
 
 def _refuse_ply_mismatch(path: Path, n_vertices: int, n_triangles: int) -> None:
@@ -84,7 +89,9 @@ def _refuse_ply_mismatch(path: Path, n_vertices: int, n_triangles: int) -> None:
         return
     with path.open("rb") as f:
         header = f.read(4096).split(b"end_header")[0].decode("ascii", "replace")
-    declared = {p[1]: int(p[2]) for p in (line.split() for line in header.splitlines()) if p[:1] == ["element"] and len(p) == 3}
+    declared = {
+        p[1]: int(p[2]) for p in (line.split() for line in header.splitlines()) if p[:1] == ["element"] and len(p) == 3
+    }
     if n_vertices < declared.get("vertex", 0):
         raise InputRefusedError(f"{path}: header declares {declared['vertex']} vertices, {n_vertices} found: truncated")
     if n_triangles < declared.get("face", 0):
@@ -186,12 +193,19 @@ def read_ply(path: Path, frame: str = "part") -> Surface:
     lines = head.decode("ascii", "replace").splitlines()
     counts = {p[1]: int(p[2]) for p in map(str.split, lines) if p[:1] == ["element"]}
     names = [p[2] for p in map(str.split, lines) if p[:2] == ["property", "float"]]
-    if not mark or "format binary_little_endian 1.0" not in lines or {"vertex", "face"} - counts.keys() or names[:3] != [*"xyz"]:
+    if (
+        not mark
+        or "format binary_little_endian 1.0" not in lines
+        or {"vertex", "face"} - counts.keys()
+        or names[:3] != [*"xyz"]
+    ):
         raise InputRefusedError(f"{path}: not a surface file of this project; load it with load_surface")
     face_type = np.dtype([("n", "u1"), ("i", "<i4", 3)])
     n_bytes = counts["vertex"] * 4 * len(names)
     if len(body) != n_bytes + counts["face"] * face_type.itemsize:
-        raise InputRefusedError(f"{path}: {len(body)} bytes of data, wanted {n_bytes + counts['face'] * face_type.itemsize}: truncated")
+        raise InputRefusedError(
+            f"{path}: {len(body)} bytes of data, wanted {n_bytes + counts['face'] * face_type.itemsize}: truncated"
+        )
     table = np.frombuffer(body[:n_bytes], "<f4").reshape(-1, len(names)).astype(float)
     faces = np.frombuffer(body[n_bytes:], face_type)
     fields = {n: table[:, i] for i, n in enumerate(names) if n not in ("x", "y", "z", "nx", "ny", "nz")}

@@ -20,7 +20,7 @@ TIMEOUT_S = 20.0
 # Where these come from. TFMessage: what `ros2 topic info -v /tf` prints on any Jazzy or later machine. control_msgs:
 # the hash generator of rosidl 4.9.5 run over upstream's own control_msgs 6.8.0 (ros-controls/control_msgs, branch
 # master, which Kilted and Rolling release from) in a checkout outside this project. Jazzy's feedback has no `index`
-# fields; its hashes stand second and hold where that distribution's own package is in use, never for what is built here.
+# fields; its hashes stand second and hold where that distribution's own package is in use, never for what we build.
 UPSTREAM = {
     "tf2_msgs/msg/TFMessage": ("RIHS01_e369d0f05a23ae52508854b66f6aa0437f3449d652e8cbf22d5abe85d020f087",),
     "control_msgs/action/FollowJointTrajectory": (

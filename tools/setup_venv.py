@@ -127,7 +127,7 @@ def python_key(distribution: Path | None) -> str:
 def interfaces_key(distribution: Path | None) -> str:
     """Hash of what decides how the interface packages come out."""
     files = [p for folder in INTERFACES for p in sorted((ROOT / folder).rglob("*")) if p.is_file()]
-    return digest([*files, ROOT / "pyproject.toml", ROOT / "tools/constraints.txt", Path(__file__)], distribution)
+    return digest([*files, ROOT / "tools/constraints.txt"], distribution)
 
 
 def digest(files: list[Path], distribution: Path | None) -> str:
@@ -166,7 +166,7 @@ def install_python(venv: Path, distribution: Path | None) -> None:
     run(
         [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
          "--constraint", str(ROOT / "tools" / "constraints.txt"), "--editable", f"{ROOT}[{extras}]"],
-        clean_environment(),
+        clean_environment() | {"PYTHONWARNINGS": "ignore"},
     )  # fmt: skip
 
 

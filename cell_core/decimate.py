@@ -35,7 +35,9 @@ def clustered(surface: Surface, triangles_max: int) -> Surface:
 
     vertices = np.stack([mean(surface.vertices_m[:, i]) for i in range(3)], axis=1)
     coarse = Surface(
-        vertices_m=vertices, triangles=triangles[np.sort(first)], fields={k: mean(v) for k, v in surface.fields.items()},
+        vertices_m=vertices,
+        triangles=triangles[np.sort(first)],
+        fields={k: mean(v) for k, v in surface.fields.items()},
         frame=surface.frame,
     )
     return coarse.select_triangles(np.ones(len(coarse.triangles), bool))

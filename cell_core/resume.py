@@ -68,8 +68,8 @@ class Attempt:
 def last_attempt(entries: Sequence[Mapping[str, Any]]) -> Attempt | None:
     """Return how far the journal's last attempt came; None when no process ever started.
 
-    Entries: start {attempt}, begin and end {stroke, path_time_s}, progress {path_time_s}, done, and stopped {path_time_s},
-    the path time at which the process was really off. Without it the last known time counts.
+    Entries: start {attempt}, begin and end {stroke, path_time_s}, progress {path_time_s}, done, and stopped
+    {path_time_s}, the path time at which the process was really off; without it the last known time counts.
     """
     starts = [i for i, entry in enumerate(entries) if entry["event"] == "start"]
     if not starts:
@@ -100,7 +100,9 @@ def remaining_toolpath(
         if segment.kind != "process":
             continue
         if segment.stroke is None or not 0 <= segment.stroke < len(toolpath.strokes):
-            raise InputRefusedError(f"trajectory: segment of stroke {segment.stroke}, tool path has {len(toolpath.strokes)}")
+            raise InputRefusedError(
+                f"trajectory: segment of stroke {segment.stroke}, tool path has {len(toolpath.strokes)}"
+            )
         stroke = toolpath.strokes[segment.stroke]
         times_s = trajectory.time_s[segment.i0 : segment.i1 + 1]
         if stop_s >= times_s[-1]:

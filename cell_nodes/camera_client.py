@@ -71,7 +71,8 @@ class CameraClient:
             self._states.clear()
         self._wait(
             lambda: self._states and max(abs(v) for v in self._states[-1].velocity) < AT_REST_RAD_PER_S,
-            SETTLE_WAIT_S, "arm did not come to rest",
+            SETTLE_WAIT_S,
+            "arm did not come to rest",
         )
         return seconds(self._states[-1].header.stamp)
 
@@ -88,7 +89,8 @@ class CameraClient:
                 self._trigger.call_async(Trigger.Request())
             self._wait(
                 lambda after=after_s: self._images and seconds(self._images[-1].header.stamp) > after,
-                FRAME_WAIT_S, "no depth image",
+                FRAME_WAIT_S,
+                "no depth image",
             )
             image = self._images[-1]
             after_s = seconds(image.header.stamp)

@@ -29,7 +29,9 @@ def wait(future: Any, timeout_s: float) -> bool:
     return done.wait(timeout_s) or future.done()
 
 
-def call_service(client: Any, request: Any, *, timeout_s: float = ANSWER_WAIT_S, server_wait_s: float = SERVER_WAIT_S) -> Any:
+def call_service(
+    client: Any, request: Any, *, timeout_s: float = ANSWER_WAIT_S, server_wait_s: float = SERVER_WAIT_S
+) -> Any:
     """Return a service's response.
 
     Raises:

@@ -100,7 +100,9 @@ class Device:
             if state is None or self.tool_state_age_s > age_max_s + 0.5:
                 raise InterlockError("tool state: not heard; interlock, ventilation and purge are unknown")
             for what, good in (
-                ("interlock", state.interlock_closed), ("ventilation", state.ventilation_on), ("purge", state.purge_ok),
+                ("interlock", state.interlock_closed),
+                ("ventilation", state.ventilation_on),
+                ("purge", state.purge_ok),
             ):
                 if not good:
                     raise InterlockError(f"safety input {what} does not permit the process")

@@ -1,4 +1,4 @@
-"""Execution node: runs trajectories with their process events, watches, and stops process before motion on any fault."""
+"""Execution node: runs trajectories with their process events, and stops process before motion on any fault."""
 
 import time
 from typing import Any
@@ -107,7 +107,9 @@ class ExecutionNode(CellNode):
         step = "execution" if goal.process else "scan"
         return {"summary": summary(goal.job_dir, step, time.monotonic() - start, figures)}
 
-    def _run(self, work: Work, trajectory: JointTrajectory, journal: StrokeJournal | None, log: ExecutedLog | None) -> None:
+    def _run(
+        self, work: Work, trajectory: JointTrajectory, journal: StrokeJournal | None, log: ExecutedLog | None
+    ) -> None:
         device, process = self._device, work.goal.process
         handle = future = None
         listener = (lambda m: log.add(m, device.tool_state)) if log is not None else None

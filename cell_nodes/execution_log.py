@@ -1,4 +1,4 @@
-"""What was executed: joint positions and process values as heard, and strokes begun and ended, kept in the job folder."""
+"""What was executed: joint positions and process values as heard, strokes begun and ended; kept in the job folder."""
 
 from collections.abc import Sequence
 from pathlib import Path

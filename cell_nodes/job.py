@@ -52,8 +52,10 @@ class JobNode(CellNode):
         self._callers = {name: ActionCaller(self, kind, name) for name, (kind, _) in SERVERS.items()}
         self.create_subscription(ToolState, "tool_state", self._on_tool_state, 5)
         for kind, name, callback in (
-            (Approve, "approve", self._approve), (Reject, "reject", self._reject),
-            (Resume, "resume", self._resume), (Abort, "job/abort", self._abort),
+            (Approve, "approve", self._approve),
+            (Reject, "reject", self._reject),
+            (Resume, "resume", self._resume),
+            (Abort, "job/abort", self._abort),
         ):
             self.create_service(kind, name, callback)
         self._tool_on, self._off_stamp_s = False, -float("inf")
@@ -75,7 +77,7 @@ class JobNode(CellNode):
 
     def call(self, server: str, goal: Any, step: str) -> Any:
         """Run a step's action to its end; its feedback becomes the job's."""
-        kind, node = SERVERS[server]
+        _kind, node = SERVERS[server]
 
         def watch() -> None:
             self._watch()
@@ -88,7 +90,11 @@ class JobNode(CellNode):
     def state(self, status: int, step: str, message: str, progress: float = 0.0) -> None:
         """Publish the job's state and write it to its folder."""
         assert self._job is not None and self._work is not None
-        words = {JobState.RUNNING: "running", JobState.WAITING_FOR_APPROVAL: "waiting_for_approval", JobState.PAUSED: "paused"}
+        words = {
+            JobState.RUNNING: "running",
+            JobState.WAITING_FOR_APPROVAL: "waiting_for_approval",
+            JobState.PAUSED: "paused",
+        }
         self._publish_state(status, step, message, progress)
         self._job.write_state(words[status], step, message)
         self._work.progress(progress, message, step)

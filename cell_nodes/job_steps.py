@@ -99,14 +99,20 @@ class JobRun:
 
     def _scan(self) -> StepSummary:
         goal = ScanPart.Goal(
-            job_dir=str(self._job.path), cell=self.config.cell, recipe=self.config.recipe, folder=str(self._job.step("scan"))
+            job_dir=str(self._job.path),
+            cell=self.config.cell,
+            recipe=self.config.recipe,
+            folder=str(self._job.step("scan")),
         )
         return self._host.call("scan", goal, "scan").summary
 
     def _plan(self) -> StepSummary:
         goal = PlanToolPath.Goal(
-            job_dir=str(self._job.path), surface_path=str(self._surface), recipe=self.config.recipe,
-            cad_path=self.config.cad or "", folder=str(self._job.step("plan")),
+            job_dir=str(self._job.path),
+            surface_path=str(self._surface),
+            recipe=self.config.recipe,
+            cad_path=self.config.cad or "",
+            folder=str(self._job.step("plan")),
         )
         return self._host.call(f"plan_{self.config.process}", goal, "plan").summary
 
@@ -149,9 +155,13 @@ class JobRun:
 
     def _motion(self, toolpath_path: Path) -> StepSummary:
         goal = PlanMotion.Goal(
-            kind=PlanMotion.Goal.PROCESS, job_dir=str(self._job.path), cell=self.config.cell,
-            toolpath_path=str(toolpath_path), surface_path=str(self._surface),
-            start_rad=self._host.positions_rad(), folder=str(self._job.step("motion")),
+            kind=PlanMotion.Goal.PROCESS,
+            job_dir=str(self._job.path),
+            cell=self.config.cell,
+            toolpath_path=str(toolpath_path),
+            surface_path=str(self._surface),
+            start_rad=self._host.positions_rad(),
+            folder=str(self._job.step("motion")),
         )
         return self._host.call("plan_motion", goal, "motion").summary
 
@@ -166,8 +176,12 @@ class JobRun:
         self._host.state(JobState.RUNNING, "execution", "started")
         start = time.monotonic()
         goal = ExecuteProcess.Goal(
-            job_dir=str(self._job.path), trajectory_path=str(motion / "trajectory.json"), process=self.config.process,
-            first_segment=0, last_segment=-1, folder=str(folder),
+            job_dir=str(self._job.path),
+            trajectory_path=str(motion / "trajectory.json"),
+            process=self.config.process,
+            first_segment=0,
+            last_segment=-1,
+            folder=str(folder),
         )
         summary = self._host.call("execute_process", goal, "execution").summary
         seconds = time.monotonic() - start

@@ -18,7 +18,8 @@ class MarkerPublisher:
     def __init__(self, node: CellNode) -> None:
         self._node = node
         self._publishers = {
-            name: node.create_publisher(MarkerArray, f"markers/{name}", LATCHED) for name in ("part", "strokes", "change")
+            name: node.create_publisher(MarkerArray, f"markers/{name}", LATCHED)
+            for name in ("part", "strokes", "change")
         }
 
     def show(self, job_dir: Path, step: str) -> None:

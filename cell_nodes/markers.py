@@ -68,8 +68,14 @@ def cloud_message(surface: Surface, stamp: Any) -> PointCloud2:
     table = np.concatenate([surface.vertices_m, surface.vertex_normals], axis=1).astype("<f4")
     fields = [PointField(name=n, offset=4 * i, datatype=PointField.FLOAT32, count=1) for i, n in enumerate(names)]
     message = PointCloud2(
-        height=1, width=len(table), fields=fields, is_bigendian=False, point_step=4 * len(names),
-        row_step=4 * len(names) * len(table), data=array.array("B", table.tobytes()), is_dense=True,
+        height=1,
+        width=len(table),
+        fields=fields,
+        is_bigendian=False,
+        point_step=4 * len(names),
+        row_step=4 * len(names) * len(table),
+        data=array.array("B", table.tobytes()),
+        is_dense=True,
     )
     message.header.stamp, message.header.frame_id = stamp, FRAME
     return message

@@ -22,13 +22,13 @@ from cell_core.transforms import Array
 def time_message(time_s: float) -> Time:
     """Return a stamp from seconds."""
     whole = int(time_s)
-    return Time(sec=whole, nanosec=min(int(round((time_s - whole) * 1e9)), 999_999_999))
+    return Time(sec=whole, nanosec=min(round((time_s - whole) * 1e9), 999_999_999))
 
 
 def duration_message(time_s: float) -> Duration:
     """Return a duration from seconds >= 0."""
     whole = int(time_s)
-    return Duration(sec=whole, nanosec=min(int(round((time_s - whole) * 1e9)), 999_999_999))
+    return Duration(sec=whole, nanosec=min(round((time_s - whole) * 1e9), 999_999_999))
 
 
 def seconds(stamp: Any) -> float:
@@ -45,7 +45,10 @@ def trajectory_message(trajectory: JointTrajectory) -> JointTrajectoryMessage:
     """Return the trajectory's points as a message, times relative to its start."""
     points = [
         JointTrajectoryPoint(
-            positions=floats(q), velocities=floats(v), accelerations=floats(a), time_from_start=duration_message(float(t))
+            positions=floats(q),
+            velocities=floats(v),
+            accelerations=floats(a),
+            time_from_start=duration_message(float(t)),
         )
         for t, q, v, a in zip(
             trajectory.time_s,
@@ -77,7 +80,9 @@ def trajectory_arrays(message: JointTrajectoryMessage) -> tuple[list[str], Array
     return list(message.joint_names), times, rows[0], rows[1], rows[2]
 
 
-def joint_state_message(names: Sequence[str], position_rad: Array, velocity_rad_per_s: Array, time_s: float) -> JointState:
+def joint_state_message(
+    names: Sequence[str], position_rad: Array, velocity_rad_per_s: Array, time_s: float
+) -> JointState:
     """Return a joint state stamped with simulation time."""
     message = JointState(name=list(names), position=floats(position_rad), velocity=floats(velocity_rad_per_s))
     message.header.stamp = time_message(time_s)
@@ -115,7 +120,14 @@ def events_from(message: ProcessEvents) -> list[ProcessEvent]:
 
 
 TOOL_FIELDS = (
-    "flow_m3_per_s", "force_n", "force_setpoint_n", "spindle_rpm", "slide_m", "interlock_closed", "ventilation_on", "purge_ok",
+    "flow_m3_per_s",
+    "force_n",
+    "force_setpoint_n",
+    "spindle_rpm",
+    "slide_m",
+    "interlock_closed",
+    "ventilation_on",
+    "purge_ok",
 )
 
 

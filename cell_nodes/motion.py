@@ -60,8 +60,15 @@ class MotionNode(CellNode):
             raise InputRefusedError("motion for a process needs the part's surface: surface_path is empty")
         toolpath = ToolPath.read(self.job_path(goal.toolpath_path))
         plan = plan_process(
-            cell, toolpath, surface, cell.T_base_fixture, start_rad=start_rad, backend=self.string("backend"), seed=seed,
-            progress=work.progress, time_budget_s=self.number("time_budget_s"),
+            cell,
+            toolpath,
+            surface,
+            cell.T_base_fixture,
+            start_rad=start_rad,
+            backend=self.string("backend"),
+            seed=seed,
+            progress=work.progress,
+            time_budget_s=self.number("time_budget_s"),
         )
         work.check()
         plan.toolpath.write(folder / "toolpath.json")
@@ -80,9 +87,7 @@ class MotionNode(CellNode):
         if len(goal.views) == 0 or len(goal.views) % 16:
             raise InputRefusedError(f"views: {len(goal.views)} numbers, wanted 16 per view")
         views = np.array(goal.views).reshape(-1, 4, 4)
-        plan = plan_views(
-            cell, views, part=surface, T_base_part=cell.T_base_fixture, start_rad=start_rad, seed=seed
-        )
+        plan = plan_views(cell, views, part=surface, T_base_part=cell.T_base_fixture, start_rad=start_rad, seed=seed)
         trajectory = replace(plan.trajectory, events=())
         trajectory.write(folder / "trajectory.json")
         return {

@@ -35,7 +35,9 @@ class PlannerNode(CellNode):
         path = self.job_path(goal.surface_path)
         recipe: Recipe = load_recipe(goal.recipe, job_dir / "job.yaml")
         if recipe.process != self._process:
-            raise ConfigurationError(f"recipe {goal.recipe!r} is for {recipe.process!r}, this planner is for {self._process!r}")
+            raise ConfigurationError(
+                f"recipe {goal.recipe!r} is for {recipe.process!r}, this planner is for {self._process!r}"
+            )
         work.progress(0.0, "reading the surface", "plan")
         surface = read_ply(path)
         cad = None

@@ -38,8 +38,13 @@ class NodeProcesses:
         environment = {**self._environment, SUPERVISOR_PID: str(os.getpid())}
         with (self._logs / f"{name}.log").open("ab") as log:
             self._children[name] = subprocess.Popen(
-                arguments, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                start_new_session=True, preexec_fn=_die_with_parent,
+                arguments,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
             )
 
     def pids(self) -> dict[str, int]:
@@ -84,7 +89,7 @@ def _yaml(value: object) -> str:
 
 
 class DomainLease:
-    """A ROS domain id that no process on this machine uses and no other run of the cell has taken, held until closed."""
+    """A ROS domain id that no process on this machine uses and no other run has taken, held until closed."""
 
     def __init__(self) -> None:
         folder = Path(tempfile.gettempdir()) / f"grind_spray_cell_{os.getuid()}"

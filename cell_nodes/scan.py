@@ -77,16 +77,24 @@ class _Mover:
         if missing:
             raise DeviceError(f"joint states: joint {missing[0]!r} is missing")
         goal = PlanMotion.Goal(
-            kind=PlanMotion.Goal.VIEWS, job_dir=self._work.goal.job_dir, cell=self._work.goal.cell,
-            surface_path="" if surface_path is None else str(surface_path), views=np.ravel(T_base_camera).tolist(),
-            start_rad=[by_name[n] for n in self._names], folder=str(folder),
+            kind=PlanMotion.Goal.VIEWS,
+            job_dir=self._work.goal.job_dir,
+            cell=self._work.goal.cell,
+            surface_path="" if surface_path is None else str(surface_path),
+            views=np.ravel(T_base_camera).tolist(),
+            start_rad=[by_name[n] for n in self._names],
+            folder=str(folder),
         )
         return self._node.plan_views(self._work, goal)
 
     def move(self, trajectory_path: Path, first: int, last: int) -> None:
         goal = ExecuteProcess.Goal(
-            job_dir=self._work.goal.job_dir, trajectory_path=str(trajectory_path), process="",
-            first_segment=first, last_segment=last, folder=str(trajectory_path.parent),
+            job_dir=self._work.goal.job_dir,
+            trajectory_path=str(trajectory_path),
+            process="",
+            first_segment=first,
+            last_segment=last,
+            folder=str(trajectory_path.parent),
         )
         self._node.execute(self._work, goal)
 

@@ -18,6 +18,7 @@ from robot_description import Cell
 COARSE_VOXEL_M = 0.004
 NEXT_VIEWS_PER_ROUND = 4
 ROUNDS_MAX = 6
+UNREACHED_RADIUS_M = 0.03
 STAMP_TOLERANCE_S = 1e-3
 
 
@@ -37,7 +38,12 @@ class ScanRun:
     """
 
     def __init__(
-        self, cell: Cell, settings: ScanSettings, mover: Mover, folder: Path, progress: Progress,
+        self,
+        cell: Cell,
+        settings: ScanSettings,
+        mover: Mover,
+        folder: Path,
+        progress: Progress,
         show: Callable[[Surface], None],
     ) -> None:
         self._cell, self._settings, self._mover, self._folder = cell, settings, mover, folder
@@ -48,7 +54,7 @@ class ScanRun:
         self._crop = np.stack([centre - 0.5 * size, centre + 0.5 * size])
         self._frames: list[Any] = []
         self._taken: list[Array] = []
-        self._unreached = 0
+        self._unreached: list[Array] = []
 
     def run(self) -> dict[str, Any]:
         """Scan, write surface.ply, report.json and frames/, and return figures."""
@@ -56,7 +62,7 @@ class ScanRun:
         from cell_scanning.frames import write_frames
         from cell_scanning.fusion import fuse
         from cell_scanning.offline import write_scan
-        from cell_scanning.views import measured_fraction, plan_first_look, plan_next_views
+        from cell_scanning.views import plan_first_look, plan_next_views
 
         camera, settings = self._cell.camera, self._settings
         coarse = settings.model_copy(update={"voxel_m": max(COARSE_VOXEL_M, settings.voxel_m)})
@@ -69,18 +75,32 @@ class ScanRun:
                 raise UnreachableError(f"scan: none of {len(views)} views can be reached")
             surface = fuse(self._frames, camera, coarse, crop=self._crop, refine=False).surface
             self._show(surface)
-            fraction = float(measured_fraction(camera, surface, self._frames, self._crop))
+            following = plan_next_views(
+                camera,
+                surface,
+                self._crop,
+                np.stack(self._taken),
+                n_views=NEXT_VIEWS_PER_ROUND,
+                reachable=self._is_untried,
+            )
+            fraction = float(following.measured_fraction)
             self._say(fraction, f"{len(self._taken)} views, {100.0 * fraction:.1f} % measured")
-            if fraction >= settings.measured_area_fraction_min or len(self._taken) >= settings.views_max:
+            views = following.T_part_camera
+            enough = fraction >= settings.measured_area_fraction_min
+            if enough or len(self._taken) >= settings.views_max or len(views) == 0:
                 break
-            views = plan_next_views(camera, surface, self._frames, self._crop, self._taken)[:NEXT_VIEWS_PER_ROUND]
-            if len(views) == 0:
-                break
-        result = fuse(self._frames, camera, settings, crop=self._crop, progress=lambda f, m: self._say(0.9 + 0.1 * f, m))
+        result = fuse(
+            self._frames, camera, settings, crop=self._crop, progress=lambda f, m: self._say(0.9 + 0.1 * f, m)
+        )
         write_frames(self._folder / "frames", self._frames, as_intrinsics(camera))
         write_scan(self._folder, result)
-        own = {"measured_area_fraction": fraction, "views": len(self._taken), "views_unreached": self._unreached}
+        own = {"measured_area_fraction": fraction, "views": len(self._taken), "views_unreached": len(self._unreached)}
         return {**result.figures, **own}
+
+    def _is_untried(self, T_part_camera: Array) -> bool:
+        """Whether no view this near was found unreachable before."""
+        eye = np.asarray(T_part_camera)[:3, 3]
+        return all(float(np.linalg.norm(T[:3, 3] - eye)) > UNREACHED_RADIUS_M for T in self._unreached)
 
     def _say(self, fraction: float, message: str) -> None:
         self._progress(fraction, message)
@@ -100,11 +120,11 @@ class ScanRun:
         except InputRefusedError:
             if not self._frames:
                 raise
-            self._unreached += len(T_part_camera)
+            self._unreached += list(T_part_camera)
             return
         trajectory_path = Path(answer.trajectory_path)
         spans = stop_spans(JointTrajectory.read(trajectory_path), answer.stop_times_s)
-        self._unreached += len(T_part_camera) - len(answer.reached_views)
+        self._unreached += [T for i, T in enumerate(T_part_camera) if i not in set(answer.reached_views)]
         for n, (first, last) in enumerate(spans):
             self._say(0.0, f"view {len(self._taken) + 1} ({n + 1} of {len(spans)} of this round)")
             self._mover.move(trajectory_path, first, last)

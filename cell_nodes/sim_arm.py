@@ -27,9 +27,7 @@ class ArmController:
     on the latched topic arm_controller/refusal, because a ROS rejection carries no words.
     """
 
-    def __init__(
-        self, node: CellNode, sim: Any, loop: SimLoop, take_events: Callable[[], list[ProcessEvent]]
-    ) -> None:
+    def __init__(self, node: CellNode, sim: Any, loop: SimLoop, take_events: Callable[[], list[ProcessEvent]]) -> None:
         self._node, self._sim, self._loop, self._take_events = node, sim, loop, take_events
         self._refusal = node.create_publisher(String, "arm_controller/refusal", LATCHED)
         self._server = ActionServer(
@@ -68,10 +66,13 @@ class ArmController:
         last_path_s = 0.0
         try:
             while True:
-                status, path_s, error_rad = self._loop.call(self._sim.trajectory_status)
+                # status and time of the same simulation step: path time 0 is told from their difference
+                (status, path_s, error_rad), now_s = self._loop.call(
+                    lambda: (self._sim.trajectory_status(), float(self._sim.time_s))
+                )
                 if status == "running":
                     last_path_s = path_s
-                    self._feedback(handle, path_s, error_rad)
+                    self._feedback(handle, now_s, path_s, error_rad)
                 if status == "aborted":
                     code, text = FollowJointTrajectory.Result.PATH_TOLERANCE_VIOLATED, "stopped by the controller"
                     break
@@ -99,9 +100,9 @@ class ArmController:
                 return
             time.sleep(FEEDBACK_PERIOD_S)
 
-    def _feedback(self, handle: Any, path_s: float, error_rad: float) -> None:
+    def _feedback(self, handle: Any, now_s: float, path_s: float, error_rad: float) -> None:
         feedback = FollowJointTrajectory.Feedback(joint_names=list(handle.request.trajectory.joint_names))
-        feedback.header.stamp = time_message(float(self._sim.time_s))
+        feedback.header.stamp = time_message(now_s)
         feedback.desired.time_from_start = duration_message(path_s)
         feedback.actual.time_from_start = duration_message(path_s)
         feedback.actual.positions = floats(self._sim.position_rad)

@@ -1,4 +1,4 @@
-"""Steps a simulated cell in its own thread at a real-time factor; all access to the simulation happens in that thread."""
+"""Steps a simulated cell in its own thread at a real-time factor; only that thread touches the simulation."""
 
 import queue
 import threading
@@ -48,7 +48,13 @@ class SimLoop:
     """
 
     def __init__(
-        self, sim: Simulation, *, rtf: float, on_tick: Callable[[], None], dead_man_s: float, state_path: Path | None,
+        self,
+        sim: Simulation,
+        *,
+        rtf: float,
+        on_tick: Callable[[], None],
+        dead_man_s: float,
+        state_path: Path | None,
         log: Callable[[str], None] = print,
     ) -> None:
         self.sim = sim
@@ -145,7 +151,9 @@ class SimLoop:
         if silent_s > self._dead_man_s and self.busy:
             self.sim.stop(f"no heartbeat of the execution node for {silent_s:.2f} s")
             self.sim.arm(False)
-            self._log(f"dead-man: execution silent for {silent_s:.2f} s, limit {self._dead_man_s:g} s; process off, arm stopped")
+            self._log(
+                f"dead-man: execution silent for {silent_s:.2f} s, limit {self._dead_man_s:g} s; stopped"
+            )
 
     def _serve_calls(self) -> None:
         while not self._calls.empty():

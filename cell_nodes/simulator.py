@@ -18,6 +18,8 @@ from cell_nodes.node_base import STREAM, URGENT, CellNode, run_node
 from cell_nodes.sim_loop import SimLoop
 
 EXECUTION_NODE = "execution"
+SLOW_TICKS = 4
+"""Clock, tool state and wrench come every fourth joint state, and at every switch."""
 REST_PERIOD_S = 0.02
 """Wall time between publications at rest when the simulation is asked to run faster than the wall [s]."""
 
@@ -47,6 +49,7 @@ class SimulatorNode(CellNode):
         self.create_subscription(Heartbeat, "heartbeat", self._heard, STREAM)
         self._n_ticks = 0
         self._published_s = -1.0
+        self._switches: tuple[Any, ...] = ()
 
     def configure(self) -> None:
         """Build the simulated cell with its part and load the part's state where one was left."""
@@ -59,7 +62,9 @@ class SimulatorNode(CellNode):
             raise ConfigurationError(f"parameter rtf: {rtf:g}, must be 0 (as fast as possible) or 0 < rtf <= 1000")
         job = self.string("job_dir")
         if not job:
-            raise ConfigurationError("parameter job_dir: empty; the simulator needs the job whose simulated_part it holds")
+            raise ConfigurationError(
+                "parameter job_dir: empty; the simulator needs the job whose simulated_part it holds"
+            )
         folder = self.job_path(job)
         self.cell, self.sim = simulated_cell(folder, self.string("cell"))
         state_path = folder / "execution" / "sim_state.npz"
@@ -69,7 +74,11 @@ class SimulatorNode(CellNode):
         good = self.get_parameter("safety_inputs_good").get_parameter_value().bool_value
         self.sim.set_safety(interlock_closed=good, ventilation_on=good, purge_ok=good)
         self.loop = SimLoop(
-            self.sim, rtf=rtf, on_tick=self._tick, dead_man_s=self.number("dead_man_s"), state_path=state_path,
+            self.sim,
+            rtf=rtf,
+            on_tick=self._tick,
+            dead_man_s=self.number("dead_man_s"),
+            state_path=state_path,
             log=self.get_logger().warning,
         )
         self._rtf = rtf
@@ -102,13 +111,15 @@ class SimulatorNode(CellNode):
         self._published_s = now
         names = self.cell.robot.joint_names
         self._joint_states.publish(joint_state_message(names, sim.position_rad, sim.velocity_rad_per_s, now))
-        if not busy or self._n_ticks % 2 == 0:
-            self._publish_slow(now)
+        state = sim.tool_state()
+        switches = (state.tool, state.armed, state.on, state.interlock_closed, state.ventilation_on, state.purge_ok)
+        if switches != self._switches or not busy or self._n_ticks % SLOW_TICKS == 0:
+            self._switches = switches
+            self._publish_slow(state, now)
         self._camera.tick(now)
 
-    def _publish_slow(self, now: float) -> None:
+    def _publish_slow(self, state: Any, now: float) -> None:
         self._clock_publisher.publish(Clock(clock=time_message(now)))
-        state = self.sim.tool_state()
         self._tool_state.publish(tool_state_message(state, now))
         wrench = WrenchStamped()
         wrench.header.stamp = time_message(now)

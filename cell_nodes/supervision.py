@@ -1,5 +1,6 @@
 """The supervisor's ROS side: bring the nodes up, run the job, watch the children, tell what happens."""
 
+import contextlib
 import json
 import sys
 import threading
@@ -76,10 +77,8 @@ class Supervision:
             rclpy.try_shutdown()
 
     def _spin(self) -> None:
-        try:
+        with contextlib.suppress(ExternalShutdownException):
             self._executor.spin()
-        except ExternalShutdownException:
-            pass
 
     def _stay_up(self) -> int:
         while True:
@@ -175,7 +174,11 @@ class Supervision:
                 answer = json.loads(line)
                 self._decide(bool(answer["approve"]), str(answer.get("comment", "")))
             except (json.JSONDecodeError, KeyError, TypeError):
-                self._emit("error", message=f"standard input: {line.strip()[:80]!r} is not {{\"approve\": true|false}}", exit_code=0)
+                self._emit(
+                    "error",
+                    message=f'standard input: {line.strip()[:80]!r} is not {{"approve": true|false}}',
+                    exit_code=0,
+                )
 
     def _on_state(self, message: JobState) -> None:
         state = (message.status, message.step)
@@ -192,7 +195,10 @@ class Supervision:
             self._emit("progress", step=message.step, progress=progress, message=message.message)
 
     def _on_summary(self, message: StepSummary) -> None:
-        figures = {n: v if v == v and abs(v) != float("inf") else None for n, v in zip(message.names, message.values, strict=True)}
+        figures = {
+            n: v if v == v and abs(v) != float("inf") else None
+            for n, v in zip(message.names, message.values, strict=True)
+        }
         self._emit("summary", step=message.step, ok=message.ok, duration_s=message.duration_s, figures=figures)
 
     def _on_tool(self, message: ToolState) -> None:

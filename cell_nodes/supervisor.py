@@ -55,8 +55,12 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m cell_nodes.supervisor", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("job_dir", type=Path, help="folder with job.yaml")
-    parser.add_argument("--rtf", default="1.0", help="simulated seconds per wall second while moving; max: as fast as possible")
-    parser.add_argument("--approve", choices=("auto", "ask"), default="ask", help="approve plans at once, or ask on standard output")
+    parser.add_argument(
+        "--rtf", default="1.0", help="simulated seconds per wall second while moving; max: as fast as possible"
+    )
+    parser.add_argument(
+        "--approve", choices=("auto", "ask"), default="ask", help="approve plans at once, or ask on standard output"
+    )
     parser.add_argument("--resume", action="store_true", help="continue a job whose process began")
     parser.add_argument("--up", action="store_true", help="bring the nodes up and wait for goals over ROS")
     return parser
@@ -86,9 +90,7 @@ def _supervise(folder: JobFolder, rtf: float, options: argparse.Namespace) -> in
         signal.signal(signal.SIGINT, previous)
 
 
-def _parameters(
-    name: str, job_dir: Path, options: argparse.Namespace, cell: str, rtf: float
-) -> dict[str, object]:
+def _parameters(name: str, job_dir: Path, options: argparse.Namespace, cell: str, rtf: float) -> dict[str, object]:
     parameters: dict[str, object] = {"cell": cell, "job_root": str(job_dir)}
     if name == "job":
         parameters |= {"approve": options.approve}

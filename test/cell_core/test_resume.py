@@ -18,9 +18,13 @@ def _stroke(y_m: float) -> Stroke:
     position = np.zeros((N, 3))
     position[:, 0], position[:, 1] = STEP_M * np.arange(N), y_m
     return Stroke(
-        kind="area", position_m=position, tool_axis=np.tile([0.0, 0.0, -1.0], (N, 1)),
-        travel=np.tile([1.0, 0.0, 0.0], (N, 1)), speed_m_per_s=np.full(N, SPEED_M_PER_S),
-        process_value=np.ones(N), on=np.ones(N, bool),
+        kind="area",
+        position_m=position,
+        tool_axis=np.tile([0.0, 0.0, -1.0], (N, 1)),
+        travel=np.tile([1.0, 0.0, 0.0], (N, 1)),
+        speed_m_per_s=np.full(N, SPEED_M_PER_S),
+        process_value=np.ones(N),
+        on=np.ones(N, bool),
     )
 
 
@@ -36,8 +40,15 @@ def _run() -> tuple[ToolPath, JointTrajectory]:
         Segment(kind="process", i0=N + 1, i1=2 * N, stroke=1),
     ]
     return toolpath, JointTrajectory(
-        joint_names=[f"joint_{i}" for i in range(6)], time_s=time_s, position_rad=zeros, velocity_rad_per_s=zeros,
-        acceleration_rad_per_s2=zeros, segments=segments, events=[], tool_frame="gun_tcp", base_frame="base_link",
+        joint_names=[f"joint_{i}" for i in range(6)],
+        time_s=time_s,
+        position_rad=zeros,
+        velocity_rad_per_s=zeros,
+        acceleration_rad_per_s2=zeros,
+        segments=segments,
+        events=[],
+        tool_frame="gun_tcp",
+        base_frame="base_link",
         T_base_part=np.eye(4),
     )
 

@@ -108,7 +108,9 @@ def make_job(folder: Path, part: Surface, **changes: Any) -> JobFolder:
     return made
 
 
-def swing(start_rad: np.ndarray, *, amplitude_rad: float = 0.3, seconds: float = 2.0, joint: int = 0) -> JointTrajectory:
+def swing(
+    start_rad: np.ndarray, *, amplitude_rad: float = 0.3, seconds: float = 2.0, joint: int = 0
+) -> JointTrajectory:
     """One joint there and back, smoothly, with the gun on in the middle half."""
     t = np.linspace(0.0, seconds, 101)
     w = 2.0 * np.pi / seconds
@@ -118,11 +120,22 @@ def swing(start_rad: np.ndarray, *, amplitude_rad: float = 0.3, seconds: float =
     velocity[:, joint] = 0.5 * amplitude_rad * w * np.sin(w * t)
     acceleration[:, joint] = 0.5 * amplitude_rad * w**2 * np.cos(w * t)
     return JointTrajectory(
-        joint_names=[f"joint_{i + 1}" for i in range(6)], time_s=t, position_rad=position, velocity_rad_per_s=velocity,
+        joint_names=[f"joint_{i + 1}" for i in range(6)],
+        time_s=t,
+        position_rad=position,
+        velocity_rad_per_s=velocity,
         acceleration_rad_per_s2=acceleration,
-        segments=[Segment(kind="approach", i0=0, i1=25), Segment(kind="process", i0=25, i1=75, stroke=0),
-                  Segment(kind="retract", i0=75, i1=100)],
-        events=[ProcessEvent(time_s=0.25 * seconds, name="set_flow_m3_per_s", value=5e-6),
-                ProcessEvent(time_s=0.25 * seconds, name="on"), ProcessEvent(time_s=0.75 * seconds, name="off")],
-        tool_frame="gun_tcp", base_frame="base_link", T_base_part=np.eye(4),
+        segments=[
+            Segment(kind="approach", i0=0, i1=25),
+            Segment(kind="process", i0=25, i1=75, stroke=0),
+            Segment(kind="retract", i0=75, i1=100),
+        ],
+        events=[
+            ProcessEvent(time_s=0.25 * seconds, name="set_flow_m3_per_s", value=5e-6),
+            ProcessEvent(time_s=0.25 * seconds, name="on"),
+            ProcessEvent(time_s=0.75 * seconds, name="off"),
+        ],
+        tool_frame="gun_tcp",
+        base_frame="base_link",
+        T_base_part=np.eye(4),
     )

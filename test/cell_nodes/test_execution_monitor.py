@@ -6,13 +6,20 @@ from cell_core.errors import DeviceError, InterlockError, LimitError
 from cell_nodes.execution_monitor import MonitorLimits, Observation, find_fault
 
 GOOD = {
-    "joint_state_age_s": 0.01, "tool_state_age_s": 0.01, "heartbeat_ages_s": {"job": 0.1}, "tracking_error_rad": 0.001,
-    "interlock_closed": True, "ventilation_on": True, "purge_ok": True,
+    "joint_state_age_s": 0.01,
+    "tool_state_age_s": 0.01,
+    "heartbeat_ages_s": {"job": 0.1},
+    "tracking_error_rad": 0.001,
+    "interlock_closed": True,
+    "ventilation_on": True,
+    "purge_ok": True,
 }
 
 
 def _fault(process=True, **changes):
-    return find_fault(Observation(**{**GOOD, **changes}), MonitorLimits(), process=process, required=["job", "recorder"])
+    return find_fault(
+        Observation(**{**GOOD, **changes}), MonitorLimits(), process=process, required=["job", "recorder"]
+    )
 
 
 def test_all_good_is_no_fault():

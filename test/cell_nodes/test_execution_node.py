@@ -43,7 +43,10 @@ class Bench:
         path = self.job_dir / "motion" / "trajectory.json"
         trajectory.write(path)
         goal = ExecuteProcess.Goal(
-            job_dir=str(self.job_dir), trajectory_path=str(path), process=process, folder=str(self.folder),
+            job_dir=str(self.job_dir),
+            trajectory_path=str(path),
+            process=process,
+            folder=str(self.folder),
             **{"first_segment": 0, "last_segment": -1, **span},
         )
         handle = wait(self.client.send_goal_async(goal))
@@ -72,7 +75,13 @@ def bench(ros, job):
 def test_a_process_runs_and_is_journalled_and_logged(bench):
     result = bench.run(swing(bench.home))
     assert result.success, result.message
-    assert [e["event"] for e in bench.journal if e["event"] != "progress"] == ["start", "running", "begin", "end", "done"]
+    assert [e["event"] for e in bench.journal if e["event"] != "progress"] == [
+        "start",
+        "running",
+        "begin",
+        "end",
+        "done",
+    ]
     attempt = last_attempt(bench.journal)
     assert attempt is not None and attempt.stop_s == float("inf")
     log = read_npz(bench.folder / "executed_0.npz")

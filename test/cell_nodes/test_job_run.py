@@ -22,18 +22,24 @@ N = 21
 def _toolpath() -> ToolPath:
     position = np.stack([np.linspace(0.0, 0.2, N), np.zeros(N), np.zeros(N)], 1)
     stroke = Stroke(
-        kind="area", position_m=position, tool_axis=np.tile([0.0, 0.0, -1.0], (N, 1)),
-        travel=np.tile([1.0, 0.0, 0.0], (N, 1)), speed_m_per_s=np.full(N, 0.2), process_value=np.full(N, 5e-6),
+        kind="area",
+        position_m=position,
+        tool_axis=np.tile([0.0, 0.0, -1.0], (N, 1)),
+        travel=np.tile([1.0, 0.0, 0.0], (N, 1)),
+        speed_m_per_s=np.full(N, 0.2),
+        process_value=np.full(N, 5e-6),
         on=np.ones(N, bool),
     )
     return ToolPath(
-        process="spray", strokes=[stroke], tool={"name": "gun", "kind": "elliptic_double_beta"},
+        process="spray",
+        strokes=[stroke],
+        tool={"name": "gun", "kind": "elliptic_double_beta"},
         surface={"path": "scan/surface.ply", "sha256": ""},
     )
 
 
 class FakeHost:
-    """Answers every step at once with files as the real nodes leave them; `faults` maps a server to what it raises once."""
+    """Answers every step with files as the real nodes leave them; `faults`: what a server raises once."""
 
     def __init__(self, job, faults=None):
         self.job, self.faults, self.calls, self.approvals, self.states = job, dict(faults or {}), [], [], []
@@ -59,7 +65,9 @@ class FakeHost:
             journal.append("done")
         if server in self.faults:
             raise self.faults.pop(server)
-        return types.SimpleNamespace(summary=StepSummary(ok=True, names=["passed"], values=[1.0], units=["1"]), passed=True)
+        return types.SimpleNamespace(
+            summary=StepSummary(ok=True, names=["passed"], values=[1.0], units=["1"]), passed=True
+        )
 
     def state(self, status, step, message, progress=0.0):
         self.states.append((step, message))

@@ -34,7 +34,9 @@ def _result(ros, *, cancel_after=None):
     client = ActionClient(ros.client, RunJob, "probe")
     assert client.wait_for_server(timeout_sec=10.0)
     feedback = []
-    handle = wait(client.send_goal_async(RunJob.Goal(job_dir="/x"), feedback_callback=lambda m: feedback.append(m.feedback)))
+    handle = wait(
+        client.send_goal_async(RunJob.Goal(job_dir="/x"), feedback_callback=lambda m: feedback.append(m.feedback))
+    )
     assert handle.accepted
     if cancel_after is not None:
         assert cancel_after.wait(5.0)

@@ -30,8 +30,10 @@ class Bench:
         self.home = np.array(self.node.cell.robot.home_rad)
         self.heard: dict[str, list] = {"joint": [], "tool": [], "clock": [], "refusal": []}
         for kind, topic, key, qos in (
-            (JointState, "/joint_states", "joint", STREAM), (ToolState, "tool_state", "tool", STREAM),
-            (Clock, "/clock", "clock", STREAM), (String, "arm_controller/refusal", "refusal", LATCHED),
+            (JointState, "/joint_states", "joint", STREAM),
+            (ToolState, "tool_state", "tool", STREAM),
+            (Clock, "/clock", "clock", STREAM),
+            (String, "arm_controller/refusal", "refusal", LATCHED),
         ):
             ros.client.create_subscription(kind, topic, self.heard[key].append, qos)
         self._beat = ros.client.create_publisher(Heartbeat, "heartbeat", STREAM)
@@ -46,7 +48,9 @@ class Bench:
     def ready_to_spray(self, trajectory):
         assert self.ros.service(SelectTool, "select_tool", process="spray").ok
         assert self.ros.service(ArmTool, "arm_tool", arm=True).ok
-        assert self.ros.service(ScheduleEvents, "schedule_events", events=events_message(trajectory.events, "t")).accepted
+        assert self.ros.service(
+            ScheduleEvents, "schedule_events", events=events_message(trajectory.events, "t")
+        ).accepted
 
     @property
     def tool(self):
@@ -79,7 +83,7 @@ def test_goals_that_a_controller_rejects_are_rejected_with_a_reason(bench):
     for trajectory in (far, fast):
         before = len(bench.heard["refusal"])
         assert not bench.send(trajectory).accepted
-        until(lambda: len(bench.heard["refusal"]) > before)
+        until(lambda n=before: len(bench.heard["refusal"]) > n)
         assert "joint_" in bench.heard["refusal"][-1].data and "rad" in bench.heard["refusal"][-1].data
 
 

@@ -1,7 +1,8 @@
-"""Spray plans against the open peers' method, in one run: plane slicing at one uniform speed (noether's raster) with the same gun.
+"""Spray plans against the open peers' method: plane slicing at one uniform speed (noether's raster), one gun, one run.
 
-Both are scored by the simulator's process model, not the planner's. The uniform speed is set so that the mean film is the target: the
-baseline is given what a patient operator would find by trial. Prints one table; ratios compare within the run.
+Both are scored by the simulator's process model, not the planner's. The uniform speed is set so that the mean film is
+the target: the baseline is given what a patient operator would find by trial. Prints one table; ratios compare within
+the run.
 
     cell bench peer            generated shell
     PARTS="a.ply b.stl" cell bench peer
@@ -32,7 +33,9 @@ SAMPLE_M = 0.01
 MIN_STROKE_M = 0.05
 
 
-def plane_sliced(surface: Surface, spacing_m: float, standoff_m: float, overtravel_m: float, speed_m_per_s: float, flow: float) -> list[Stroke]:
+def plane_sliced(
+    surface: Surface, spacing_m: float, standoff_m: float, overtravel_m: float, speed_m_per_s: float, flow: float
+) -> list[Stroke]:
     """Return noether-like strokes: parallel planes normal to the second principal axis, one cut each `spacing_m`."""
     centre = np.average(surface.vertices_m, axis=0, weights=surface.vertex_areas_m2)
     spread = (surface.vertices_m - centre) * np.sqrt(surface.vertex_areas_m2)[:, None]
@@ -50,7 +53,9 @@ def plane_sliced(surface: Surface, spacing_m: float, standoff_m: float, overtrav
     return strokes
 
 
-def _stroke(surface: Surface, line: Array, standoff_m: float, overtravel_m: float, speed: float, flow: float) -> Stroke | None:
+def _stroke(
+    surface: Surface, line: Array, standoff_m: float, overtravel_m: float, speed: float, flow: float
+) -> Stroke | None:
     length = np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))]
     if length[-1] < MIN_STROKE_M:
         return None
@@ -71,8 +76,14 @@ def _stroke(surface: Surface, line: Array, standoff_m: float, overtravel_m: floa
         return None
     ones = np.ones(len(position))
     return Stroke(
-        kind="area", position_m=position, tool_axis=-normals, travel=travel, speed_m_per_s=speed * ones,
-        process_value=flow * ones, on=ones.astype(bool), freedom=Freedom(spin="fixed"),
+        kind="area",
+        position_m=position,
+        tool_axis=-normals,
+        travel=travel,
+        speed_m_per_s=speed * ones,
+        process_value=flow * ones,
+        on=ones.astype(bool),
+        freedom=Freedom(spin="fixed"),
     )
 
 
@@ -89,7 +100,9 @@ def main() -> int:
     gun = load_named(GunConfig, "guns", recipe.gun)
     parts = [(Path(p).name, load_surface(Path(p))[0]) for p in os.environ.get("PARTS", "").split()]
     parts = parts or [("generated shell", freeform_shell())]
-    table = Table("part", "method", "strokes", "length m", "on-part s", "CV %", "in 15 % tolerance %", "covered %", "plan s")
+    table = Table(
+        "part", "method", "strokes", "length m", "on-part s", "CV %", "in 15 % tolerance %", "covered %", "plan s"
+    )
     for name, surface in parts:
         started = time.perf_counter()
         plan = plan_spray(surface, recipe, gun)
@@ -97,7 +110,9 @@ def main() -> int:
         target = plan.fields["target_change_m"]
         ours, _ = score(surface, plan.toolpath, target, 0.15)
         started = time.perf_counter()
-        strokes = plane_sliced(surface, 0.5 * 2.0 * gun.a_m, recipe.standoff_m, recipe.overtravel_m, 0.3, gun.flow_m3_per_s)
+        strokes = plane_sliced(
+            surface, 0.5 * 2.0 * gun.a_m, recipe.standoff_m, recipe.overtravel_m, 0.3, gun.flow_m3_per_s
+        )
         peer_s = time.perf_counter() - started
         if not strokes:
             table.add_row(name, "plane slicing", "0", *["-"] * 6)
@@ -108,10 +123,20 @@ def main() -> int:
         gain = float(np.average(film[region], weights=surface.vertex_areas_m2[region]) / target[region].mean())
         path = replace(path, strokes=[replace(s, speed_m_per_s=gain * s.speed_m_per_s) for s in strokes])
         peer, _ = score(surface, path, target, 0.15)
-        for method, figures, tool_path, seconds in (("this project", ours, plan.toolpath, ours_s), ("plane slicing", peer, path, peer_s)):
+        for method, figures, tool_path, seconds in (
+            ("this project", ours, plan.toolpath, ours_s),
+            ("plane slicing", peer, path, peer_s),
+        ):
             table.add_row(
-                name, method, str(len(tool_path.strokes)), f"{tool_path.length_m:.1f}", f"{tool_path.duration_s:.1f}", f"{100 * figures.cv:.2f}",
-                f"{100 * figures.in_tolerance_area_fraction:.1f}", f"{100 * figures.covered_area_fraction:.1f}", f"{seconds:.1f}",
+                name,
+                method,
+                str(len(tool_path.strokes)),
+                f"{tool_path.length_m:.1f}",
+                f"{tool_path.duration_s:.1f}",
+                f"{100 * figures.cv:.2f}",
+                f"{100 * figures.in_tolerance_area_fraction:.1f}",
+                f"{100 * figures.covered_area_fraction:.1f}",
+                f"{seconds:.1f}",
             )
         table.add_row("", f"CV ratio {peer.cv / ours.cv:.1f}", *[""] * 7, end_section=True)
     Console(width=140).print(table)

@@ -30,9 +30,18 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         aside.unlink(missing_ok=True)
 
 
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write bytes atomically."""
+
+    def fill(aside: Path) -> None:
+        aside.write_bytes(data)
+
+    write_atomically(path, fill)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically."""
-    write_atomically(path, lambda p: p.write_text(text, encoding="utf-8"))
+    write_bytes(path, text.encode("utf-8"))
 
 
 def write_json(path: Path, document: object) -> None:
@@ -53,7 +62,12 @@ def _plain(value: object) -> object:
 
 def write_npz(path: Path, **arrays: np.ndarray) -> None:
     """Write a compressed NumPy archive atomically."""
-    write_atomically(path, lambda p: np.savez_compressed(p, **arrays))
+
+    def fill(aside: Path) -> None:
+        with aside.open("wb") as f:
+            np.savez_compressed(f, allow_pickle=False, **arrays)
+
+    write_atomically(path, fill)
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:

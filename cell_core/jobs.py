@@ -62,12 +62,16 @@ class JobFolder:
             validate(document, "manifest", str(manifest))
         except InputRefusedError:
             return False
-        return all(_matches(self.path / file, digest) for file, digest in {**document["inputs"], **document["outputs"]}.items())
+        return all(
+            _matches(self.path / file, digest) for file, digest in {**document["inputs"], **document["outputs"]}.items()
+        )
 
     def finish(self, name: str, inputs: list[Path], seconds: float, figures: Mapping[str, Any]) -> None:
         """Write the step's manifest last of all: inputs and outputs with sha256, version, seed, time, figures."""
         folder = self.step(name)
-        outputs = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST and not p.name.startswith("."))
+        outputs = sorted(
+            p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST and not p.name.startswith(".")
+        )
         document = {
             "format": "grind_spray_cell/manifest",
             "version": 1,
@@ -89,7 +93,7 @@ class JobFolder:
             shutil.rmtree(self.path / step, ignore_errors=True)
 
     def write_state(self, status: str, step: str, message: str, **facts: Any) -> None:
-        """Record where the job stands: status is running, waiting_for_approval, failed, finished, cancelled or rejected."""
+        """Record the job's status: running, waiting_for_approval, failed, finished, cancelled or rejected."""
         write_json(
             self.path / STATE,
             {"status": status, "step": step, "message": message, "unix_s": time.time(), **facts},

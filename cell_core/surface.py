@@ -114,9 +114,7 @@ class Surface:
 
     def transformed(self, T: Array, frame: str) -> "Surface":
         """Return the surface moved by the 4x4 transform, now in `frame`."""
-        return Surface(
-            vertices_m=apply(T, self.vertices_m), triangles=self.triangles, fields=self.fields, frame=frame
-        )
+        return Surface(vertices_m=apply(T, self.vertices_m), triangles=self.triangles, fields=self.fields, frame=frame)
 
     def select_triangles(self, keep: NDArray) -> "Surface":
         """Return the sub-surface of the triangles kept (mask or indices), unused vertices dropped."""

@@ -33,7 +33,7 @@ class Freedom:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Stroke:
-    """One uninterrupted sweep. Arrays share length N >= 2; speed is that of position_m, linear acceleration between samples."""
+    """One uninterrupted sweep of N >= 2 samples; speed is that of position_m, acceleration constant between samples."""
 
     kind: Literal["area", "edge", "bead", "border"]
     position_m: Array
@@ -106,7 +106,7 @@ class Stroke:
 
     @property
     def dwell_s(self) -> Array:
-        """(N,) time the process is on that belongs to each sample: half of each neighbouring step on this side of a switch [s]."""
+        """(N,) time with the process on that belongs to each sample: half of each neighbouring step [s]."""
         half = 0.5 * self.step_durations_s
         dwell = np.zeros(len(self))
         dwell[:-1] += half
@@ -164,7 +164,8 @@ class ToolPath:
     surface: Mapping[str, str]
     """path and sha256 of the surface the path was planned on."""
     prediction: Mapping[str, float] = field(default_factory=dict)
-    """mean_m, cv, min_m, max_m, in_tolerance_area_fraction, coverage_area_fraction, overspray_fraction, duration_s, length_m."""
+    """mean_m, cv, min_m, max_m, in_tolerance_area_fraction, coverage_area_fraction, overspray_fraction, duration_s,
+    length_m."""
     unreached: Mapping[str, Any] = field(default_factory=lambda: {"area_fraction": 0.0, "reasons": {}})
     """area_fraction and reasons {reason: area fraction} of the target that no stroke serves."""
     frame: str = "part"
@@ -249,7 +250,5 @@ def _stroke_from(document: dict[str, Any]) -> Stroke:
     keys = ("kind", "position_m", "tool_axis", "travel", "speed_m_per_s", "process_value", "on")
     return Stroke(
         **{k: document[k] for k in keys},
-        freedom=Freedom(
-            spin=freedom["spin"], tilt_rad=freedom["tilt_rad"], standoff_m=tuple(freedom["standoff_m"])
-        ),
+        freedom=Freedom(spin=freedom["spin"], tilt_rad=freedom["tilt_rad"], standoff_m=tuple(freedom["standoff_m"])),
     )

@@ -47,7 +47,7 @@ class Unreached:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class JointTrajectory:
-    """Joint positions over time; between samples the arm follows the cubic Hermite spline of positions and velocities."""
+    """Joint motion; between samples the arm follows the cubic Hermite spline of positions and velocities."""
 
     joint_names: Sequence[str]
     time_s: Array
@@ -103,7 +103,10 @@ class JointTrajectory:
         p0, p1 = self.position_rad[i], self.position_rad[i + 1]
         m0, m1 = h * self.velocity_rad_per_s[i], h * self.velocity_rad_per_s[i + 1]
         position = (
-            (2 * u**3 - 3 * u**2 + 1) * p0 + (u**3 - 2 * u**2 + u) * m0 + (3 * u**2 - 2 * u**3) * p1 + (u**3 - u**2) * m1
+            (2 * u**3 - 3 * u**2 + 1) * p0
+            + (u**3 - 2 * u**2 + u) * m0
+            + (3 * u**2 - 2 * u**3) * p1
+            + (u**3 - u**2) * m1
         )
         slope = (6 * u**2 - 6 * u) * (p0 - p1) + (3 * u**2 - 4 * u + 1) * m0 + (3 * u**2 - 2 * u) * m1
         return position, slope / h

@@ -40,47 +40,121 @@ def build_parser() -> argparse.ArgumentParser:
 
     demo = add("demo", "run a whole job in the embedded simulator, from scan to verdict")
     demo.add_argument("process", choices=("spray", "grind"), help="what to do to the part")
-    demo.add_argument("--part", type=Path, metavar="FILE", help="mesh that stands for the physical part; the planners never read it (default: a generated part)")
+    demo.add_argument(
+        "--part",
+        type=Path,
+        metavar="FILE",
+        help="mesh that stands for the physical part; the planners never read it (default: a generated part)",
+    )
     demo.add_argument("--unit", choices=UNITS, default="m", help="unit of that mesh (default: m)")
-    demo.add_argument("--pose", metavar="X,Y,Z,RX,RY,RZ", help="part in the fixture frame: metres and radians, fixed axes (default: centred on the fixture, longer side across)")
-    demo.add_argument("--recipe", metavar="FILE", help="recipe file or name in config/recipes (default: spray_50um; grind_30um, or grind_bead for the generated casting)")
-    demo.add_argument("--cell", default="default", metavar="FILE", help="cell file or name in config/cells (default: default)")
+    demo.add_argument(
+        "--pose",
+        metavar="X,Y,Z,RX,RY,RZ",
+        help="part in the fixture frame: metres, radians (default: centred on the fixture, longer side across)",
+    )
+    demo.add_argument(
+        "--recipe",
+        metavar="FILE",
+        help="recipe file or name in config/recipes (default: spray_50um; grind_30um, grind_bead for the generated casting)",
+    )
+    demo.add_argument(
+        "--cell", default="default", metavar="FILE", help="cell file or name in config/cells (default: default)"
+    )
     demo.add_argument("--seed", type=int, default=0, metavar="N", help="seed of every random number (default: 0)")
-    demo.add_argument("--approve", choices=("auto", "ask"), default="auto", help="auto: go on after planning; ask: wait for the operator (default: auto)")
+    demo.add_argument(
+        "--approve",
+        choices=("auto", "ask"),
+        default="auto",
+        help="auto: go on after planning; ask: wait for the operator (default: auto)",
+    )
     demo.add_argument("--out", type=Path, metavar="DIR", help="job folder to make (default: jobs/PROCESS-TIME)")
     _add_run_options(demo)
 
     plan = add("plan", "plan a process on a surface file, without ROS")
     plans = plan.add_subparsers(dest="process", required=True, metavar="PROCESS")
-    for process, text in (("spray", "plan spray strokes that meet a film thickness"), ("grind", "plan grinding strokes that meet a removal")):
+    for process, text in (
+        ("spray", "plan spray strokes that meet a film thickness"),
+        ("grind", "plan grinding strokes that meet a removal"),
+    ):
         p = add(process, text, plans)
         _add_surface(p)
         p.add_argument("--recipe", required=True, metavar="FILE", help="recipe file or name in config/recipes")
-        p.add_argument("--out", type=Path, required=True, metavar="DIR", help="writes toolpath.json, fields.npz, figures.json, surface.ply, plan.png")
+        p.add_argument(
+            "--out",
+            type=Path,
+            required=True,
+            metavar="DIR",
+            help="writes toolpath.json, fields.npz, figures.json, surface.ply, plan.png",
+        )
         if process == "grind":
-            p.add_argument("--cad", type=Path, metavar="FILE", help="nominal shape in the surface's frame and unit; the target is what stands above it")
-            p.add_argument("--target", type=Path, metavar="FILE.npz", help="array target_m: depth to remove per vertex of the surface [m]")
+            p.add_argument(
+                "--cad",
+                type=Path,
+                metavar="FILE",
+                help="nominal shape in the surface's frame and unit; the target is what stands above it",
+            )
+            p.add_argument(
+                "--target",
+                type=Path,
+                metavar="FILE.npz",
+                help="array target_m: depth to remove per vertex of the surface [m]",
+            )
 
     predict = add("predict", "predict what a tool path leaves, with the simulator's process model")
     _add_surface(predict)
     predict.add_argument("--toolpath", type=Path, required=True, metavar="FILE", help="toolpath.json")
     predict.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the process noise (default: 0)")
-    predict.add_argument("--out", type=Path, required=True, metavar="DIR", help="writes prediction.npz, prediction.ply, figures.json, prediction.png")
+    predict.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="writes prediction.npz, prediction.ply, figures.json, prediction.png",
+    )
 
     motion = add("motion", "find the arm's trajectory for a tool path")
-    motion.add_argument("--toolpath", type=Path, required=True, metavar="FILE", help="toolpath.json; its surface is the part in the collision scene")
-    motion.add_argument("--cell", default="default", metavar="FILE", help="cell file or name in config/cells (default: default)")
-    motion.add_argument("--part-pose", metavar="X,Y,Z,RX,RY,RZ", help="part in the fixture frame (default: centred on the fixture, longer side across)")
-    motion.add_argument("--backend", choices=("embedded", "moveit"), default="embedded", help="who plans transitions and validates (default: embedded)")
-    motion.add_argument("--surface", type=Path, metavar="FILE", help="the part, where the tool path's own reference is not at its place")
+    motion.add_argument(
+        "--toolpath",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="toolpath.json; its surface is the part in the collision scene",
+    )
+    motion.add_argument(
+        "--cell", default="default", metavar="FILE", help="cell file or name in config/cells (default: default)"
+    )
+    motion.add_argument(
+        "--part-pose",
+        metavar="X,Y,Z,RX,RY,RZ",
+        help="part in the fixture frame (default: centred on the fixture, longer side across)",
+    )
+    motion.add_argument(
+        "--backend",
+        choices=("embedded", "moveit"),
+        default="embedded",
+        help="who plans transitions and validates (default: embedded)",
+    )
+    motion.add_argument(
+        "--surface", type=Path, metavar="FILE", help="the part, where the tool path's own reference is not at its place"
+    )
     motion.add_argument("--unit", choices=UNITS, default="m", help="unit of that file (default: m)")
     motion.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the sampling planner (default: 0)")
-    motion.add_argument("--out", type=Path, required=True, metavar="DIR", help="writes trajectory.json, toolpath.json (as run), figures.json, motion.png")
+    motion.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="writes trajectory.json, toolpath.json (as run), figures.json, motion.png",
+    )
 
     scan = add("scan", "fuse depth images into a surface")
-    scan.add_argument("--frames", type=Path, required=True, metavar="DIR", help="depth/*.png, intrinsics.json and poses in TUM format")
+    scan.add_argument(
+        "--frames", type=Path, required=True, metavar="DIR", help="depth/*.png, intrinsics.json and poses in TUM format"
+    )
     scan.add_argument("--voxel", type=float, default=0.002, metavar="M", help="voxel size [m] (default: 0.002)")
-    scan.add_argument("--out", type=Path, required=True, metavar="DIR", help="writes surface.ply, report.json, scan.png")
+    scan.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="writes surface.ply, report.json, scan.png"
+    )
 
     inspect = add("inspect", "compare a scan with a reference shape")
     inspect.add_argument("--scan", type=Path, required=True, metavar="FILE", help="scanned surface")
@@ -88,7 +162,9 @@ def build_parser() -> argparse.ArgumentParser:
     inspect.add_argument("--unit", choices=UNITS, default="m", help="unit of the scan (default: m)")
     inspect.add_argument("--reference-unit", choices=UNITS, default="m", help="unit of the reference (default: m)")
     inspect.add_argument("--register", action="store_true", help="align the scan to the reference first")
-    inspect.add_argument("--out", type=Path, required=True, metavar="DIR", help="writes deviation.ply, report.json, inspection.png")
+    inspect.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="writes deviation.ply, report.json, inspection.png"
+    )
 
     report = add("report", "write report.html anew from a job folder")
     report.add_argument("job", type=Path, metavar="JOBDIR", help="job folder")
@@ -100,14 +176,18 @@ def build_parser() -> argparse.ArgumentParser:
     things = describe.add_subparsers(dest="thing", required=True, metavar="THING")
     robot = add("robot", "write the expanded URDF of the arm with its tools", things)
     robot.add_argument("--out", type=Path, required=True, metavar="FILE.urdf", help="file to write")
-    robot.add_argument("--cell", default="default", metavar="FILE", help="cell file or name in config/cells (default: default)")
+    robot.add_argument(
+        "--cell", default="default", metavar="FILE", help="cell file or name in config/cells (default: default)"
+    )
 
     up = add("up", "bring the cell's nodes up and keep them up until interrupted")
     up.add_argument("job", metavar="JOB.yaml", type=Path, help="job file or job folder")
     _add_run_options(up)
     run = add("run", "run a job, or go on with a job folder at its first unfinished step")
     run.add_argument("job", metavar="JOB.yaml", type=Path, help="job file, or the folder of a job begun earlier")
-    run.add_argument("--out", type=Path, metavar="DIR", help="job folder to make for a job file (default: jobs/PROCESS-TIME)")
+    run.add_argument(
+        "--out", type=Path, metavar="DIR", help="job folder to make for a job file (default: jobs/PROCESS-TIME)"
+    )
     run.add_argument("--approve", choices=("auto", "ask"), help="override the job's own setting")
     _add_run_options(run)
 
@@ -117,12 +197,20 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_surface(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--surface", type=Path, required=True, metavar="FILE", help="STL, PLY, OBJ, GLB, DAE, OFF or STEP")
+    parser.add_argument(
+        "--surface", type=Path, required=True, metavar="FILE", help="STL, PLY, OBJ, GLB, DAE, OFF or STEP"
+    )
     parser.add_argument("--unit", choices=UNITS, default="m", help="unit of the file (default: m)")
 
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--rtf", type=float, default=8.0, metavar="X", help="simulated seconds per second, at most (default: 8; 1 = real time)")
+    parser.add_argument(
+        "--rtf",
+        type=float,
+        default=8.0,
+        metavar="X",
+        help="simulated seconds per second, at most (default: 8; 1 = real time)",
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -61,7 +61,9 @@ def parse_pose(text: str) -> tuple[tuple[float, float, float], tuple[float, floa
     except ValueError as error:
         raise ConfigurationError(f"pose {text!r}: {error}; wanted six numbers x,y,z [m],rx,ry,rz [rad]") from error
     if len(numbers) != 6 or not np.all(np.isfinite(numbers)):
-        raise ConfigurationError(f"pose {text!r}: {len(numbers)} number(s), wanted six finite: x,y,z [m],rx,ry,rz [rad]")
+        raise ConfigurationError(
+            f"pose {text!r}: {len(numbers)} number(s), wanted six finite: x,y,z [m],rx,ry,rz [rad]"
+        )
     x, y, z, rx, ry, rz = numbers
     return (x, y, z), (rx, ry, rz)
 
@@ -69,7 +71,9 @@ def parse_pose(text: str) -> tuple[tuple[float, float, float], tuple[float, floa
 def _read_surface(path: Path, unit: Any) -> Surface:
     surface, repair = load_surface(path, unit)
     size = " x ".join(f"{1e3 * v:.1f}" for v in np.ptp(surface.bounds_m, axis=0))
-    console.print(f"{path.name}: {len(surface.triangles)} triangles, {size} mm, {surface.area_m2:.4f} m2; {repair.text}")
+    console.print(
+        f"{path.name}: {len(surface.triangles)} triangles, {size} mm, {surface.area_m2:.4f} m2; {repair.text}"
+    )
     return surface
 
 
@@ -108,7 +112,14 @@ def _plan(args: argparse.Namespace) -> int:
     return 0
 
 
-def _plan_grind(args: argparse.Namespace, surface: Surface, recipe: GrindRecipe, tool: GrindToolConfig, reference: dict[str, str], progress: StepProgress) -> Plan:
+def _plan_grind(
+    args: argparse.Namespace,
+    surface: Surface,
+    recipe: GrindRecipe,
+    tool: GrindToolConfig,
+    reference: dict[str, str],
+    progress: StepProgress,
+) -> Plan:
     from grinding_planner.planner import plan_grind
 
     cad = _read_surface(args.cad, args.unit) if args.cad else None
@@ -134,9 +145,14 @@ def _predict(args: argparse.Namespace) -> int:
     target = _target_beside(args.toolpath, len(change))
     region = change > 0.0 if target is None else target > 0.0
     if not np.any(region):
-        raise InputRefusedError(f"{args.toolpath}: leaves nothing on {args.surface}: do tool path and surface share a frame?")
+        raise InputRefusedError(
+            f"{args.toolpath}: leaves nothing on {args.surface}: do tool path and surface share a frame?"
+        )
     wanted = np.full_like(change, np.average(change[region], weights=areas[region])) if target is None else target
-    figures = {"region": "touched" if target is None else "target", **field_statistics(change, wanted, areas, 0.15, region).as_dict()}
+    figures = {
+        "region": "touched" if target is None else "target",
+        **field_statistics(change, wanted, areas, 0.15, region).as_dict(),
+    }
     write_npz(out / "prediction.npz", change_m=change)
     write_ply(out / "prediction.ply", surface.with_fields(change_m=change))
     write_json(out / "figures.json", figures)
@@ -167,7 +183,13 @@ def _motion(args: argparse.Namespace) -> int:
     T_fixture_part = transform_from_xyz_rpy(*pose) if pose else resting_pose(part)
     with StepProgress(console, "motion") as progress:
         plan = plan_process(
-            cell, toolpath, part, cell.T_base_fixture @ T_fixture_part, backend=args.backend, seed=args.seed, progress=progress
+            cell,
+            toolpath,
+            part,
+            cell.T_base_fixture @ T_fixture_part,
+            backend=args.backend,
+            seed=args.seed,
+            progress=progress,
         )
     plan.trajectory.write(out / "trajectory.json")
     plan.toolpath.write(out / "toolpath.json")
@@ -185,7 +207,10 @@ def _surface_of(toolpath: ToolPath, args: argparse.Namespace) -> Path:
     for path in (named, args.toolpath.parent / named, args.toolpath.parent / "surface.ply"):
         if path.is_file() and (path.name == "surface.ply" or sha256(path) == toolpath.surface["sha256"]):
             return path
-    raise InputRefusedError(f"{args.toolpath}: its surface {named} is not there or has changed; planning without the part is refused: give --surface FILE")
+    raise InputRefusedError(
+        f"{args.toolpath}: its surface {named} is not there or has changed; "
+        "planning without the part is refused: give --surface FILE"
+    )
 
 
 def _scan(args: argparse.Namespace) -> int:
@@ -268,5 +293,7 @@ def _bench(args: argparse.Namespace) -> int:
         return 0
     path = folder / f"bench_{args.name}.py"
     if not path.is_file():
-        raise ConfigurationError(f"no benchmark {args.name!r}; known: {', '.join(n.removeprefix('bench_') for n in names)}")
+        raise ConfigurationError(
+            f"no benchmark {args.name!r}; known: {', '.join(n.removeprefix('bench_') for n in names)}"
+        )
     return subprocess.run([sys.executable, str(path)], check=False).returncode

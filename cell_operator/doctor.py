@@ -73,7 +73,11 @@ def run_doctor(console: Console, *, quick: bool) -> int:
         there = importlib.util.find_spec(name) is not None
         table.add_row("[green]ok[/]" if there else "[dim]--[/]", name, what if there else f"not here, optional: {what}")
     console.print(table)
-    console.print("[bold green]the cell can run here[/]" if healthy else "[bold red]the cell cannot run here: see the lines marked no[/]")
+    console.print(
+        "[bold green]the cell can run here[/]"
+        if healthy
+        else "[bold red]the cell cannot run here: see the lines marked no[/]"
+    )
     return 0 if healthy else 5
 
 
@@ -118,7 +122,9 @@ def _disk() -> tuple[bool, str]:
 def _round_trip() -> tuple[bool, str]:
     environment = {**os.environ, "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "ROS_DOMAIN_ID": "101"}
     try:
-        done = subprocess.run([sys.executable, "-c", ROUND_TRIP], env=environment, capture_output=True, text=True, timeout=40)
+        done = subprocess.run(
+            [sys.executable, "-c", ROUND_TRIP], env=environment, capture_output=True, text=True, timeout=40
+        )
     except subprocess.TimeoutExpired:
         return False, "a message to oneself took over 40 s"
     if done.returncode == 0:

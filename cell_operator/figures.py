@@ -9,11 +9,14 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from cell_core.files import write_atomically
+from cell_core.files import write_bytes
 from cell_core.plan import Plan
 from cell_core.surface import Surface
 from cell_core.toolpath import ToolPath
@@ -39,7 +42,7 @@ def png(figure: Figure) -> bytes:
 def save(figure: Figure, path: Path) -> None:
     """Write a figure atomically as PNG."""
     data = png(figure)
-    write_atomically(path, lambda p: p.write_bytes(data))
+    write_bytes(path, data)
 
 
 def viewing_direction(surface: Surface) -> Array:
@@ -58,20 +61,27 @@ def surface_view(surface: Surface) -> View:
 
 
 def map_axes(
-    axes: plt.Axes, surface: Surface, view: View, values: Array, low: float, high: float, colormap: str, label: str,
+    axes: Axes,
+    surface: Surface,
+    view: View,
+    values: Array,
+    low: float,
+    high: float,
+    colormap: str,
+    label: str,
     valid: NDArray[np.bool_] | None = None,
 ) -> Picture:
     """Draw a coloured surface with its colour bar into axes."""
     picture = render_surface(surface, view, values, low=low, high=high, colormap=colormap, valid=valid)
     axes.imshow(picture.rgb)
     axes.set_axis_off()
-    scale = matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(low, high), colormap)
+    scale = ScalarMappable(Normalize(low, high), colormap)
     axes.figure.colorbar(scale, ax=axes, shrink=0.75, label=label)
     return picture
 
 
-def draw_strokes(axes: plt.Axes, toolpath: ToolPath, picture: Picture, shift_m: float = 0.0) -> None:
-    """Draw strokes over a picture of their surface: process on in colour by order, off dotted grey, dots at the starts."""
+def draw_strokes(axes: Axes, toolpath: ToolPath, picture: Picture, shift_m: float = 0.0) -> None:
+    """Draw strokes over a picture of their surface: process on in colour by order, off dotted, dots at the starts."""
     colors = matplotlib.colormaps["turbo"](np.linspace(0.05, 0.95, len(toolpath.strokes)))
     for stroke, color in zip(toolpath.strokes, colors, strict=True):
         pixels, _ = picture.view.project(stroke.position_m + shift_m * stroke.tool_axis)
@@ -82,10 +92,14 @@ def draw_strokes(axes: plt.Axes, toolpath: ToolPath, picture: Picture, shift_m: 
         axes.plot(*pixels[0], "o", color=color, markersize=3.0)
 
 
-def histogram_axes(axes: plt.Axes, values_um: Array, areas: Array, label: str, color: str, reference_um: float | None = None) -> None:
+def histogram_axes(
+    axes: Axes, values_um: Array, areas: Array, label: str, color: str, reference_um: float | None = None
+) -> None:
     """Draw an area-weighted histogram in um."""
     high = max(float(np.quantile(values_um, 0.999)), 1e-9)
-    axes.hist(values_um, bins=80, range=(0.0, 1.15 * high), weights=areas / areas.sum(), color=color, alpha=0.6, label=label)
+    axes.hist(
+        values_um, bins=80, range=(0.0, 1.15 * high), weights=areas / areas.sum(), color=color, alpha=0.6, label=label
+    )
     if reference_um is not None:
         axes.axvline(reference_um, color="k", linewidth=1.0, linestyle="--")
     axes.set_xlabel("um")
@@ -98,7 +112,10 @@ def strokes_figure(surface: Surface, toolpath: ToolPath) -> Figure:
     figure, axes = plt.subplots(1, 2, figsize=(15, 5.2))
     main = viewing_direction(surface)
     shift = _standoff_m(toolpath)
-    for ax, direction, title in ((axes[0], main, "strokes, dots where they begin"), (axes[1], [-main[1], main[0], main[2] * 0.35], "from the side")):
+    for ax, direction, title in (
+        (axes[0], main, "strokes, dots where they begin"),
+        (axes[1], [-main[1], main[0], main[2] * 0.35], "from the side"),
+    ):
         points = np.concatenate([surface.vertices_m, *(s.position_m for s in toolpath.strokes)])
         view = view_of(points, list(direction))
         picture = render_surface(surface, view)
@@ -128,7 +145,14 @@ def plan_figure(surface: Surface, plan: Plan, path: Path) -> None:
     draw_strokes(axes[0], plan.toolpath, picture, _standoff_m(plan.toolpath))
     map_axes(axes[1], surface, view, change, 0.0, high, COLORMAP[process], f"predicted {CHANGE[process]} [um]", region)
     axes[1].set_title("grey: no target")
-    histogram_axes(axes[2], change[region], surface.vertex_areas_m2[region], "predicted", "#2a6f9d", float(np.median(target[region])))
+    histogram_axes(
+        axes[2],
+        change[region],
+        surface.vertex_areas_m2[region],
+        "predicted",
+        "#2a6f9d",
+        float(np.median(target[region])),
+    )
     save(figure, path)
 
 
@@ -137,7 +161,9 @@ def field_figure(surface: Surface, change_m: Array, region: NDArray[np.bool_], p
     change = change_m * UM_PER_M
     figure, axes = plt.subplots(1, 2, figsize=(15, 5.2), width_ratios=[1, 0.7])
     high = 1.2 * float(np.quantile(change[region], 0.99))
-    map_axes(axes[0], surface, surface_view(surface), change, 0.0, high, COLORMAP[process], f"{CHANGE[process]} [um]", region)
+    map_axes(
+        axes[0], surface, surface_view(surface), change, 0.0, high, COLORMAP[process], f"{CHANGE[process]} [um]", region
+    )
     histogram_axes(axes[1], change[region], surface.vertex_areas_m2[region], CHANGE[process], "#2a6f9d")
     save(figure, path)
 
@@ -150,10 +176,20 @@ def surface_figure(surface: Surface, path: Path) -> None:
     save(figure, path)
 
 
-def deviation_axes(axes: plt.Axes, surface: Surface, view: View, deviation_m: Array, high_mm: float) -> None:
+def deviation_axes(axes: Axes, surface: Surface, view: View, deviation_m: Array, high_mm: float) -> None:
     """Draw a signed deviation map [mm] into axes; vertices without a value are grey."""
     known = np.isfinite(deviation_m)
-    map_axes(axes, surface, view, np.where(known, deviation_m, 0.0) * 1e3, -high_mm, high_mm, "coolwarm", "deviation [mm]", known)
+    map_axes(
+        axes,
+        surface,
+        view,
+        np.where(known, deviation_m, 0.0) * 1e3,
+        -high_mm,
+        high_mm,
+        "coolwarm",
+        "deviation [mm]",
+        known,
+    )
 
 
 def deviation_figure(surface: Surface, deviation_m: Array, path: Path) -> None:
@@ -210,10 +246,16 @@ def speed_figure(robot: RobotModel, trajectory: JointTrajectory, toolpath: ToolP
     return figure
 
 
-def _shade_segments(ax: plt.Axes, trajectory: JointTrajectory) -> None:
+def _shade_segments(ax: Axes, trajectory: JointTrajectory) -> None:
     for segment in trajectory.segments:
         if segment.kind == "process":
-            ax.axvspan(trajectory.time_s[segment.i0], trajectory.time_s[segment.i1], color=KIND_COLOR["process"], alpha=0.13, linewidth=0)
+            ax.axvspan(
+                trajectory.time_s[segment.i0],
+                trajectory.time_s[segment.i1],
+                color=KIND_COLOR["process"],
+                alpha=0.13,
+                linewidth=0,
+            )
 
 
 def motion_figure(robot: RobotModel, trajectory: JointTrajectory, path: Path) -> None:

@@ -144,7 +144,16 @@ def run_supervised(
     job: JobFolder, config: JobConfig, rtf: float, *, resume: bool, console: Console, up_only: bool = False
 ) -> int:
     """Run the nodes' supervisor as a child, show its events, answer its approval requests; return its exit code."""
-    command = [sys.executable, "-m", "cell_nodes.supervisor", str(job.path), "--rtf", str(rtf), "--approve", config.approve]
+    command = [
+        sys.executable,
+        "-m",
+        "cell_nodes.supervisor",
+        str(job.path),
+        "--rtf",
+        str(rtf),
+        "--approve",
+        config.approve,
+    ]
     command += ["--resume"] * resume + ["--up"] * up_only
     console.print(f"[bold]{config.process}[/] job in {job.path}")
     # own session: an interrupt reaches the supervisor once, from us, not twice from the terminal

@@ -1,10 +1,10 @@
 """Progress and tables on the terminal."""
 
-import numbers
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -44,7 +44,9 @@ class StepProgress:
         self._bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if kind is None:
             self._bar.update(self._task, completed=1.0, message="done")
         self._bar.stop()
@@ -52,7 +54,7 @@ class StepProgress:
 
 def shown_figure(name: str, value: Any) -> tuple[str, str, str]:
     """Return a figure's label, value and unit as people read them; lengths are shown in m, mm or um by size."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
         return name.replace("_", " "), str(value), ""
     for suffix, factor, unit, decimals in _SHOWN:
         if name.endswith(suffix):
@@ -64,7 +66,7 @@ def shown_figure(name: str, value: Any) -> tuple[str, str, str]:
         return (label, f"{1e3 * value:.2f}", "mm") if abs(value) < 1.0 else (label, f"{value:.3f}", "m")
     if name == "cv" or name.endswith("_cv"):
         return name.replace("_", " ").replace("cv", "CV"), f"{100 * value:.2f}", "%"
-    number = f"{value:d}" if isinstance(value, numbers.Integral) else f"{value:.4g}"
+    number = f"{value:d}" if isinstance(value, int | np.integer) else f"{value:.4g}"
     return name.replace("_", " "), number, ""
 
 
@@ -72,7 +74,7 @@ def print_figures(console: Console, title: str, figures: Mapping[str, Any]) -> N
     """Print scalar figures as a table with units."""
     table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
     for name, value in figures.items():
-        if isinstance(value, numbers.Real | str):
+        if isinstance(value, int | float | np.number | str):
             label, number, unit = shown_figure(name, value)
             table.add_row(label, f"[bold]{number}[/]", unit)
     console.print(table)

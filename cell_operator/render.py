@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import matplotlib
 import numpy as np
 import open3d as o3d
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from cell_core.surface import Surface
 from cell_core.transforms import Array, apply, unit
@@ -59,9 +59,9 @@ class View:
         return np.stack([x, y], axis=1), depth
 
 
-def view_of(points_m: Array, direction: Sequence[float], width_px: int = 900, height_px: int = 600) -> View:
-    """Return a view along `direction` (from the eye to the part) that shows all points (N, 3)."""
-    direction = unit(np.asarray(direction, float))
+def view_of(points_m: Array, looking: ArrayLike, width_px: int = 900, height_px: int = 600) -> View:
+    """Return a view in the direction `looking` (3,), from the eye to the part, that shows all points (N, 3)."""
+    direction = unit(looking)
     up = np.array([0.0, 0.0, 1.0]) if abs(direction[2]) < 0.95 else np.array([0.0, 1.0, 0.0])
     centre = 0.5 * (points_m.min(axis=0) + points_m.max(axis=0))
     distance = 3.0 * np.linalg.norm(np.ptp(points_m, axis=0)) + 1e-3
@@ -120,9 +120,7 @@ def render_meshes(meshes: Sequence[tuple[Array, NDArray, Array]], view: View, fa
     triangles = np.concatenate([m[1] + o for m, o in zip(meshes, offsets, strict=True)])
     colors = np.concatenate([np.broadcast_to(m[2], m[0].shape) for m in meshes])
     scene = o3d.t.geometry.RaycastingScene()
-    scene.add_triangles(
-        o3d.core.Tensor(vertices.astype(np.float32)), o3d.core.Tensor(triangles.astype(np.uint32))
-    )
+    scene.add_triangles(o3d.core.Tensor(vertices.astype(np.float32)), o3d.core.Tensor(triangles.astype(np.uint32)))
     rays = view.rays(factor)
     hit = scene.cast_rays(o3d.core.Tensor(rays))
     depth = hit["t_hit"].numpy()

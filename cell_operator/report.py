@@ -18,11 +18,12 @@ from cell_core.errors import CellError, ConfigurationError, InputRefusedError
 from cell_core.files import read_json, read_npz, write_text
 from cell_core.jobs import MANIFEST, STEPS, JobFolder, project_version
 from cell_core.plan import Plan
+from cell_core.raycast import RayCaster
 from cell_core.surface import Surface
 from cell_core.surface_io import read_ply
 from cell_core.toolpath import ToolPath
 from cell_core.trajectory import JointTrajectory
-from cell_core.transforms import transform_from_xyz_rpy
+from cell_core.transforms import Array, transform_from_xyz_rpy
 from cell_operator import figures as fig
 from cell_operator.progress import shown_figure
 from robot_description import Cell, load_cell
@@ -54,7 +55,7 @@ def write_report(folder: Path) -> Path:
     state = job.read_state()
     sections = [s for build in (_scan, _strokes, _change, _motion, _times) for s in _guarded(build, job, config)]
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
-        files(__package__).joinpath("templates/report.html").read_text(encoding="utf-8")
+        files("cell_operator").joinpath("templates/report.html").read_text(encoding="utf-8")
     )
     html = template.render(
         config=config,
@@ -72,7 +73,9 @@ def write_report(folder: Path) -> Path:
     return path
 
 
-def _guarded(build: Callable[[JobFolder, JobConfig], Iterator[Section]], job: JobFolder, config: JobConfig) -> list[Section]:
+def _guarded(
+    build: Callable[[JobFolder, JobConfig], Iterator[Section]], job: JobFolder, config: JobConfig
+) -> list[Section]:
     name = build.__name__.strip("_")
     try:
         return list(build(job, config))
@@ -156,13 +159,9 @@ def _scan(job: JobFolder, config: JobConfig) -> Iterator[Section]:
     yield Section(title="Scan against truth", picture=_image(figure), rows=_rows(extra) + rows)
 
 
-def _distance_to(truth: Surface, surface: Surface) -> np.ndarray:
-    import open3d as o3d
-
-    scene = o3d.t.geometry.RaycastingScene()
-    scene.add_triangles(o3d.core.Tensor(truth.vertices_m.astype(np.float32)), o3d.core.Tensor(truth.triangles.astype(np.uint32)))
-    answer = scene.compute_closest_points(o3d.core.Tensor(surface.vertices_m.astype(np.float32)))
-    away = surface.vertices_m - answer["points"].numpy()
+def _distance_to(truth: Surface, surface: Surface) -> Array:
+    nearest, _ = RayCaster(truth).closest(surface.vertices_m)
+    away = surface.vertices_m - nearest
     return np.linalg.norm(away, axis=1) * np.sign(np.sum(away * surface.vertex_normals, axis=1))
 
 

@@ -14,7 +14,22 @@ from cell_core.errors import ConfigurationError
 Model = TypeVar("Model", bound=pydantic.BaseModel)
 
 MAX_BYTES = 4_000_000
-_UNITS = ("_m", "_mm", "_um", "_rad", "_deg", "_s", "_ms", "_n", "_m_per_s", "_mm_per_s", "_m3_per_s", "_fraction", "_percent", "_pa")
+_UNITS = (
+    "_m",
+    "_mm",
+    "_um",
+    "_rad",
+    "_deg",
+    "_s",
+    "_ms",
+    "_n",
+    "_m_per_s",
+    "_mm_per_s",
+    "_m3_per_s",
+    "_fraction",
+    "_percent",
+    "_pa",
+)
 
 
 def config_root() -> Path:

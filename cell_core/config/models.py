@@ -144,7 +144,7 @@ class GrindRecipe(Strict):
     name: str
     tool: str
     strategy: Literal["area", "target", "bead"]
-    """area: target_depth_m everywhere; target: a given or scan-minus-CAD map; bead: what stands above its surroundings."""
+    """area: target_depth_m everywhere; target: a map given, or scan minus CAD; bead: what stands above its surroundings."""
     target_depth_m: Annotated[float, Field(gt=0.0, le=0.005)] = 30e-6
     """Depth for area; for bead and target the largest depth ever asked for."""
     force_n: Positive
@@ -180,7 +180,7 @@ class CameraConfig(Strict):
 
 
 class OpwConfig(Strict):
-    """Kinematic parameters of an ortho-parallel arm with spherical wrist (Brandstoetter, Angerer, Hofbaur 2014) [m, rad]."""
+    """Parameters of an ortho-parallel arm with spherical wrist (Brandstoetter, Angerer, Hofbaur 2014) [m, rad]."""
 
     a1_m: Finite
     a2_m: Finite

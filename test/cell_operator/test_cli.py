@@ -125,7 +125,9 @@ def _write_toolpath(path: Path) -> None:
         ("standoff_m: 0.20", "standoff_m: [", ["not YAML"]),
     ],
 )
-def test_bad_recipe_is_refused(old: str, new: str, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_recipe_is_refused(
+    old: str, new: str, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     part = _plate(tmp_path / "plate.stl")
     out = tmp_path / "out"
     recipe = _recipe(tmp_path, old, new)
@@ -153,7 +155,9 @@ def test_bad_recipe_is_refused(old: str, new: str, words: list[str], tmp_path: P
         (["bench", "nothing"], "no benchmark 'nothing'"),
     ],
 )
-def test_bad_usage_is_refused(argv: list[str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_usage_is_refused(
+    argv: list[str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     code, text = _run(argv, capsys)
     assert code == 2
@@ -170,7 +174,21 @@ def test_usage_errors_end_with_2() -> None:
 
 
 def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
-    commands = ["demo", "plan spray", "plan grind", "predict", "motion", "scan", "inspect", "report", "doctor", "describe robot", "up", "run", "bench"]
+    commands = [
+        "demo",
+        "plan spray",
+        "plan grind",
+        "predict",
+        "motion",
+        "scan",
+        "inspect",
+        "report",
+        "doctor",
+        "describe robot",
+        "up",
+        "run",
+        "bench",
+    ]
     for command in commands:
         with pytest.raises(SystemExit) as stop:
             build_parser().parse_args([*command.split(), "--help"])

@@ -90,20 +90,29 @@ class Scene:
         kinds: list[Obstacle] = []
         for i in range(n_robot):
             for j in range(i + 1, self._geometry.ngeoms):
-                if objects[i].parentJoint == objects[j].parentJoint or frozenset((self._links[i], self._links[j])) in never:
+                together = objects[i].parentJoint == objects[j].parentJoint
+                if together or frozenset((self._links[i], self._links[j])) in never:
                     continue
                 self._geometry.addCollisionPair(pin.CollisionPair(i, j))
                 kinds.append("self" if j < n_robot else "cell" if j < n_cell else "part")
         return kinds
 
-    def checker(self, margins: Margins, allowed_on_part: Sequence[str] = ()) -> "Checker":
-        """Return a checker with these margins; links in `allowed_on_part` may touch the part."""
+    def checker(self, margins: Margins, contact: str | None = None, contact_margin_m: float | None = None) -> "Checker":
+        """Return a checker with these margins.
+
+        Args:
+            contact: a link that may touch the part, or come as near to it as `contact_margin_m` where that is given.
+        """
         data = pin.GeometryData(self._geometry)
         value = {"self": margins.self_m, "cell": margins.cell_m, "part": margins.part_m}
         for k, kind in enumerate(self._kinds):
-            data.collisionRequests[k].security_margin = float(value[kind])
-            if kind == "part" and self._links[self._geometry.collisionPairs[k].first] in allowed_on_part:
-                data.deactivateCollisionPair(k)
+            margin = value[kind]
+            if kind == "part" and self._links[self._geometry.collisionPairs[k].first] == contact:
+                if contact_margin_m is None:
+                    data.deactivateCollisionPair(k)
+                    continue
+                margin = contact_margin_m
+            data.collisionRequests[k].security_margin = float(margin)
         return Checker(self._model, self._geometry, data, self._links, self._kinds)
 
 
@@ -142,7 +151,8 @@ class Checker:
 
     def hits(self, position_rad: Array) -> list[tuple[Obstacle, str, str]]:
         """Return every pair in collision at joint position (6,): kind, robot link, and the other link or obstacle."""
-        pin.computeCollisions(self._model, self._data, self._geometry, self._geometry_data, np.asarray(position_rad), False)
+        position = np.asarray(position_rad, float)
+        pin.computeCollisions(self._model, self._data, self._geometry, self._geometry_data, position, False)
         results = self._geometry_data.collisionResults
         found = []
         for k in np.flatnonzero(self._active):
@@ -157,7 +167,8 @@ def _load(cell: Cell) -> tuple[pin.Model, pin.GeometryModel]:
     names = list(cell.robot.joint_names)
     if model.nq != len(names) or list(model.names)[1:] != names:
         raise ConfigurationError(
-            f"robot {cell.robot.config.name}: URDF moves {list(model.names)[1:]} with {model.nq} coordinates, wanted {names}"
+            f"robot {cell.robot.config.name}: URDF moves {list(model.names)[1:]} with {model.nq} coordinates, "
+            f"wanted {names}"
         )
     geometry = pin.buildGeomFromUrdfString(model, cell.robot.urdf_xml, pin.GeometryType.COLLISION)
     for shape in geometry.geometryObjects:
@@ -174,3 +185,15 @@ def _mesh(surface: Surface) -> "coal.BVHModelOBBRSS":
     mesh.addTriangles(np.ascontiguousarray(surface.triangles))
     mesh.endModel()
     return mesh
+
+
+def contact_link(cell: Cell, process: str) -> str | None:
+    """Return the link that touches the part when grinding: the first solid one above the tool centre point."""
+    if process != "grind":
+        return None
+    tree = cell.robot.tree
+    solid = {shape.link for shape in tree.collisions}
+    link = cell.tool(process).tcp_frame
+    while link not in solid and link in tree.joint_above:
+        link = tree.joint_above[link].parent
+    return link

@@ -48,7 +48,8 @@ class Kinematics:
         self._opw = _solver(robot.config)
         T_opw_flange = _tip_offset(self._opw, robot)
         T_flange_frame = robot.fixed(robot.config.flange_frame, frame)
-        self._T_frame_opw = inverse(T_opw_flange @ T_flange_frame)
+        self._T_opw_frame = T_opw_flange @ T_flange_frame
+        self._T_frame_opw = inverse(self._T_opw_frame)
 
     def solve(self, T_base_frame: Array) -> Solutions:
         """Return every branch for poses (N, 4, 4), joints wrapped by whole turns to within their limits."""
@@ -64,6 +65,23 @@ class Kinematics:
             conditioning=np.asarray(sigma),
         )
 
+    def forward(self, position_rad: Array) -> Array:
+        """Return T_base_frame (N, 4, 4) at joint positions (N, 6), by the closed-form model."""
+        position = np.ascontiguousarray(position_rad, float)
+        return np.asarray(self._opw.batch_forward(position)).reshape(-1, 4, 4) @ self._T_opw_frame
+
+    def conditioning(self, position_rad: Array) -> Array:
+        """Return the smallest singular value of the Jacobian (N,) at joint positions (N, 6)."""
+        step = 1e-6
+        n, joints = position_rad.shape
+        moved = position_rad[:, None, :] + step * np.concatenate([np.eye(joints), -np.eye(joints)])
+        T = self.forward(moved.reshape(-1, joints)).reshape(n, 2, joints, 4, 4)
+        d = (T[:, 0] - T[:, 1]) / (2.0 * step)
+        turn = d[..., :3, :3] @ np.swapaxes(self.forward(position_rad)[:, None, :3, :3], -1, -2)
+        rows = [*(d[..., i, 3] for i in range(3)), turn[..., 2, 1], turn[..., 0, 2], turn[..., 1, 0]]
+        jacobian = np.stack(rows, axis=1)
+        return np.linalg.svd(jacobian, compute_uv=False)[:, -1]
+
     def _into_limits(self, joints: Array) -> Array:
         too_high = np.ceil((joints - self.upper_rad) / TURN_RAD - 1e-12)
         joints = joints - TURN_RAD * np.maximum(too_high, 0.0)
@@ -71,7 +89,7 @@ class Kinematics:
         return joints + TURN_RAD * np.maximum(too_low, 0.0)
 
     def copies(self, position_rad: Array) -> Array:
-        """Return all whole-turn copies (C, 6) of one joint position (6,) within the limits; the geometry is the same."""
+        """Return all whole-turn copies (C, 6) of one joint position (6,) within the limits; same geometry."""
         ranges = []
         for q, low, high in zip(position_rad, self.lower_rad, self.upper_rad, strict=True):
             turns = np.arange(np.ceil((low - q) / TURN_RAD - 1e-9), np.floor((high - q) / TURN_RAD + 1e-9) + 1)

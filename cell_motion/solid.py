@@ -1,4 +1,4 @@
-"""What lies behind a surface: voxels that fill closed parts and the space under open scans, because a mesh alone is hollow."""
+"""What lies behind a surface: voxels inside closed parts and under open scans, because a mesh alone is hollow."""
 
 from dataclasses import dataclass
 from itertools import product
@@ -28,10 +28,10 @@ class Filling:
 def filling(surface: Surface, *, up: Array | None = None, n_voxels: int = 64) -> Filling:
     """Return the voxels that lie behind the surface.
 
-    A voxel lies behind when at most a tenth of 26 directions lead out of the part's bounding box without meeting the surface
-    (made a voxel thicker, so that holes of about two voxels count as closed). Voxels keep one to two sides away from the surface, so
-    that a tool on it does not touch them. With `up`, only directions that do not point below the horizon count: the inside of a
-    shell scanned from above, which nobody has seen, is then filled too.
+    A voxel lies behind when at most a tenth of 26 directions lead out of the part's bounding box without meeting the
+    surface (made a voxel thicker, so that holes of about two voxels count as closed). Voxels keep one to two sides away
+    from the surface, so that a tool on it does not touch them. With `up`, only directions that do not point below the
+    horizon count: the inside of a shell scanned from above, which nobody has seen, is then filled too.
 
     Args:
         surface: the part; orientation of its triangles does not matter.

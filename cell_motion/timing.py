@@ -54,10 +54,15 @@ class Motion:
             (np.abs(self.acceleration_rad_per_s2) / limits.acceleration_rad_per_s2).max(axis=1),
         )
 
+    def jerk_ratios(self, limits: Limits) -> Array:
+        """Return, per node, the larger jerk of both sides as a fraction of the limits (N,)."""
+        jerk = np.diff(self.acceleration_rad_per_s2, axis=0) / np.diff(self.time_s)[:, None]
+        ratio = (np.abs(jerk) / limits.jerk_rad_per_s3).max(axis=1)
+        return np.maximum(np.r_[0.0, ratio], np.r_[ratio, 0.0])
+
     def jerk_ratio(self, limits: Limits) -> float:
         """Return the largest jerk between nodes as a fraction of the limits."""
-        jerk = np.diff(self.acceleration_rad_per_s2, axis=0) / np.diff(self.time_s)[:, None]
-        return float((np.abs(jerk) / limits.jerk_rad_per_s3).max())
+        return float(self.jerk_ratios(limits).max())
 
     def worst_ratio(self, limits: Limits) -> float:
         """Return the largest of velocity and acceleration as fractions of the limits."""
@@ -69,7 +74,10 @@ def through(time_s: Array, position_rad: Array) -> Motion:
     """Return the motion through joint positions (N, 6) at times (N,), at rest at both ends."""
     spline = CubicSpline(time_s, position_rad, bc_type="clamped")
     return Motion(
-        time_s=time_s, position_rad=position_rad, velocity_rad_per_s=spline(time_s, 1), acceleration_rad_per_s2=spline(time_s, 2)
+        time_s=time_s,
+        position_rad=position_rad,
+        velocity_rad_per_s=spline(time_s, 1),
+        acceleration_rad_per_s2=spline(time_s, 2),
     )
 
 
@@ -103,8 +111,8 @@ def along(path_rad: Array, limits: Limits, period_s: float, shortest_s: float = 
 def polyline(waypoints_rad: Array, limits: Limits, period_s: float, speed: float = 1.0) -> Motion:
     """Run joint waypoints (K, 6) from rest to rest, rounding the corners in between.
 
-    Each leg is run at constant joint velocity; two moving averages over time then bound acceleration and jerk. Averages of
-    velocities within the limits stay within them, and a straight leg stays straight. Corners are cut by about
+    Each leg is run at constant joint velocity; two moving averages over time then bound acceleration and jerk. Averages
+    of velocities within the limits stay within them, and a straight leg stays straight. Corners are cut by about
     (change of velocity) x (averaging time) / 8: halving `speed` cuts them a quarter as much.
     """
     legs = np.diff(waypoints_rad, axis=0)
@@ -135,7 +143,7 @@ def _averaged(start_rad: Array, legs: Array, legs_s: Array, windows_s: tuple[flo
         padded = np.concatenate([np.zeros((n, legs.shape[1])), velocity, np.zeros((n - 1, legs.shape[1]))])
         total = np.cumsum(padded, axis=0)
         velocity = np.concatenate([total[n:] - total[:-n]]) / n
-    stride = max(int(round(period_s / _FINE_S)), 1)
+    stride = max(round(period_s / _FINE_S), 1)
     rest = -len(velocity) % stride
     velocity = np.concatenate([velocity, np.zeros((rest, legs.shape[1]))])
     position = start_rad + np.concatenate([np.zeros((1, legs.shape[1])), np.cumsum(velocity, axis=0) * _FINE_S])

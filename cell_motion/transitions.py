@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from ompl import base as ompl_base
@@ -34,7 +35,7 @@ class Mover:
 
     def is_clear_path(self, path_rad: Array) -> bool:
         """Tell whether all straight moves between joint positions (K, 6) are free."""
-        return all(self.is_clear(a, b) for a, b in zip(path_rad[:-1], path_rad[1:], strict=True))
+        return all(self.is_clear(a, b) for a, b in pairwise(path_rad))
 
     def plan(self, start_rad: Array, goal_rad: Array, *, seed: int, time_s: float) -> Array | None:
         """Return joint waypoints (K, 6) from start to goal, or None where none was found in time."""
@@ -90,7 +91,7 @@ class Mover:
         return found if self.is_clear_path(found) else None
 
     def _shortened(self, path_rad: Array, rng: np.random.Generator, rounds: int = 40, time_s: float = 0.5) -> Array:
-        """Cut corners between random points of the path while that is free and shorter; then drop needless waypoints."""
+        """Cut corners between random points of the path where that is free; then drop needless waypoints."""
         path = path_rad
         deadline = time.monotonic() + time_s
         for _ in range(rounds):

@@ -1,0 +1,105 @@
+"""Free moves from wherever the arm is to a run and on: ways out and in along the tool axis, and the move between."""
+
+from dataclasses import dataclass
+from itertools import product
+from typing import Protocol
+
+from cell_core.transforms import Array
+from cell_motion.collision import Checker
+from cell_motion.runs import Run, Runner
+from cell_motion.timing import Limits, Motion, polyline
+
+RETRACT_M = (0.06, 0.10, 0.03, 0.15)
+CORNER_SPEEDS = (1.0, 0.6, 0.35, 0.2, 0.1)
+
+
+class FreeMover(Protocol):
+    """Plans free joint moves: the embedded planner or MoveIt."""
+
+    def is_clear(self, start_rad: Array, end_rad: Array) -> bool:
+        """Tell whether the straight joint move is free."""
+        ...
+
+    def plan(self, start_rad: Array, goal_rad: Array, *, seed: int, time_s: float) -> Array | None:
+        """Return joint waypoints (K, 6), or None."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Station:
+    """Where the arm stands at rest: at home, or where a run began or ended."""
+
+    joint_rad: Array
+    on_part: bool
+    """Whether a way out along the tool axis is needed before a free move."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Connection:
+    """Three motions from one station to the next; ways out and in may be missing."""
+
+    out: Motion | None
+    move: Motion
+    into: Motion | None
+    """The way in, given as the way out of the next station: to be run backwards."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Connector:
+    """Finds connections for one tool in one scene."""
+
+    runner: Runner
+    mover: FreeMover
+    verify: Checker
+    limits: Limits
+    period_s: float
+    must_retract: bool
+    seed: int
+
+    def connect(self, here: Station, there: Station, time_s: float) -> Connection | None:
+        """Return the way from one station to the next, or None where none was found in time."""
+        if not self.must_retract and self.mover.is_clear(here.joint_rad, there.joint_rad):
+            move = self.free_move(here.joint_rad, there.joint_rad, time_s)
+            if move is not None:
+                return Connection(out=None, move=move, into=None)
+        ways_out, ways_in = self._ways(here), self._ways(there)
+        pairs = sorted(product(range(len(ways_out)), range(len(ways_in))), key=sum)[:3]
+        for i, j in pairs:
+            out, into = ways_out[i], ways_in[j]
+            start = here.joint_rad if out is None else out.position_rad[-1]
+            end = there.joint_rad if into is None else into.position_rad[-1]
+            move = self.free_move(start, end, time_s / len(pairs))
+            if move is not None:
+                return Connection(out=out, move=move, into=into)
+        return None
+
+    def _ways(self, station: Station) -> list[Motion | None]:
+        if not station.on_part:
+            return [None]
+        lines = (self.runner.line(station.joint_rad, distance) for distance in RETRACT_M)
+        free = self.runner.checkers.free
+        ways: list[Motion | None] = [line for line in lines if line is not None and free.is_free(line.position_rad[-1])]
+        if not self.must_retract and free.is_free(station.joint_rad):
+            ways.append(None)
+        return ways
+
+    def free_move(self, start_rad: Array, end_rad: Array, time_s: float) -> Motion | None:
+        """Return a timed move whose every node is free; corners are taken slower until that holds."""
+        waypoints = self.mover.plan(start_rad, end_rad, seed=self.seed, time_s=time_s)
+        if waypoints is None:
+            return None
+        for speed in CORNER_SPEEDS:
+            motion = polyline(waypoints, self.limits, self.period_s, speed)
+            if self.verify.free(motion.position_rad).all():
+                return motion
+        return None
+
+
+def station_before(run: Run) -> Station:
+    """Return where a run begins."""
+    return Station(joint_rad=run.motion.position_rad[0], on_part=True)
+
+
+def station_after(run: Run) -> Station:
+    """Return where a run ends."""
+    return Station(joint_rad=run.motion.position_rad[-1], on_part=True)

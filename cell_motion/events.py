@@ -1,0 +1,86 @@
+"""Process events on path time: set-points, and switches that lead the path by the tool's delay."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cell_core.config import GrindToolConfig, GunConfig
+from cell_core.toolpath import Stroke
+from cell_core.trajectory import ProcessEvent
+from cell_core.transforms import Array
+
+SET_BEFORE_S = 0.02
+STEP_FRACTION = 0.01
+"""A set-point is commanded again when it has changed by this much."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Passage:
+    """A stroke on the trajectory's clock."""
+
+    stroke: Stroke
+    sample_times_s: Array
+    """(N,) when each sample is passed [s]."""
+    clear_s: float
+    """When the tool has left the part after the stroke [s]."""
+
+
+def spray_events(passages: list[Passage], gun: GunConfig) -> list[ProcessEvent]:
+    """Return flow set-points and trigger switches. A switch of `on` lies half way between two samples."""
+    events: list[ProcessEvent] = []
+    for passage in passages:
+        for on_s, off_s, values in _intervals(passage):
+            start = max(on_s - gun.on_delay_s, 0.0)
+            first = ProcessEvent(
+                time_s=max(start - SET_BEFORE_S, 0.0), name="set_flow_m3_per_s", value=values[0][1]
+            )
+            events += [first, ProcessEvent(time_s=start, name="on")]
+            events += [ProcessEvent(time_s=t, name="set_flow_m3_per_s", value=v) for t, v in values[1:]]
+            events.append(ProcessEvent(time_s=max(off_s - gun.off_delay_s, start), name="off"))
+    return _sorted(events)
+
+
+def grind_events(passages: list[Passage], tool: GrindToolConfig) -> list[ProcessEvent]:
+    """Return spindle switches and force set-points.
+
+    The spindle turns at full speed before the pad touches and stops once the pad is clear; between neighbouring strokes
+    it keeps turning where it could not stop and start again. Force 0 lifts the slide.
+    """
+    events: list[ProcessEvent] = []
+    stopped_s = -np.inf
+    for passage in passages:
+        spans = _intervals(passage)
+        if not spans:
+            continue
+        start = max(spans[0][0] - tool.spin_up_s, 0.0)
+        if start > stopped_s + tool.spin_down_s:
+            if np.isfinite(stopped_s):
+                events.append(ProcessEvent(time_s=stopped_s, name="off"))
+            events.append(ProcessEvent(time_s=start, name="on"))
+        for on_s, off_s, values in spans:
+            events.append(ProcessEvent(time_s=on_s, name="set_force_n", value=values[0][1]))
+            events += [ProcessEvent(time_s=t, name="set_force_n", value=v) for t, v in values[1:]]
+            events.append(ProcessEvent(time_s=off_s, name="set_force_n", value=0.0))
+        stopped_s = passage.clear_s
+    if np.isfinite(stopped_s):
+        events.append(ProcessEvent(time_s=stopped_s, name="off"))
+    return _sorted(events)
+
+
+def _intervals(passage: Passage) -> list[tuple[float, float, list[tuple[float, float]]]]:
+    """Return when the process is on: start, end, and set-points (time, value) in between, the first at the start."""
+    on, times, value = passage.stroke.on, passage.sample_times_s, passage.stroke.process_value
+    middles = np.r_[times[0], 0.5 * (times[1:] + times[:-1]), times[-1]]
+    edges = np.flatnonzero(np.diff(np.r_[False, on, False].astype(int)))
+    found = []
+    for a, b in zip(edges[::2], edges[1::2], strict=True):
+        points = [(float(middles[a]), float(value[a]))]
+        for i in range(a + 1, b):
+            if abs(value[i] - points[-1][1]) > STEP_FRACTION * max(abs(points[-1][1]), 1e-12):
+                points.append((float(middles[i]), float(value[i])))
+        found.append((float(middles[a]), float(middles[b]), points))
+    return found
+
+
+def _sorted(events: list[ProcessEvent]) -> list[ProcessEvent]:
+    return sorted(events, key=lambda e: e.time_s)

@@ -1,0 +1,73 @@
+"""Figures of a motion plan."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from cell_core.toolpath import Stroke, ToolPath
+from cell_core.trajectory import JointTrajectory
+from cell_core.transforms import Array
+from cell_motion.runs import Run
+from cell_motion.timing import Limits, Motion
+from robot_description.model import RobotModel
+
+
+def plan_figures(
+    robot: RobotModel,
+    planned: ToolPath,
+    run: ToolPath,
+    trajectory: JointTrajectory,
+    runs: Sequence[Run],
+    n_collisions: int,
+) -> dict[str, Any]:
+    """Return what a plan reached, how long it takes and how near to the limits it comes; ratios are to the robot's limits."""
+    limits = Limits.of(robot)
+    motion = Motion(
+        time_s=trajectory.time_s,
+        position_rad=trajectory.position_rad,
+        velocity_rad_per_s=trajectory.velocity_rad_per_s,
+        acceleration_rad_per_s2=trajectory.acceleration_rad_per_s2,
+    )
+    velocity, acceleration = motion.ratios(limits)
+    on_planned, on_run = (sum(on_length_m(s) for s in path.strokes) for path in (planned, run))
+    process_s = _time_in(trajectory, "process")
+    errors = np.abs(np.concatenate([r.speed_error for r in runs])) if runs else np.zeros(1)
+    n_legs: dict[int, int] = {}
+    for r in runs:
+        n_legs[r.leg.ladder.stroke] = n_legs.get(r.leg.ladder.stroke, 0) + 1
+    figures: dict[str, Any] = {
+        "n_strokes": len(planned.strokes),
+        "n_strokes_run": len(n_legs),
+        "n_splits": sum(n - 1 for n in n_legs.values()),
+        "n_reversed": sum(r.reverse for r in runs),
+        "n_unreached_samples": len(trajectory.unreached),
+        "reached_fraction": min(on_run / on_planned, 1.0) if on_planned > 0.0 else 1.0,
+        "process_on_length_m": on_run,
+        "duration_s": trajectory.duration_s,
+        "process_time_s": process_s,
+        "transition_time_s": trajectory.duration_s - process_s,
+        "velocity_ratio_max": float(velocity.max()),
+        "acceleration_ratio_max": float(acceleration.max()),
+        "jerk_ratio_max": motion.jerk_ratio(limits),
+        "speed_scaled_samples": sum(r.n_slowed for r in runs),
+        "tilted_samples": sum(r.n_tilted for r in runs),
+        "tool_speed_error_p99": float(np.quantile(errors, 0.99)) if len(errors) else 0.0,
+        "tool_speed_error_max": float(errors.max(initial=0.0)),
+        "singular_value_min": min((r.singular_value_min for r in runs), default=0.0),
+        "n_collisions": n_collisions,
+    }
+    for reason in sorted({u.reason for u in trajectory.unreached}):
+        figures[f"n_unreached_{reason}"] = sum(u.reason == reason for u in trajectory.unreached)
+    return figures
+
+
+def on_length_m(stroke: Stroke) -> float:
+    """Return the length of a stroke with the process on: half of each step belongs to each of its samples [m]."""
+    weight = 0.5 * (stroke.on[1:].astype(float) + stroke.on[:-1])
+    return float(weight @ stroke.step_lengths_m)
+
+
+def _time_in(trajectory: JointTrajectory, kind: str) -> float:
+    time: Array = trajectory.time_s
+    return float(sum(time[s.i1] - time[s.i0] for s in trajectory.segments if s.kind == kind))

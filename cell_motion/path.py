@@ -1,0 +1,207 @@
+"""A stroke as a smooth curve of tool frames, and the law by which the tool runs along it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.interpolate import CubicSpline
+
+from cell_core.errors import InputRefusedError
+from cell_core.toolpath import Stroke
+from cell_core.transforms import Array, tool_frames
+from cell_motion.kinematics import TURN_RAD
+
+_FINE_S = 0.001
+_GRID_M = 0.002
+_TURN_ON_M = 0.03
+"""How far path and frame go on curving and turning beyond both ends of a stroke."""
+_END_M = 0.03
+SMOOTHING_S = 0.04
+"""Speed is averaged over so long, which bounds jerk where the prescribed acceleration jumps [s]."""
+
+
+class StrokePath:
+    """Cubic splines through a stroke's positions, axes and travel directions over chord length.
+
+    Both ends continue: they curve and turn on ever more slowly until straight. First and second derivatives are continuous.
+    """
+
+    def __init__(self, stroke: Stroke) -> None:
+        steps = stroke.step_lengths_m
+        if np.any(steps < 1e-7):
+            i = int(np.argmin(steps))
+            raise InputRefusedError(f"stroke: samples {i} and {i + 1} are {steps[i]:.3g} m apart, wanted 1e-7 m")
+        self.stroke = stroke
+        self.at_m = np.r_[0.0, np.cumsum(steps)]
+        """(N,) chord length at each sample [m]."""
+        frames = stroke.frames
+        self._position = _spline(self.at_m, stroke.position_m)
+        self._axis = _spline(self.at_m, frames[:, :3, 2])
+        self._travel = _spline(self.at_m, frames[:, :3, 0])
+
+    @property
+    def length_m(self) -> float:
+        """Chord length of the stroke [m]."""
+        return float(self.at_m[-1])
+
+    def frames(
+        self,
+        s_m: Array,
+        *,
+        spin_rad: Array | float = 0.0,
+        tilt_rad: Array | None = None,
+        standoff_m: Array | float = 0.0,
+    ) -> Array:
+        """Return tool frames (M, 4, 4) at chord lengths s (M,), beyond both ends too.
+
+        Args:
+            spin_rad: (M,) turn about the tool axis, after the tilt.
+            tilt_rad: (M, 2) rotation vector about the frame's x and y.
+            standoff_m: (M,) shift back along the tool axis.
+        """
+        inside = np.clip(s_m, 0.0, self.length_m)
+        beyond = (s_m - inside)[:, None]
+        eased = beyond / np.sqrt(np.sqrt(1.0 + (beyond / _TURN_ON_M) ** 4))  # its first bend is of fifth order
+        curve = [
+            spline(inside) + first * spline(inside, 1) + 0.5 * eased**2 * spline(inside, 2)
+            for spline, first in ((self._position, beyond), (self._axis, eased), (self._travel, eased))
+        ]
+        T = tool_frames(curve[0], curve[1], curve[2])
+        return turned(T, spin_rad=spin_rad, tilt_rad=tilt_rad, standoff_m=standoff_m)
+
+
+def _spline(at_m: Array, values: Array) -> CubicSpline:
+    """Return the cubic spline whose curvature at each end is that found a little inside, where the end does not disturb it."""
+    rough = CubicSpline(at_m, values, bc_type="natural")
+    if at_m[-1] < 4.0 * _END_M or len(at_m) < 8:
+        return rough
+    inner = np.linspace(0.5, 1.5, 9) * _END_M
+    ends = [rough(x, 2).mean(axis=0) for x in (inner, at_m[-1] - inner)]
+    return CubicSpline(at_m, values, bc_type=((2, ends[0]), (2, ends[1])))
+
+
+def turned(
+    T: Array, *, spin_rad: Array | float = 0.0, tilt_rad: Array | None = None, standoff_m: Array | float = 0.0
+) -> Array:
+    """Return tool frames (..., 4, 4) tilted about their x and y, spun about the new axis and shifted back along it."""
+    R = T[..., :3, :3]
+    if tilt_rad is not None:
+        R = R @ _rotation(np.asarray(tilt_rad, float))
+    spin = np.broadcast_to(np.asarray(spin_rad, float), T.shape[:-2])
+    c, s = np.cos(spin)[..., None], np.sin(spin)[..., None]
+    out = T.copy()
+    out[..., :3, 0] = c * R[..., 0] + s * R[..., 1]
+    out[..., :3, 1] = -s * R[..., 0] + c * R[..., 1]
+    out[..., :3, 2] = R[..., 2]
+    out[..., :3, 3] -= np.broadcast_to(np.asarray(standoff_m, float), T.shape[:-2])[..., None] * R[..., 2]
+    return out
+
+
+def _rotation(tilt_rad: Array) -> Array:
+    """Return rotations (..., 3, 3) by rotation vectors (..., 2) that lie in the xy plane (Rodrigues)."""
+    angle = np.linalg.norm(tilt_rad, axis=-1)
+    direction = tilt_rad / np.maximum(angle, 1e-12)[..., None]
+    x, y = direction[..., 0], direction[..., 1]
+    K = np.zeros((*angle.shape, 3, 3))
+    K[..., 0, 2], K[..., 1, 2], K[..., 2, 0], K[..., 2, 1] = y, -x, -y, x
+    s, c = np.sin(angle)[..., None, None], np.cos(angle)[..., None, None]
+    return np.eye(3) + s * K + (1.0 - c) * (K @ K)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SpeedLaw:
+    """Speed over chord length; acceleration is constant between grid points."""
+
+    s_m: Array
+    """(M,) grid from 0 to the stroke's length [m]."""
+    speed_m_per_s: Array
+    """(M,)."""
+
+    @staticmethod
+    def of(path: StrokePath) -> "SpeedLaw":
+        """Return the speed that a stroke prescribes: its square is linear between samples."""
+        s = np.unique(np.r_[path.at_m, np.linspace(0.0, path.length_m, int(path.length_m / _GRID_M) + 2)])
+        return SpeedLaw(s_m=s, speed_m_per_s=np.sqrt(np.interp(s, path.at_m, path.stroke.speed_m_per_s**2)))
+
+    def capped(self, s_m: Array, cap_m_per_s: Array, acceleration_m_per_s2: float) -> "SpeedLaw":
+        """Return the law slowed to below caps at s (M,), braking and speeding up at the given acceleration."""
+        square = np.interp(self.s_m, s_m, cap_m_per_s) ** 2
+        step = 2.0 * acceleration_m_per_s2 * np.diff(self.s_m)
+        for i in range(len(step)):
+            square[i + 1] = min(square[i + 1], square[i] + step[i])
+        for i in range(len(step) - 1, -1, -1):
+            square[i] = min(square[i], square[i + 1] + step[i])
+        return SpeedLaw(s_m=self.s_m, speed_m_per_s=np.minimum(self.speed_m_per_s, np.sqrt(square)))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Profile:
+    """Chord length over time, from rest before the stroke to rest after it."""
+
+    time_s: Array
+    """(M,) fine grid [s]."""
+    s_m: Array
+    """(M,) chord length, below 0 on the lead-in and above the stroke's length on the lead-out [m]."""
+    start_s: float
+    """When the tool is at the stroke's first sample [s]."""
+    end_s: float
+    """When the tool is at the stroke's last sample [s]."""
+
+    def at(self, time_s: Array) -> Array:
+        """Return chord lengths at times [m]."""
+        return np.interp(time_s, self.time_s, self.s_m)
+
+    def time_at(self, s_m: Array) -> Array:
+        """Return when the tool is at chord lengths [s]."""
+        moving = np.r_[True, np.diff(self.s_m) > 1e-12]
+        return np.interp(s_m, self.s_m[moving], self.time_s[moving])
+
+    def nodes(self, period_s: float) -> tuple[Array, int, int]:
+        """Return time nodes no farther apart than the period, and the indices of start and end among them."""
+        pieces = [np.zeros(1)]
+        index = []
+        for a, b in ((0.0, self.start_s), (self.start_s, self.end_s), (self.end_s, float(self.time_s[-1]))):
+            n = max(int(np.ceil((b - a) / period_s - 1e-6)), 1)
+            if b - a > 1e-9:
+                pieces.append(np.linspace(a, b, n + 1)[1:])
+            index.append(sum(map(len, pieces)) - 1)
+        return np.concatenate(pieces), index[0], index[1]
+
+
+def ramp_length_m(speed_m_per_s: float, acceleration_m_per_s2: float) -> float:
+    """Return the length of a lead-in or lead-out that reaches a speed at this peak acceleration [m]."""
+    return 0.75 * speed_m_per_s**2 / acceleration_m_per_s2
+
+
+def profile(law: SpeedLaw, acceleration_in_m_per_s2: float, acceleration_out_m_per_s2: float) -> Profile:
+    """Run a law from rest to rest: speed rises as 3 tau^2 - 2 tau^3 on the lead-in, and falls likewise after."""
+    v = law.speed_m_per_s
+    lead = [1.5 * float(x) / a for x, a in ((v[0], acceleration_in_m_per_s2), (v[-1], acceleration_out_m_per_s2))]
+    at = np.r_[0.0, np.cumsum(2.0 * np.diff(law.s_m) / (v[:-1] + v[1:]))]
+    total = lead[0] + at[-1] + lead[1]
+    time = np.arange(int(np.ceil(total / _FINE_S)) + 2) * _FINE_S
+    s = _law_position(law, at, time - lead[0])
+    rise = np.clip(time / lead[0], 0.0, 1.0)
+    s = np.where(time < lead[0], v[0] * lead[0] * (rise**3 - 0.5 * rise**4 - 0.5), s)
+    fall = np.clip((total - time) / lead[1], 0.0, 1.0)
+    s_end = law.s_m[-1] + v[-1] * lead[1] * (0.5 - fall**3 + 0.5 * fall**4)
+    s = np.where(time > lead[0] + at[-1], s_end, s)
+    n = round(SMOOTHING_S / _FINE_S)
+    padded = np.concatenate([np.full(n, s[0]), s, np.full(n, s[-1])])
+    sums = np.cumsum(np.r_[0.0, padded])
+    smooth = (sums[n:] - sums[:-n]) / n
+    result = Profile(time_s=np.arange(len(smooth)) * _FINE_S, s_m=smooth, start_s=0.0, end_s=0.0)
+    start, end = result.time_at(np.array([0.0, law.s_m[-1]]))
+    return Profile(time_s=result.time_s, s_m=smooth, start_s=float(start), end_s=float(end))
+
+
+def _law_position(law: SpeedLaw, at_s: Array, time_s: Array) -> Array:
+    t = np.clip(time_s, 0.0, at_s[-1])
+    i = np.clip(np.searchsorted(at_s, t, side="right") - 1, 0, len(at_s) - 2)
+    v0, v1 = law.speed_m_per_s[i], law.speed_m_per_s[i + 1]
+    d = t - at_s[i]
+    return law.s_m[i] + v0 * d + 0.5 * (v1 - v0) / (at_s[i + 1] - at_s[i]) * d**2
+
+
+def unwrapped(angles_rad: Array) -> Array:
+    """Return angles (N,) without jumps of more than half a turn."""
+    return np.unwrap(angles_rad, period=TURN_RAD)

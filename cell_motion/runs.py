@@ -1,0 +1,386 @@
+"""A leg in time: lead-in, the stroke at its own speed, lead-out, and the straight ways in and out of it."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.interpolate import CubicSpline
+from scipy.ndimage import gaussian_filter1d, minimum_filter1d
+
+from cell_core.toolpath import Stroke
+from cell_core.transforms import Array
+from cell_motion.collision import Checker
+from cell_motion.kinematics import TURN_RAD, Kinematics
+from cell_motion.path import Profile, SpeedLaw, StrokePath, profile, unwrapped
+from cell_motion.strokes import Choice, Leg
+from cell_motion.timing import Limits, Motion, along, through
+from cell_motion.transitions import REACH_M
+
+CONTACT_M = 0.005
+"""The pad may touch the part so far before and after a stroke."""
+LIFT_M = 0.004
+"""A pad comes down by this on the lead-in and goes up by it on the lead-out."""
+CHECK_STEP_M = 0.006
+LINE_SPEED_M_PER_S = {"spray": 0.5, "grind": 0.25}
+SLOWEST_M_PER_S = 0.002
+RAMP_S = {"spray": 0.1, "grind": 0.3}
+"""Shortest lead-in and lead-out; a pad comes down in that time."""
+ROUNDS = 24
+FLIP_RAD_PER_M = 43.0
+FLIP_RAD = 0.03
+"""A larger step between time nodes, and more than 5 degrees per 2 mm, is a flip."""
+NEAR_NODES = 12
+"""A strain so near to an end of the stroke may come from the ramp."""
+DIP_M = 0.02
+"""Speed goes down and up again over at least about this length."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """Why a leg cannot be run as chosen."""
+
+    reason: str
+    s_m: float
+    """Where, as chord length along the leg; below 0 on the lead-in, above its length on the lead-out."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Run:
+    """One leg as it will be run."""
+
+    leg: Leg
+    reverse: bool
+    stroke: Stroke
+    """The samples as really run, in the part's frame: axes, positions and speeds."""
+    motion: Motion
+    """Lead-in, process, lead-out; at rest at both ends."""
+    start: int
+    """Time node at the stroke's first sample."""
+    end: int
+    """Time node at the stroke's last sample."""
+    sample_times_s: Array
+    """(N,) when the motion passes each sample [s]."""
+    n_slowed: int
+    """Samples run slower than planned by more than 1 %."""
+    n_tilted: int
+    """Samples run with another axis or standoff than planned."""
+    speed_error: Array
+    """(M,) relative error of tool speed against the stroke as run, at time nodes with the process on."""
+    singular_value_min: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Checkers:
+    """Views of the scene for the phases of a run."""
+
+    process: Checker
+    """Planning margins; the pad may touch the part."""
+    leaving: Checker
+    """Planning margins; the pad may come close to the part but not touch it."""
+    free: Checker
+    """Planning margins for free moves."""
+    verify: Checker
+    """Zero margins."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Runner:
+    """Turns legs into motions for one tool."""
+
+    kinematics: Kinematics
+    limits: Limits
+    checkers: Checkers
+    grinding: bool
+    acceleration_m_per_s2: float
+    period_s: float
+
+    def run(self, leg: Leg, stroke: Stroke, nodes: list[int], reverse: bool, entry_rad: Array) -> Run | Fault:
+        """Return the leg's motion through the chosen nodes, or what prevents it.
+
+        Args:
+            leg: what to run.
+            stroke: the planned stroke in the base frame, all of it.
+            nodes: node of each of the leg's rungs, first rung first.
+            reverse: run from the last rung to the first.
+            entry_rad: (6,) joint position near which whole turns are chosen.
+        """
+        first, last = leg.samples
+        part = stroke.part(first, last + 1)
+        part = part.reversed() if reverse else part
+        path = StrokePath(part)
+        joints, choice, at = self._through_nodes(leg, path, nodes, reverse)
+        joints = self._whole_turns(joints, entry_rad)
+        if joints is None:
+            return Fault(reason="limits", s_m=0.5 * path.length_m)
+        fault: Fault | None = None
+        for smooth in (True, False):
+            plan = _Plan(path=path, at_m=at, joints=joints, choice=_smoothed(choice, at) if smooth else choice)
+            outcome = self._timed(leg, plan, reverse)
+            if isinstance(outcome, Run):
+                return outcome
+            fault = outcome
+        assert fault is not None
+        return fault
+
+    def _through_nodes(
+        self, leg: Leg, path: StrokePath, nodes: list[int], reverse: bool
+    ) -> tuple[Array, Choice, Array]:
+        rungs = range(leg.first, leg.last + 1)
+        joints = np.array([leg.ladder.rungs[k].position_rad[n] for k, n in zip(rungs, nodes, strict=True)])
+        choice = Choice.join([leg.ladder.choices[k].take(n) for k, n in zip(rungs, nodes, strict=True)])
+        sample = leg.ladder.sample[leg.first : leg.last + 1] - leg.samples[0]
+        if reverse:
+            joints, choice = joints[::-1], choice.take(np.arange(len(nodes))[::-1])
+            # x and y of the path's frame turn over with the direction of travel
+            choice = Choice(
+                spin_rad=choice.spin_rad + np.pi, tilt_rad=-choice.tilt_rad, standoff_m=choice.standoff_m
+            )
+            sample = sample[-1] - sample[::-1]
+        wraps = self.kinematics.upper_rad - self.kinematics.lower_rad > TURN_RAD + 1e-6
+        joints = np.where(wraps, unwrapped_rows(joints), joints)
+        choice = replace(choice, spin_rad=unwrapped(choice.spin_rad))
+        return joints, choice, path.at_m[sample]
+
+    def _whole_turns(self, joints: Array, entry_rad: Array) -> Array | None:
+        """Shift the joint path by whole turns into the limits, as near to the entry as possible."""
+        shifted = joints.copy()
+        for j, (low, high) in enumerate(zip(self.kinematics.lower_rad, self.kinematics.upper_rad, strict=True)):
+            q = joints[:, j]
+            turns = np.arange(np.ceil((low - q.min()) / TURN_RAD), np.floor((high - q.max()) / TURN_RAD) + 1)
+            if len(turns) == 0:
+                return None
+            shifted[:, j] = q + TURN_RAD * turns[np.argmin(np.abs(q[0] + TURN_RAD * turns - entry_rad[j]))]
+        return shifted
+
+    def _timed(self, leg: Leg, plan: "_Plan", reverse: bool) -> Run | Fault:
+        """Find ramps and, where the arm cannot follow, lower speeds such that the leg can be run; all nodes solved exactly."""
+        prescribed = SpeedLaw.of(plan.path)
+        factor = np.ones(len(prescribed.s_m))
+        ramps = {side: _Ramp() for side in ("in", "out")}
+        for _ in range(ROUNDS):
+            law = replace(prescribed, speed_m_per_s=np.maximum(factor * prescribed.speed_m_per_s, SLOWEST_M_PER_S))
+            law = self._resting_ends(law, ramps)
+            timing = profile(law, self._ramp(ramps["in"], law, 0), self._ramp(ramps["out"], law, -1))
+            outcome = self._followed(plan, timing)
+            if not isinstance(outcome, Fault):
+                motion, start, end, s = outcome
+                ratio = self._strain(motion)
+                worst = int(np.argmax(ratio))
+                if ratio[worst] > 1.0:
+                    side = "in" if worst < start + NEAR_NODES else "out" if worst > end - NEAR_NODES else ""
+                    if side and ramps[side].gentler():
+                        continue
+                    factor = factor * _dip(law.s_m, np.clip(s, 0.0, plan.path.length_m), ratio)
+                    continue
+                hit = self._first_hit(motion.position_rad)
+                if hit is None:
+                    return self._finished(leg, plan, timing, law, motion, (start, end), reverse)
+                kinds = [h[0] for h in self.checkers.process.hits(motion.position_rad[hit])] or ["part"]
+                outcome = Fault(reason=kinds[0], s_m=float(s[hit]))
+            side = "in" if outcome.s_m < 0.0 else "out" if outcome.s_m > plan.path.length_m else ""
+            if not (side and ramps[side].shorter()):
+                return outcome
+        return Fault(reason="speed", s_m=0.5 * plan.path.length_m)
+
+    def _resting_ends(self, law: SpeedLaw, ramps: "dict[str, _Ramp]") -> SpeedLaw:
+        """Let the stroke itself start or end at rest where there is no room for a ramp."""
+        cap = np.full(len(law.s_m), 1e3)
+        for side, index in (("in", 0), ("out", -1)):
+            if not ramps[side].exists:
+                cap[index] = SLOWEST_M_PER_S
+        return law if cap.min() >= 1e3 else law.capped(law.s_m, cap, 0.5 * self.acceleration_m_per_s2)
+
+    def _ramp(self, ramp: "_Ramp", law: SpeedLaw, end: int) -> float:
+        shortest_s = RAMP_S["grind" if self.grinding else "spray"]
+        softest = 1.5 * float(law.speed_m_per_s[end]) / shortest_s
+        return ramp.share * min(softest, self.acceleration_m_per_s2 if ramp.exists else softest)
+
+    def _strain(self, motion: Motion) -> Array:
+        """Return by how much each node would have to be slower for all limits to hold (N,)."""
+        velocity, acceleration = motion.ratios(self.limits)
+        jerk = np.cbrt(motion.jerk_ratios(self.limits))
+        return np.maximum(np.maximum(velocity, np.sqrt(acceleration)), jerk)
+
+    def _followed(self, plan: "_Plan", timing: Profile) -> tuple[Motion, int, int, Array] | Fault:
+        """Solve every time node exactly and check limits and jumps."""
+        time, start, end = timing.nodes(self.period_s)
+        s = timing.at(time)
+        frames = plan.frames(s, self._lift(s, plan.path.length_m, timing))
+        joints, distance = self.kinematics.follow(frames, plan.guess(s))
+        if not np.isfinite(distance).all():
+            return Fault(reason="ik", s_m=float(s[np.argmax(~np.isfinite(distance))]))
+        outside = (joints < self.kinematics.lower_rad) | (joints > self.kinematics.upper_rad)
+        if outside.any():
+            return Fault(reason="limits", s_m=float(s[np.argmax(outside.any(axis=1))]))
+        step = np.abs(np.diff(joints, axis=0)).max(axis=1)
+        jump = step > np.maximum(FLIP_RAD_PER_M * np.abs(np.diff(s)), FLIP_RAD)
+        if jump.any():
+            return Fault(reason="flip", s_m=float(s[np.argmax(jump)]))
+        return through(time, joints), start, end, s
+
+    def _first_hit(self, joints: Array) -> int | None:
+        moved = np.r_[0.0, np.cumsum(np.abs(np.diff(joints, axis=0)) @ np.array(REACH_M))]
+        wanted = np.linspace(0.0, moved[-1], int(np.ceil(moved[-1] / CHECK_STEP_M)) + 2)
+        index = np.unique(np.searchsorted(moved, wanted).clip(0, len(joints) - 1))
+        free = self.checkers.process.free(joints[index])
+        return None if free.all() else int(index[np.argmin(free)])
+
+    def _lift(self, s: Array, length_m: float, timing: Profile) -> Array:
+        """Return how far the pad is off the surface on lead-in and lead-out; it comes down without a kink."""
+        if not self.grinding:
+            return np.zeros_like(s)
+        before, after = -float(timing.s_m[0]), float(timing.s_m[-1]) - length_m
+        u = np.clip(-s / max(before, 1e-6), 0.0, 1.0) + np.clip((s - length_m) / max(after, 1e-6), 0.0, 1.0)
+        return LIFT_M * u**3 * (10.0 - 15.0 * u + 6.0 * u**2)
+
+    def _finished(
+        self,
+        leg: Leg,
+        plan: "_Plan",
+        timing: Profile,
+        law: SpeedLaw,
+        motion: Motion,
+        bounds: tuple[int, int],
+        reverse: bool,
+    ) -> Run:
+        path, planned = plan.path, plan.path.stroke
+        times = timing.time_at(path.at_m)
+        speed = np.interp(path.at_m, law.s_m, law.speed_m_per_s)
+        frames = plan.frames(path.at_m, np.zeros(len(path.at_m)))
+        axis_turn = np.arccos(np.clip(np.sum(frames[:, :3, 2] * planned.tool_axis, axis=1), -1.0, 1.0))
+        shift = np.linalg.norm(frames[:, :3, 3] - planned.position_m, axis=1)
+        start, end = bounds
+        inner = slice(start, end + 1)
+        node_s = timing.at(motion.time_s[inner])
+        velocity = motion.velocity_rad_per_s[inner]
+        tool_speed = self._tool_speed(motion.position_rad[inner], velocity)
+        on = planned.on[np.clip(np.searchsorted(path.at_m, node_s), 0, len(planned) - 1)]
+        wanted = np.interp(node_s, law.s_m, law.speed_m_per_s)
+        sigma = self.kinematics.conditioning(motion.position_rad[inner][:: max((end - start) // 50, 1)])
+        return Run(
+            leg=leg,
+            reverse=reverse,
+            stroke=replace(
+                planned,
+                position_m=frames[:, :3, 3] if shift.max() > 1e-6 else planned.position_m,
+                tool_axis=frames[:, :3, 2] if axis_turn.max() > 1e-4 else planned.tool_axis,
+                speed_m_per_s=np.maximum(speed, SLOWEST_M_PER_S),
+            ),
+            motion=motion,
+            start=start,
+            end=end,
+            sample_times_s=times,
+            n_slowed=int((speed < 0.99 * planned.speed_m_per_s).sum()),
+            n_tilted=int(((axis_turn > 1e-3) | (shift > 1e-4)).sum()),
+            speed_error=(tool_speed / wanted - 1.0)[on],
+            singular_value_min=float(sigma.min()),
+        )
+
+    def _tool_speed(self, position: Array, velocity: Array) -> Array:
+        step = 1e-4
+        ahead, behind = (self.kinematics.forward(position + sign * step * velocity) for sign in (1.0, -1.0))
+        return np.linalg.norm(ahead[:, :3, 3] - behind[:, :3, 3], axis=1) / (2.0 * step)
+
+    def line(self, joint_rad: Array, distance_m: float) -> Motion | None:
+        """Return the straight move from joint position (6,) back along the tool axis, or None if it is not free."""
+        T = self.kinematics.forward(joint_rad[None])[0]
+        n = max(int(np.ceil(distance_m / CHECK_STEP_M)), 4)
+        back = np.linspace(0.0, distance_m, n + 1)
+        frames = np.repeat(T[None], n + 1, axis=0)
+        frames[:, :3, 3] -= back[:, None] * T[:3, 2]
+        joints, away = self.kinematics.follow(frames, np.tile(joint_rad, (n + 1, 1)))
+        if not np.isfinite(away).all() or np.abs(np.diff(joints, axis=0)).max() > 0.2:
+            return None
+        if ((joints < self.kinematics.lower_rad) | (joints > self.kinematics.upper_rad)).any():
+            return None
+        near = back < CONTACT_M - LIFT_M if self.grinding else np.zeros(n + 1, bool)
+        if not (self.checkers.process.free(joints[near]).all() and self.checkers.leaving.free(joints[~near]).all()):
+            return None
+        speed = LINE_SPEED_M_PER_S["grind" if self.grinding else "spray"]
+        return along(joints, self.limits, self.period_s, shortest_s=1.875 * distance_m / speed)
+
+
+@dataclass(kw_only=True)
+class _Ramp:
+    """A lead-in or lead-out under trial."""
+
+    exists: bool = True
+    """False: no ramp, the stroke itself starts or ends at rest."""
+    share: float = 1.0
+    """Peak acceleration as a share of the usual."""
+    trials: int = 0
+
+    def gentler(self) -> bool:
+        """Take it more slowly; tell whether that was possible."""
+        self.trials += 1
+        if not self.exists or self.trials > 4:
+            return False
+        self.share *= 0.7
+        return True
+
+    def shorter(self) -> bool:
+        """Take a harder ramp once, then none at all; tell whether there was anything left to try."""
+        if not self.exists:
+            return False
+        self.exists = self.trials == 0
+        self.share = 2.0 if self.exists else 1.0
+        self.trials += 5
+        return True
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Plan:
+    """How freedoms and joints run along a path."""
+
+    path: StrokePath
+    at_m: Array
+    joints: Array
+    choice: Choice
+
+    def frames(self, s: Array, lift_m: Array) -> Array:
+        """Tool frames at chord lengths, lifted back along the axis."""
+        return self.path.frames(
+            s,
+            spin_rad=self._along(self.choice.spin_rad, s),
+            tilt_rad=self._along(self.choice.tilt_rad, s),
+            standoff_m=self._along(self.choice.standoff_m, s) + lift_m,
+        )
+
+    def _along(self, values: Array, s: Array) -> Array:
+        return CubicSpline(self.at_m, values, bc_type="clamped")(np.clip(s, self.at_m[0], self.at_m[-1]))
+
+    def guess(self, s: Array) -> Array:
+        """Joint positions near those wanted at chord lengths."""
+        return np.stack([np.interp(s, self.at_m, self.joints[:, j]) for j in range(self.joints.shape[1])], axis=1)
+
+
+def unwrapped_rows(joints: Array) -> Array:
+    """Return joint rows (K, 6) without jumps of more than half a turn."""
+    return np.unwrap(joints, axis=0, period=TURN_RAD)
+
+
+def _smoothed(choice: Choice, at_m: Array) -> Choice:
+    """Smooth how spin, tilt and standoff change from rung to rung (they are steps of a search grid)."""
+    if len(at_m) < 5:
+        return choice
+    spin, tilt, standoff = (
+        gaussian_filter1d(x, 2.0, axis=0, mode="nearest")
+        for x in (choice.spin_rad, choice.tilt_rad, choice.standoff_m)
+    )
+    return Choice(spin_rad=spin, tilt_rad=tilt, standoff_m=standoff)
+
+
+def _dip(grid_m: Array, s_m: Array, ratio: Array) -> Array:
+    """Return factors on the grid that slow the places s (N,) by their ratios, spread and smoothed along the path."""
+    wanted = np.ones(len(grid_m))
+    index = np.clip(np.searchsorted(grid_m, s_m), 0, len(grid_m) - 1)
+    np.minimum.at(wanted, index, np.where(ratio > 1.0, 0.97 / np.maximum(ratio, 1.0), 1.0))
+    n = len(grid_m)
+    even = np.linspace(0.0, grid_m[-1], max(int(grid_m[-1] / 0.002), 2))
+    width = max(round(DIP_M / 0.002), 1)
+    spread = minimum_filter1d(np.interp(even, grid_m, _nearest_low(wanted)), 2 * width + 1, mode="nearest")
+    smooth = gaussian_filter1d(spread, 0.5 * width, mode="nearest")
+    return np.minimum(np.interp(grid_m, even, smooth), 1.0) if n else wanted
+
+
+def _nearest_low(values: Array) -> Array:
+    return minimum_filter1d(values, 3, mode="nearest")

@@ -53,7 +53,7 @@ def adjacent_pairs(tree: UrdfTree) -> list[tuple[str, str]]:
         while top in tree.joint_above and tree.joint_above[top].kind == "fixed":
             top = tree.joint_above[top].parent
         body[link] = top
-    neighbours = {frozenset((body[j.parent], body[j.child])) for j in tree.joints}
+    neighbours = {frozenset((body[j.parent], body[j.child])) for j in tree.joints if j.kind != "fixed"}
     return [
         (a, b)
         for i, a in enumerate(solid)

@@ -18,7 +18,7 @@ from cell_core.toolpath import Freedom, Stroke
 from cell_core.transforms import Array, unit
 
 FOLD_MIN = 0.35
-"""The tool's path may be no shorter than this share of the surface under it: else the sheet is smoothed further."""
+"""The tool's path may be no shorter than this share of the sheet under it: else the sheet is smoothed further."""
 REFITS_MAX = 4
 ANY_SPIN = Freedom()
 
@@ -84,32 +84,44 @@ def lay_strokes(surface: Surface, request: LayoutRequest) -> list[Stroke]:
     return strokes_from_lines(lines, request)
 
 
-def lay_lines(samples: SurfaceSamples, request: LayoutRequest, caster: RayCaster | None = None) -> list[Line]:
+def sheet_for(samples: SurfaceSamples, request: LayoutRequest) -> Sheet:
+    """Return the thin-plate sheet the request's lines are drawn on; requests with the same wavelength may share it.
+
+    Where the tool's path at the standoff would fold (hollow, radius near the standoff) it is smoothed further.
+    """
+    wavelength = request.wavelength_m
+    for _ in range(REFITS_MAX):
+        sheet = fit_sheet(
+            samples.points_m,
+            samples.areas_m2,
+            request.direction,
+            wavelength_m=wavelength,
+            margin_m=1.5 * _margin(request),
+        )
+        hollow = sheet.concave_curvature(sheet.uvw(samples.points_m)[:, :2])
+        if 1.0 - request.standoff_m * float(np.quantile(hollow, 0.999)) >= FOLD_MIN:
+            break
+        wavelength *= 1.4
+    return sheet
+
+
+def lay_lines(
+    samples: SurfaceSamples, request: LayoutRequest, caster: RayCaster | None = None, sheet: Sheet | None = None
+) -> list[Line]:
     """Return the patch's lines in raster order, every other one reversed.
 
     A thin-plate sheet is fitted to the samples; its field across the strokes (fields.py) is cut at equal true
-    distances; each curve is kept where samples lie within `band_m` of it and extended along the sheet. Where the path
-    at the standoff would fold (concave, radius near the standoff) the sheet is smoothed further.
+    distances; each curve is kept where samples lie within `band_m` of it and extended along the sheet.
 
     Args:
         samples: the patch; weights come from their areas, normals are not used.
         caster: rays on the real surface, needed when `snap_m` > 0.
+        sheet: from `sheet_for`, when it is at hand.
 
     Raises:
         CoverageError: no line is left.
     """
-    band = request.band_m if request.band_m is not None else 0.6 * request.spacing_m
-    margin = max(request.overtravel_m, 0.0) + max(request.edge_offset_m, 0.0) + request.spacing_m + band
-    wavelength = request.wavelength_m
-    lines: list[Line] = []
-    for _ in range(REFITS_MAX + 1):
-        sheet = fit_sheet(
-            samples.points_m, samples.areas_m2, request.direction, wavelength_m=wavelength, margin_m=1.5 * margin
-        )
-        lines = _cut(samples, sheet, request, band, margin)
-        if request.standoff_m <= 0.0 or _least_stretch(lines, request.standoff_m) >= FOLD_MIN:
-            break
-        wavelength *= 1.4
+    lines = _cut(samples, sheet or sheet_for(samples, request), request)
     if not lines:
         area = float(samples.areas_m2.sum())
         raise CoverageError(
@@ -182,7 +194,15 @@ def longest_axis_rad(sheet: Sheet, samples: SurfaceSamples) -> float:
     return float(np.arctan2(v, u))
 
 
-def _cut(samples: SurfaceSamples, sheet: Sheet, request: LayoutRequest, band: float, margin: float) -> list[Line]:
+def _band(request: LayoutRequest) -> float:
+    return request.band_m if request.band_m is not None else 0.6 * request.spacing_m
+
+
+def _margin(request: LayoutRequest) -> float:
+    return max(request.overtravel_m, 0.0) + max(request.edge_offset_m, 0.0) + request.spacing_m + _band(request)
+
+
+def _cut(samples: SurfaceSamples, sheet: Sheet, request: LayoutRequest) -> list[Line]:
     uv = sheet.uvw(samples.points_m)[:, :2]
     field = cross_field(
         sheet,
@@ -192,14 +212,14 @@ def _cut(samples: SurfaceSamples, sheet: Sheet, request: LayoutRequest, band: fl
         kind=request.field,
         pitch_m=min(0.2 * request.spacing_m, 0.02),
         smooth_m=0.25 * request.wavelength_m,
-        margin_m=margin,
+        margin_m=_margin(request),
     )
     xy = field.xy(uv)
     value = field.at(xy)
     lines: list[Line] = []
     for k, level in enumerate(_levels(value, samples.areas_m2, request)):
         curve = _Curve.of(field, level, request)
-        pieces = curve.pieces(xy[np.abs(value - level) <= band, 0], request)
+        pieces = curve.pieces(xy[np.abs(value - level) <= _band(request), 0], request)
         found = [curve.line(*piece) for piece in pieces]
         lines += [_reversed(line) for line in reversed(found)] if k % 2 else found
     return lines
@@ -232,7 +252,7 @@ class _Curve:
         y = field.curve(level)
         sigma = max(0.1 * request.wavelength_m / (field.x_m[1] - field.x_m[0]), 0.5)
         y = gaussian_filter1d(y, sigma, mode="nearest")
-        n = max(4, int(np.ceil(np.ptp(field.x_m) / (0.5 * request.step_m))) + 1)
+        n = max(4, int(np.ceil(np.ptp(field.x_m) / (0.7 * request.step_m))) + 1)
         x = np.linspace(field.x_m[0], field.x_m[-1], n)
         uv = field.uv(np.column_stack([x, np.interp(x, field.x_m, y)]))
         surface = field.sheet.points(uv)
@@ -273,16 +293,6 @@ class _Curve:
 
 def _reversed(line: Line) -> Line:
     return Line(surface_m=line.surface_m[::-1], normal=line.normal[::-1], on=line.on[::-1])
-
-
-def _least_stretch(lines: Sequence[Line], standoff_m: float) -> float:
-    least = 1.0
-    for line in lines:
-        below = np.diff(line.surface_m, axis=0)
-        above = np.diff(line.surface_m + standoff_m * line.normal, axis=0)
-        ratio = np.einsum("ij,ij->i", above, below) / np.maximum(np.einsum("ij,ij->i", below, below), 1e-12)
-        least = min(least, float(ratio[1:-1].min()) if len(ratio) > 2 else 1.0)
-    return least
 
 
 def _snapped(line: Line, caster: RayCaster, reach_m: float) -> Line:

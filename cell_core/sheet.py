@@ -45,6 +45,16 @@ class Sheet:
         u, v = uv_m.T
         return np.column_stack([self._spline.ev(u, v, dx=1), self._spline.ev(u, v, dy=1)])
 
+    def concave_curvature(self, uv_m: Array) -> Array:
+        """Return the larger principal curvature (N,) [1/m], positive where the sheet is hollow, at points (N, 2)."""
+        u, v = uv_m.T
+        p, q = self.gradient(uv_m).T
+        uu, uv, vv = (self._spline.ev(u, v, dx=i, dy=2 - i) for i in (2, 1, 0))
+        g = 1.0 + p * p + q * q
+        mean = ((1.0 + q * q) * uu - 2.0 * p * q * uv + (1.0 + p * p) * vv) / (2.0 * g**1.5)
+        gauss = (uu * vv - uv * uv) / g**2
+        return mean + np.sqrt(np.maximum(mean * mean - gauss, 0.0))
+
     def normals(self, uv_m: Array) -> Array:
         """Return unit normals (N, 3) in the part frame at plane coordinates (N, 2)."""
         g = self.gradient(uv_m)

@@ -14,6 +14,8 @@ from spray_planner.service import BODY_LENGTH_M, BODY_RADIUS_M, Surroundings
 BLENDS = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Shares of the patch's direction mixed into the sheet's normal, least first."""
 SMOOTH_M = 0.04
+POST_M = 0.015
+"""Distance at which poses are tried along a line [m]."""
 NEAREST_NOZZLE_M = 0.045
 """A nozzle stays at least this far from the surface [m]."""
 
@@ -36,27 +38,28 @@ def aim_line(
     """
     along = np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(line.surface_m, axis=0), axis=1))]
     pitch = max(along[-1] / max(len(along) - 1, 1), 1e-6)
-    blend = np.full(len(line.normal), BLENDS[-1])
-    open_at = np.ones(len(blend), bool)
+    every = np.arange(len(line.normal))
+    posts = np.unique(np.r_[every[:: max(int(POST_M / pitch), 1)], every[-1]])
+    at, blends = posts, np.full(len(posts), BLENDS[-1])
     for share in BLENDS:
-        at = np.flatnonzero(open_at)
         if len(at) == 0:
             break
         aim = _blended(line.normal[at], direction, share)
         aim = _raised(aim, line, at, standoff_m, incidence_max_rad, surroundings)
         lifted = _lifted(line.surface_m[at], aim, standoff_m, surroundings)
         free = gun_fits(lifted, aim, caster, triangle_normals, standoff_m, surroundings)
-        blend[at[free]] = share
-        open_at[at[free]] = False
+        blends[np.isin(posts, at[free])] = share
+        at = at[~free]
     reach = max(int(SMOOTH_M / pitch), 1)
+    blend = np.interp(every, posts, blends)
     blend = gaussian_filter1d(maximum_filter1d(blend, 2 * reach + 1, mode="nearest"), reach, mode="nearest")
-    every = np.arange(len(blend))
     aim = _blended(line.normal, direction, blend[:, None])
     aim = _raised(aim, line, every, standoff_m, incidence_max_rad, surroundings)
     aim = unit(gaussian_filter1d(aim, reach, axis=0, mode="nearest"))
     aim = _raised(aim, line, every, standoff_m, incidence_max_rad, surroundings)
     aimed = replace(line, normal=aim, surface_m=_lifted(line.surface_m, aim, standoff_m, surroundings))
-    fits = gun_fits(aimed.surface_m, aim, caster, triangle_normals, standoff_m, surroundings)
+    fits = gun_fits(aimed.surface_m[posts], aim[posts], caster, triangle_normals, standoff_m, surroundings)
+    fits = np.interp(every, posts, fits.astype(float)) > 0.999
     if fits.all():
         return [aimed]
     edges = np.flatnonzero(np.diff(np.r_[False, fits, False].astype(int)))

@@ -12,13 +12,13 @@ from cell_core.config import GunConfig, SprayRecipe
 from cell_core.coverage import CoverageOperator, coverage_of_points
 from cell_core.dwell import DwellResult, SpeedLimits, optimise_speed
 from cell_core.errors import ConfigurationError, CoverageError
-from cell_core.fields import FieldKind
 from cell_core.footprint import EllipticDoubleBeta
-from cell_core.layout import LayoutRequest, lay_lines, strokes_from_lines
+from cell_core.layout import LayoutRequest, lay_lines, sheet_for, strokes_from_lines
 from cell_core.patches import Patch, split_patches
 from cell_core.plan import Plan, Progress, no_progress
 from cell_core.raycast import RayCaster
 from cell_core.sampling import SurfaceSamples, sample_surface
+from cell_core.sheet import Sheet
 from cell_core.statistics import field_statistics
 from cell_core.surface import Surface
 from cell_core.toolpath import Freedom, Stroke, ToolPath
@@ -27,14 +27,14 @@ from spray_planner.aim import aim_line
 from spray_planner.service import BODY_LENGTH_M, Service, Surroundings, find_service
 
 SAMPLES_MAX = 30_000
-SCORING_SAMPLES_MAX = 1_500
+SCORING_SAMPLES_MAX = 1_000
 THIN_FRACTION = 0.7
 """Samples that got less than this of the target after a first fit get strokes of their own."""
 STANDOFF_PLAY_M = 0.01
 """Motion planning may shift the gun by this along its axis; the film changes by (1 +/- play / standoff)^-2 [m]."""
 TRANSITION_S = 1.0
 """What a move from stroke to stroke costs when layouts are compared [s]."""
-TIME_PRICE = 0.01
+TIME_PRICE = 0.015
 """Residual fraction that a layout must gain to take as long again as the paint needs at full catch."""
 PRUNINGS_MAX = 5
 RUSHED = 0.5
@@ -85,6 +85,8 @@ class _Layout:
     """One way of laying strokes over a patch, and what it was worth."""
 
     strokes: list[Stroke]
+    request: LayoutRequest
+    sheet: Sheet
     score: float
     entry: dict[str, Any]
 
@@ -196,50 +198,61 @@ def _lay_patches(
     for k, patch in enumerate(patches):
         progress(0.1 + 0.5 * k / len(patches), f"strokes for patch {k + 1} of {len(patches)}")
         own = Patch(direction=patch.direction, members=served[patch.members])
-        candidates = [c for request in _requests(task, own) if (c := _candidate(task, own, request, k)) is not None]
-        if candidates:
-            layouts.append(min(candidates, key=lambda c: c.score))
+        best = _best_layout(task, own, k)
+        if best is not None:
+            layouts.append(best)
     return layouts
 
 
-def _requests(task: _Task, patch: Patch) -> list[LayoutRequest]:
-    """Return the layouts to try: both main directions; for patches of several fans' area also fields and offsets."""
-    large = float(task.samples.areas_m2[patch.members].sum()) > 10.0 * task.fan_m**2
-    fields: tuple[FieldKind, ...] = ("arc_length", "planar") if large else ("arc_length",)
-    offsets = (0.1, 0.35) if large else (0.1,)
-    waves = (1.0, 0.5)
+def _best_layout(task: _Task, patch: Patch, index: int) -> _Layout | None:
+    """Try both main directions on a smooth and a closer sheet, then, on large patches, field and offset of the best."""
+    base = _request(task, patch)
+    samples = task.samples.select(patch.members)
+    best: _Layout | None = None
+    for wave in (1.0, 0.5):
+        request = replace(base, wavelength_m=wave * base.wavelength_m)
+        sheet = sheet_for(samples, request)
+        for angle in (0.0, np.pi / 2):
+            best = _better(best, _candidate(task, patch, replace(request, angle_rad=angle), sheet, index))
+    large = samples.areas_m2.sum() > 10.0 * task.fan_m**2
+    for changes in ({"edge_offset_m": -0.3 * task.fan_m}, {"edge_offset_m": 0.35 * task.fan_m}, {"field": "planar"}):
+        if best is not None and (large or "edge_offset_m" in changes):
+            best = _better(best, _candidate(task, patch, replace(best.request, **changes), best.sheet, index))
+    return best
+
+
+def _better(a: _Layout | None, b: _Layout | None) -> _Layout | None:
+    if a is None or b is None:
+        return a or b
+    return b if b.score < a.score else a
+
+
+def _request(task: _Task, patch: Patch) -> LayoutRequest:
     low, high = (limit - task.recipe.standoff_m for limit in (task.gun.standoff_m.low, task.gun.standoff_m.high))
-    return [
-        LayoutRequest(
-            direction=patch.direction,
-            spacing_m=task.spacing_m,
-            angle_rad=angle,
-            field=field,
-            step_m=task.step_m,
-            wavelength_m=wave * task.recipe.standoff_m,
-            standoff_m=task.recipe.standoff_m,
-            edge_offset_m=offset * task.fan_m,
-            overtravel_m=task.recipe.overtravel_m,
-            on_margin_m=min(task.recipe.overtravel_m, task.depth_m),
-            gap_m=max(0.15, 4.0 * task.depth_m),
-            speed_m_per_s=task.nominal_speed_m_per_s,
-            process_value=task.gun.flow_m3_per_s,
-            freedom=Freedom(
-                spin="fixed",
-                tilt_rad=task.gun.tilt_max_rad,
-                standoff_m=(max(low, -STANDOFF_PLAY_M), min(high, STANDOFF_PLAY_M)),
-            ),
-        )
-        for angle in (0.0, np.pi / 2)
-        for field in fields
-        for offset in offsets
-        for wave in waves
-    ]
+    return LayoutRequest(
+        direction=patch.direction,
+        spacing_m=task.spacing_m,
+        field="arc_length",
+        step_m=task.step_m,
+        wavelength_m=task.recipe.standoff_m,
+        standoff_m=task.recipe.standoff_m,
+        edge_offset_m=0.1 * task.fan_m,
+        overtravel_m=task.recipe.overtravel_m,
+        on_margin_m=min(task.recipe.overtravel_m, task.depth_m),
+        gap_m=max(0.15, 4.0 * task.depth_m),
+        speed_m_per_s=task.nominal_speed_m_per_s,
+        process_value=task.gun.flow_m3_per_s,
+        freedom=Freedom(
+            spin="fixed",
+            tilt_rad=task.gun.tilt_max_rad,
+            standoff_m=(max(low, -STANDOFF_PLAY_M), min(high, STANDOFF_PLAY_M)),
+        ),
+    )
 
 
-def _candidate(task: _Task, patch: Patch, request: LayoutRequest, index: int) -> _Layout | None:
+def _candidate(task: _Task, patch: Patch, request: LayoutRequest, sheet: Sheet, index: int) -> _Layout | None:
     """Return a layout with its score: residual of a quick fit, plus prices on strokes and overspray."""
-    strokes = _strokes(task, patch, request)
+    strokes = _strokes(task, patch, request, sheet)
     if not strokes:
         return None
     scouts = task.samples.select(patch.members[:: max(1, len(patch.members) // SCORING_SAMPLES_MAX)])
@@ -268,12 +281,12 @@ def _candidate(task: _Task, patch: Patch, request: LayoutRequest, index: int) ->
         "overspray_fraction": overspray,
         "score": score,
     }
-    return _Layout(strokes=strokes, score=score, entry=entry)
+    return _Layout(strokes=strokes, request=request, sheet=sheet, score=score, entry=entry)
 
 
-def _strokes(task: _Task, patch: Patch, request: LayoutRequest) -> list[Stroke]:
+def _strokes(task: _Task, patch: Patch, request: LayoutRequest, sheet: Sheet) -> list[Stroke]:
     try:
-        lines = lay_lines(task.samples.select(patch.members), request)
+        lines = lay_lines(task.samples.select(patch.members), request, sheet=sheet)
     except CoverageError:
         return []
     aimed = [

@@ -7,7 +7,7 @@ import numpy as np
 
 from cell_core.config.models import GrindToolConfig, GunConfig
 from cell_core.errors import InputRefusedError, LimitError
-from cell_core.files import read_npz, write_npz
+from cell_core.files import read_npz, write_atomically
 from cell_core.surface import Surface
 from cell_core.trajectory import ProcessEvent
 from cell_core.transforms import Array, inverse
@@ -248,7 +248,7 @@ class SimulatedCell:
         """Return the true part in frame "part" (the fixture frame) as it came, with what was done to it.
 
         Fields: film_thickness_m, removed_depth_m, and change_m, which is the one of the selected tool. Edges are at
-        most about 4.5 mm; the first vertices are those of the given mesh.
+        most about 4.5 mm; the first vertices are those of the given mesh, and along sharp edges each face has its own.
         """
         film, removed = self._part.film_thickness_m, self._part.removed_m
         change = film if self._tools.selected == "spray" else removed
@@ -265,13 +265,14 @@ class SimulatedCell:
 
     def save_state(self, path: Path) -> None:
         """Write what was done to the part (npz)."""
-        write_npz(
-            Path(path),
-            n_vertices=np.array(len(self._part.removed_m)),
-            checksum_m=self._checksum(),
-            film_volume_m3=self._part.film_volume_m3,
-            removed_m=self._part.removed_m,
-        )
+        state = {
+            "n_vertices": np.array(len(self._part.removed_m)),
+            "checksum_m": self._checksum(),
+            "film_volume_m3": self._part.film_volume_m3,
+            "removed_m": self._part.removed_m,
+        }
+        # not compressed: it is written every second while a process runs
+        write_atomically(Path(path), lambda aside: np.savez(aside, allow_pickle=False, **state))
 
     def load_state(self, path: Path) -> None:
         """Take back what `save_state` wrote for the same part.

@@ -46,7 +46,7 @@ def predict(surface: Surface, toolpath: ToolPath, *, seed: int = 0, progress: Pr
             _grind_stroke(grind, stroke)
     progress(1.0, "done")
     change = part.film_thickness_m if spray is not None else part.removed_m
-    return change[: part.n_original].copy()
+    return part.on_given_vertices(change)
 
 
 def _spray_stroke(spray: SprayTruth, stroke: Stroke, block: int) -> int:

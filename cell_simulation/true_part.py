@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from cell_core.surface import Surface
 from cell_core.transforms import Array
+from cell_simulation.creases import split_creases
 from cell_simulation.subdivision import subdivide
 
 EDGE_MAX_M = 4.5e-3
@@ -35,14 +36,15 @@ class Hits:
 class TruePart:
     """A mesh in the base frame that carries film volume and removed depth on its vertices.
 
-    The raw geometry stays as it was loaded; removal is kept as a depth along the vertex normal, which
-    `current_vertices_m` takes off.
+    The raw geometry stays as it was loaded, only finer and with vertices doubled along sharp edges; removal is kept as
+    a depth along the vertex normal, which `current_vertices_m` takes off.
     """
 
     def __init__(self, surface: Surface, edge_max_m: float = EDGE_MAX_M) -> None:
-        self.surface = subdivide(surface, edge_max_m)
-        self.n_original = len(surface.vertices_m)
-        """The first so many vertices are the given ones."""
+        creased = split_creases(subdivide(surface, edge_max_m))
+        self.surface = creased.surface
+        self._source = creased.source
+        self._n_given = len(surface.vertices_m)
         n = len(self.surface.vertices_m)
         self.film_volume_m3 = np.zeros(n)
         """(V,) volume of dry film landed on each vertex, before levelling."""
@@ -53,7 +55,8 @@ class TruePart:
     def cast(self, origins_m: Array, directions: Array) -> Hits:
         """Return where rays (N, 3) first meet the raw geometry."""
         rays = np.concatenate([origins_m, directions], axis=1, dtype=np.float32, casting="same_kind")
-        answer = self._scene.cast_rays(o3d.core.Tensor.from_numpy(rays))
+        # one thread: a batch is small, and on a busy machine waiting for a second one costs more than it saves
+        answer = self._scene.cast_rays(o3d.core.Tensor.from_numpy(rays), nthreads=1)
         distance = answer["t_hit"].numpy()
         ray = np.flatnonzero(np.isfinite(distance))
         uv = answer["primitive_uvs"].numpy()[ray].astype(float)
@@ -113,8 +116,17 @@ class TruePart:
         return scipy.sparse.diags_array(np.maximum(self.surface.vertex_areas_m2, 1e-12)), stiffness
 
     def current_vertices_m(self) -> Array:
-        """(V, 3) vertices with the removed depth taken off along the normal."""
-        return self.surface.vertices_m - self.removed_m[:, None] * self.surface.vertex_normals
+        """(V, 3) vertices with the removed depth taken off along the normal; copies along an edge stay together."""
+        count = np.bincount(self._source)
+        step = self.removed_m[:, None] * self.surface.vertex_normals
+        total = np.column_stack([np.bincount(self._source, step[:, i]) for i in range(3)])
+        return self.surface.vertices_m - (total / count[:, None])[self._source]
+
+    def on_given_vertices(self, values: Array) -> Array:
+        """Return values (V,) on the vertices of the surface as it was given; copies along an edge by their areas."""
+        areas = np.maximum(self.surface.vertex_areas_m2, 1e-18)
+        total = np.bincount(self._source, areas * values) / np.bincount(self._source, areas)
+        return total[: self._n_given]
 
 
 def ray_scene(vertices_m: Array, triangles: NDArray[np.int64]) -> o3d.t.geometry.RaycastingScene:

@@ -3,6 +3,7 @@ import pytest
 import trimesh
 
 from cell_core.surface import Surface
+from cell_simulation.creases import split_creases
 from cell_simulation.demo_parts import casting_with_bead, freeform_shell
 from cell_simulation.subdivision import subdivide
 
@@ -85,3 +86,15 @@ def test_subdivision_bounds_memory() -> None:
     long = Surface(vertices_m=[[0, 0, 0], [5, 0, 0], [5, 5, 0], [0, 5, 0]], triangles=[[0, 1, 2], [0, 2, 3]])
     fine = subdivide(long, 0.001, triangles_max=20_000)
     assert 5_000 < len(fine.triangles) < 45_000
+
+
+def test_creases_part_the_faces_of_a_box_but_not_a_smooth_ball() -> None:
+    box = trimesh.creation.box((0.2, 0.2, 0.2))
+    creased = split_creases(Surface(vertices_m=box.vertices, triangles=box.faces))
+    assert len(creased.surface.vertices_m) == 24
+    assert np.array_equal(creased.surface.vertices_m, box.vertices[creased.source])
+    assert np.abs(creased.surface.vertex_normals).max(axis=1) == pytest.approx(1.0)
+    ball = trimesh.creation.icosphere(3, 0.1)
+    smooth = split_creases(Surface(vertices_m=ball.vertices, triangles=ball.faces))
+    assert np.array_equal(smooth.source, np.arange(len(ball.vertices)))
+    assert np.array_equal(smooth.surface.triangles, ball.faces)

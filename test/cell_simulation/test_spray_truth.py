@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import trimesh
 from scipy.special import beta as beta_function
 
 from cell_core.surface import Surface
@@ -163,3 +164,15 @@ def test_correlated_noise_has_unit_variance_and_no_memory_of_calls() -> None:
     values = noise(times)
     assert values.std() == pytest.approx(1.0, abs=0.05)
     assert np.array_equal(values[::7], noise(times[::7]))
+
+
+def test_film_does_not_creep_round_a_sharp_edge() -> None:
+    box = trimesh.creation.box((0.24, 0.24, 0.003))
+    part = TruePart(Surface(vertices_m=box.vertices, triangles=box.faces))
+    sweep(part, x0=-0.2, x1=0.2, speed=0.3)
+    v, up = part.surface.vertices_m, part.surface.vertex_normals[:, 2]
+    film = part.film_thickness_m
+    assert film[up < -0.5].max() == 0.0
+    row = (up > 0.5) & (np.abs(v[:, 1]) < 0.03)
+    rim, middle = row & (np.abs(v[:, 0]) > 0.119), row & (np.abs(v[:, 0]) < 0.08)
+    assert film[rim].mean() == pytest.approx(film[middle].mean(), rel=0.05)

@@ -34,7 +34,7 @@ STANDOFF_PLAY_M = 0.01
 """Motion planning may shift the gun by this along its axis; the film changes by (1 +/- play / standoff)^-2 [m]."""
 TRANSITION_S = 1.0
 """What a move from stroke to stroke costs when layouts are compared [s]."""
-TIME_PRICE = 0.015
+TIME_PRICE = 0.01
 """Residual fraction that a layout must gain to take as long again as the paint needs at full catch."""
 PRUNINGS_MAX = 5
 RUSHED = 0.5
@@ -191,7 +191,7 @@ def _lay_patches(
         task.caster,
         reach_m=task.recipe.standoff_m + BODY_LENGTH_M,
         lowest_elevation_rad=task.surroundings.lowest_elevation_rad,
-        gap_m=2.0 * task.fan_m,
+        gap_m=1.2 * task.depth_m,
         area_min_m2=area_min_m2,
     )
     layouts = []
@@ -215,9 +215,12 @@ def _best_layout(task: _Task, patch: Patch, index: int) -> _Layout | None:
         for angle in (0.0, np.pi / 2):
             best = _better(best, _candidate(task, patch, replace(request, angle_rad=angle), sheet, index))
     large = samples.areas_m2.sum() > 10.0 * task.fan_m**2
-    for changes in ({"edge_offset_m": -0.3 * task.fan_m}, {"edge_offset_m": 0.35 * task.fan_m}, {"field": "planar"}):
-        if best is not None and (large or "edge_offset_m" in changes):
-            best = _better(best, _candidate(task, patch, replace(best.request, **changes), best.sheet, index))
+    changes: list[dict[str, Any]] = [{"edge_offset_m": share * task.fan_m} for share in (-0.3, 0.35)]
+    # a narrow patch is bent across the strokes as a rim is: closer strokes can each face another part of it
+    changes.append({"field": "planar"} if large else {"spacing_m": 0.5 * task.spacing_m})
+    for change in changes:
+        if best is not None:
+            best = _better(best, _candidate(task, patch, replace(best.request, **change), best.sheet, index))
     return best
 
 
@@ -274,6 +277,7 @@ def _candidate(task: _Task, patch: Patch, request: LayoutRequest, sheet: Sheet, 
         "patch": index,
         "angle_rad": request.angle_rad,
         "field": request.field,
+        "spacing_m": request.spacing_m,
         "edge_offset_m": request.edge_offset_m,
         "wavelength_m": request.wavelength_m,
         "n_strokes": len(strokes),

@@ -4,50 +4,77 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from cell_interfaces.msg import Heartbeat
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
+from rclpy.qos import QoSProfile
 
 from cell_core.errors import DeviceError
-from cell_nodes.names import NAMESPACE
+from cell_nodes.names import ACTIVE_STATE_ID, INACTIVE_STATE_ID, NAMESPACE, UNCONFIGURED_STATE_ID
 
-CONFIGURE = Transition.TRANSITION_CONFIGURE
-ACTIVATE = Transition.TRANSITION_ACTIVATE
 POLL_S = 0.02
+ANSWER_WAIT_S = 8.0
 
 
-def bring_up(node: Any, names: Sequence[str], *, timeout_s: float, watch: Callable[[], None]) -> None:
-    """Configure every node and, once all are configured, activate them.
+class LifecycleManager:
+    """Configures and activates nodes in parallel.
+
+    A node's state is taken from its heartbeat as well as from the service's answer: an answer sent before discovery has
+    matched both ends is lost, and the request is then sent again.
 
     Args:
-        node: a plain rclpy node spun by another thread.
-        timeout_s: for each of the two transitions, start-up of the process included.
+        node: a plain rclpy node in the cell's namespace, spun by another thread.
         watch: called while waiting; raises to give up.
-
-    Raises:
-        DeviceError: a node did not answer in time or refused; the message names it.
     """
-    clients = {name: node.create_client(ChangeState, f"{NAMESPACE}/{name}/change_state") for name in names}
-    try:
-        _change(clients, CONFIGURE, "configure", timeout_s, watch)
-        _change(clients, ACTIVATE, "activate", timeout_s, watch)
-    finally:
-        for client in clients.values():
-            node.destroy_client(client)
 
+    def __init__(self, node: Any, names: Sequence[str], watch: Callable[[], None]) -> None:
+        self._node, self._watch = node, watch
+        self._states: dict[str, int] = {}
+        self._clients = {name: node.create_client(ChangeState, f"{NAMESPACE}/{name}/change_state") for name in names}
+        node.create_subscription(Heartbeat, "heartbeat", self._heard, QoSProfile(depth=50))
 
-def _change(clients: dict[str, Any], transition: int, word: str, timeout_s: float, watch: Callable[[], None]) -> None:
-    end = time.monotonic() + timeout_s
-    waiting, futures = dict(clients), {}
-    while waiting or futures:
-        watch()
-        for name in [n for n, c in waiting.items() if c.service_is_ready()]:
-            request = ChangeState.Request(transition=Transition(id=transition))
-            futures[name] = waiting.pop(name).call_async(request)
-        for name in [n for n, f in futures.items() if f.done()]:
-            response = futures.pop(name).result()
-            if response is None or not response.success:
-                raise DeviceError(f"node {name}: {word} failed; see its log", node=name)
-        if time.monotonic() > end:
-            late = sorted([*waiting, *futures])
-            raise DeviceError(f"node {late[0]}: {word} not done within {timeout_s:g} s", node=late[0])
-        time.sleep(POLL_S)
+    def bring_up(self, timeout_s: float) -> None:
+        """Configure every node and, once all are configured, activate them.
+
+        Args:
+            timeout_s: for each of the two transitions, start-up of the process included.
+
+        Raises:
+            DeviceError: a node did not answer in time or refused; the message names it.
+        """
+        self._change(Transition.TRANSITION_CONFIGURE, "configure", UNCONFIGURED_STATE_ID, INACTIVE_STATE_ID, timeout_s)
+        self._change(Transition.TRANSITION_ACTIVATE, "activate", INACTIVE_STATE_ID, ACTIVE_STATE_ID, timeout_s)
+
+    def _heard(self, message: Heartbeat) -> None:
+        self._states[message.node] = message.lifecycle_state
+
+    def _change(self, transition: int, word: str, before: int, after: int, timeout_s: float) -> None:
+        end = time.monotonic() + timeout_s
+        waiting = set(self._clients)
+        sent: dict[str, tuple[Any, float]] = {}
+        while waiting:
+            self._watch()
+            now = time.monotonic()
+            for name in sorted(waiting):
+                if self._states.get(name) == after:
+                    waiting.discard(name)
+                    continue
+                future, sent_s = sent.get(name, (None, 0.0))
+                if future is not None and future.done():
+                    response = future.result()
+                    if self._states.get(name) == after:
+                        continue
+                    if response is None or not response.success:
+                        raise DeviceError(f"node {name}: {word} failed; see its log", node=name)
+                    waiting.discard(name)
+                    continue
+                # a node that is still at work sends no heartbeat, so a heard old state means the request got lost
+                lost = future is not None and now - sent_s > ANSWER_WAIT_S and self._states.get(name) == before
+                if (future is None or lost) and self._clients[name].service_is_ready():
+                    self._states.pop(name, None)
+                    request = ChangeState.Request(transition=Transition(id=transition))
+                    sent[name] = (self._clients[name].call_async(request), now)
+            if waiting and now > end:
+                name = min(waiting)
+                raise DeviceError(f"node {name}: {word} not done within {timeout_s:g} s", node=name)
+            time.sleep(POLL_S)

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -16,12 +17,13 @@ from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
 
 from cell_core.errors import CellError, ConfigurationError, DeviceError
 from cell_nodes.names import ACTIVE_STATE_ID, NAMESPACE, SUPERVISOR_PID
 
 HEARTBEAT_HZ = 10.0
-URGENT, PATIENT = -5, 5
+URGENT, PATIENT = -15, 5
 """Niceness of nodes that watch motion, and of those that only compute."""
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL, reliability=ReliabilityPolicy.RELIABLE)
 STREAM = QoSProfile(depth=20, reliability=ReliabilityPolicy.RELIABLE)
@@ -146,38 +148,50 @@ def run_node(make: Callable[[], CellNode], niceness: int = 0) -> None:
     """
     with contextlib.suppress(PermissionError):
         os.setpriority(os.PRIO_PROCESS, 0, niceness)
-    leash = _Leash()
-    rclpy.init()
+    # rclpy's own handlers end the context at once; a node must still be able to tell its device to stop
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    ending = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ending.set())
+    leash = _Leash(ending)
     node = make()
     executor = SingleThreadedExecutor()
     executor.add_node(node)
+    spinner = threading.Thread(target=_spin, args=(executor, ending), daemon=True, name="executor")
+    spinner.start()
     leash.start()
-    try:
-        executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
+    while not ending.wait(0.2):
         pass
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        _close(node, executor)
-        # threads of native libraries may linger; a node that has closed has nothing left to say
-        os._exit(0)
-
-
-def _close(node: CellNode, executor: SingleThreadedExecutor) -> None:
     try:
         node.close()
     except Exception:
         traceback.print_exc()
     with contextlib.suppress(Exception):
         executor.shutdown(timeout_sec=1.0)
+        spinner.join(timeout=1.0)
         node.destroy_node()
         rclpy.try_shutdown()
+    sys.stdout.flush()
+    # threads of native libraries may linger; a node that has closed has nothing left to say
+    os._exit(0)
+
+
+def _spin(executor: SingleThreadedExecutor, ending: threading.Event) -> None:
+    try:
+        executor.spin()
+    except ExternalShutdownException:
+        pass
+    except Exception:
+        traceback.print_exc()
+    finally:
+        ending.set()
 
 
 class _Leash:
     """Ends this process soon after the supervisor that started it is gone; without a supervisor it does nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, ending: threading.Event) -> None:
+        self._ending = ending
         self.supervisor = int(os.environ.get(SUPERVISOR_PID, "0"))
 
     def start(self) -> None:
@@ -187,6 +201,6 @@ class _Leash:
     def _watch(self) -> None:
         while os.getppid() == self.supervisor:
             time.sleep(0.25)
-        os.kill(os.getpid(), signal.SIGINT)
+        self._ending.set()
         time.sleep(2.0)
         os._exit(1)

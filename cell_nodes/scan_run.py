@@ -134,17 +134,17 @@ class ScanRun:
 
 
 def stop_spans(trajectory: JointTrajectory, stop_times_s: Sequence[float]) -> list[tuple[int, int]]:
-    """Return for each stop the first and last segment that lead to it from the stop before.
+    """Return for each stop the first and last segment that lead to it; a segment may end with a rest at its stop.
 
     Raises:
-        InputRefusedError: no segment ends at a stop.
+        InputRefusedError: no segment reaches a stop.
     """
     ends = [float(trajectory.time_s[s.i1]) for s in trajectory.segments]
     spans, first = [], 0
     for stop_s in stop_times_s:
-        last = next((k for k in range(first, len(ends)) if abs(ends[k] - stop_s) < STAMP_TOLERANCE_S), None)
+        last = next((k for k in range(first, len(ends)) if ends[k] >= stop_s - STAMP_TOLERANCE_S), None)
         if last is None:
-            raise InputRefusedError(f"trajectory: no segment ends at the stop at {stop_s:.3f} s")
+            raise InputRefusedError(f"trajectory: no segment reaches the stop at {stop_s:.3f} s")
         spans.append((first, last))
         first = last + 1
     return spans

@@ -52,6 +52,8 @@ class ArmController:
                     raise LimitError("trajectory: another one is running")
                 self._sim.accept_trajectory(names, times, position, velocity, acceleration)
                 self._sim.schedule_events(self._take_events())
+                # who sent this is alive; its heartbeats wait behind this goal's conversion
+                self._loop.alive()
 
             self._loop.call(accept)
         except (CellError, ValueError) as error:

@@ -1,6 +1,8 @@
-"""The simulated depth camera: renders only when somebody listens."""
+"""The simulated depth camera: renders only when somebody listens, in a thread of its own."""
 
+import threading
 import time
+import traceback
 from typing import Any
 
 from sensor_msgs.msg import CameraInfo, Image
@@ -9,35 +11,58 @@ from std_srvs.srv import Trigger
 from cell_core.errors import CellError
 from cell_nodes.messages import camera_info_message, depth_message
 from cell_nodes.node_base import CellNode
-from cell_nodes.sim_loop import SimLoop
 
-DUTY_MAX = 0.25
-"""Share of the simulation's wall time that streaming may take; triggered frames do not count."""
+DUTY_MAX = 0.5
+"""Share of wall time that streaming may take; frames asked for do not count."""
+POLL_S = 0.01
 
 
 class SimCamera:
-    """Publishes depth and camera info, in the loop's thread.
+    """Publishes depth and camera info.
 
     Frames stream at the camera's rate in simulated time while the depth topic has subscribers, less often where
-    rendering would slow the simulation; the service `camera/trigger` renders one frame at once.
+    rendering cannot keep up; the service `camera/trigger` asks for one frame at once. Rendering leaves the simulation
+    running, so a frame of a moving arm may be stamped one step late; at rest pose and stamp agree exactly.
     """
 
-    def __init__(self, node: CellNode, cell: Any, sim: Any, loop: SimLoop) -> None:
-        self._cell, self._sim, self._loop, self._node = cell, sim, loop, node
+    def __init__(self, node: CellNode, cell: Any, sim: Any) -> None:
+        self._cell, self._sim, self._node = cell, sim, node
         self._frame = cell.config.camera.optical_frame
         self._depth = node.create_publisher(Image, "camera/depth/image_rect", 2)
         self._info = node.create_publisher(CameraInfo, "camera/depth/camera_info", 2)
         node.create_service(Trigger, "camera/trigger", self._trigger)
-        self._next_s = 0.0
-        self._free_s = 0.0
+        self._asked = threading.Event()
+        self._closing = threading.Event()
+        self._next_s = self._free_s = 0.0
+        self._thread = threading.Thread(target=self._run, daemon=True, name="camera")
 
-    def tick(self, now_s: float) -> None:
-        """Render and publish when a frame is due, somebody listens and there is time for it."""
-        if now_s < self._next_s or time.monotonic() < self._free_s or self._depth.get_subscription_count() == 0:
-            return
-        self._next_s = now_s + 1.0 / self._cell.camera.rate_hz
-        cost_s = self._render()
-        self._free_s = time.monotonic() + cost_s * (1.0 / DUTY_MAX - 1.0)
+    def start(self) -> None:
+        """Start to serve frames."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop serving frames."""
+        self._closing.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=2.0)
+
+    def _run(self) -> None:
+        try:
+            while not self._closing.is_set():
+                if self._asked.wait(POLL_S):
+                    self._asked.clear()
+                    self._render()
+                elif self._is_due():
+                    self._next_s = float(self._sim.time_s) + 1.0 / self._cell.camera.rate_hz
+                    cost_s = self._render()
+                    self._free_s = time.monotonic() + cost_s * (1.0 / DUTY_MAX - 1.0)
+        except Exception:
+            self._node.get_logger().error(f"camera: {traceback.format_exc()}")
+
+    def _is_due(self) -> bool:
+        if self._sim.time_s < self._next_s or time.monotonic() < self._free_s:
+            return False
+        return self._depth.get_subscription_count() > 0
 
     def _render(self) -> float:
         start = time.monotonic()
@@ -49,7 +74,7 @@ class SimCamera:
     def _trigger(self, request: Any, response: Any) -> Any:
         try:
             self._node.require_active()
-            self._loop.call(self._render)
+            self._asked.set()
             response.success = True
         except CellError as error:
             response.success, response.message = False, str(error)

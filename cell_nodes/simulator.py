@@ -82,17 +82,19 @@ class SimulatorNode(CellNode):
             log=self.get_logger().warning,
         )
         self._rtf = rtf
-        self._camera = SimCamera(self, self.cell, self.sim, self.loop)
+        self._camera = SimCamera(self, self.cell, self.sim)
         self._arm = ArmController(self, self.sim, self.loop, self._take_pending)
 
     def activate(self) -> None:
         """Let time run."""
         if self.loop is not None:
             self.loop.start()
+            self._camera.start()
 
     def deactivate(self) -> None:
         """Stop process and motion, save the part, stop time."""
         if self.loop is not None:
+            self._camera.close()
             self.loop.close()
             self.loop = None
 
@@ -116,7 +118,6 @@ class SimulatorNode(CellNode):
         if switches != self._switches or not busy or self._n_ticks % SLOW_TICKS == 0:
             self._switches = switches
             self._publish_slow(state, now)
-        self._camera.tick(now)
 
     def _publish_slow(self, state: Any, now: float) -> None:
         self._clock_publisher.publish(Clock(clock=time_message(now)))

@@ -19,7 +19,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from cell_core.errors import CellError, DeviceError
 from cell_core.jobs import JobFolder
-from cell_nodes.lifecycle_manager import bring_up
+from cell_nodes.lifecycle_manager import LifecycleManager
 from cell_nodes.names import NAMESPACE, NODES
 from cell_nodes.processes import NodeProcesses
 
@@ -50,6 +50,7 @@ class Supervision:
         self._node.create_subscription(JobState, "job_state", self._on_state, latched)
         self._node.create_subscription(StepSummary, "step_summary", self._on_summary, latched)
         self._node.create_subscription(ToolState, "tool_state", self._on_tool, 1)
+        self._lifecycle = LifecycleManager(self._node, NODES, self._watch)
         self._client = ActionClient(self._node, RunJob, "run_job")
         self._services = {
             name: self._node.create_client(kind, name)
@@ -62,7 +63,7 @@ class Supervision:
         start = time.monotonic()
         try:
             try:
-                bring_up(self._node, NODES, timeout_s=START_TIMEOUT_S, watch=self._watch)
+                self._lifecycle.bring_up(START_TIMEOUT_S)
                 self._emit("ready", seconds=round(time.monotonic() - start, 2), nodes=self._processes.pids())
                 threading.Thread(target=self._read_answers, daemon=True, name="answers").start()
                 return self._stay_up() if self._up_only else self._run_job()
@@ -74,6 +75,9 @@ class Supervision:
         finally:
             self._executor.shutdown(timeout_sec=1.0)
             self._thread.join(timeout=2.0)
+            # until this participant is gone it holds the children's shared memory
+            self._client.destroy()
+            self._node.destroy_node()
             rclpy.try_shutdown()
 
     def _spin(self) -> None:

@@ -116,6 +116,7 @@ def plan_spray(
         CoverageError: no gun pose serves any of the surface, or no stroke fits.
     """
     started = time.monotonic()
+    gun = _throttled(gun, recipe)
     footprint = EllipticDoubleBeta(gun)
     spacing = recipe.spacing_m or footprint.spacing_m() * recipe.standoff_m / gun.reference_standoff_m
     _refuse(recipe, gun, footprint, spacing)
@@ -163,6 +164,15 @@ def plan_spray(
     plan = _plan(task, service, result, operator, surface, {"path": surface_path, "sha256": surface_sha256})
     table_rows = [layout.entry for layout in layouts]
     return replace(plan, figures={**plan.figures, "layouts": table_rows, "plan_time_s": time.monotonic() - started})
+
+
+def _throttled(gun: GunConfig, recipe: SprayRecipe) -> GunConfig:
+    flow = recipe.flow_m3_per_s or gun.flow_m3_per_s
+    if flow > gun.flow_m3_per_s:
+        raise ConfigurationError(
+            f"recipe {recipe.name}: flow_m3_per_s {flow:.3g} exceeds {gun.flow_m3_per_s:.3g} of gun {gun.name}"
+        )
+    return gun.model_copy(update={"flow_m3_per_s": flow})
 
 
 def _refuse(recipe: SprayRecipe, gun: GunConfig, footprint: EllipticDoubleBeta, spacing_m: float) -> None:

@@ -52,6 +52,7 @@ class GunConfig(Strict):
     beta_2: Annotated[float, Field(ge=1.0, le=10.0)]
     reference_standoff_m: Positive
     flow_m3_per_s: Positive
+    """Flow with the needle fully open, the most a recipe may ask for."""
     solids_volume_fraction: Fraction
     transfer_efficiency: Fraction
     on_delay_s: NonNegative
@@ -127,6 +128,8 @@ class SprayRecipe(Strict):
     gun: str
     target_thickness_m: Annotated[float, Field(gt=0.0, le=0.002)]
     standoff_m: Annotated[float, Field(gt=0.0, le=1.0)]
+    flow_m3_per_s: Positive | None = None
+    """Below the gun's own flow, tool speeds fall with it and the arm keeps them over sharper forms; None: the gun's."""
     spacing_m: Positive | None = None
     """None: from the fan's ripple-free spacing."""
     overtravel_m: NonNegative = 0.06

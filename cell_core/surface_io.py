@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import trimesh
 
 from cell_core.errors import InputRefusedError
 from cell_core.files import write_atomically
@@ -55,6 +54,8 @@ def load_surface(path: Path, unit: Unit = "m", frame: str = "part") -> tuple[Sur
         raise InputRefusedError(f"{path}: suffix {path.suffix!r} is no mesh format; known: {', '.join(SUFFIXES)}")
     if unit not in UNIT_M:
         raise InputRefusedError(f"{path}: unit {unit!r} unknown; known: {', '.join(UNIT_M)}")
+    import trimesh  # half a second that readers of the project's own files need not spend
+
     try:
         mesh = trimesh.load(str(path), force="mesh", process=False)
     except Exception as error:  # trimesh's readers raise whatever their format library raises
@@ -124,6 +125,8 @@ def repair(vertices: np.ndarray, triangles: np.ndarray, frame: str, where: str) 
         duplicates = 0
     if len(triangles) < 4:
         raise InputRefusedError(f"{where}: {len(triangles)} sound triangle(s), at least 4 needed for a surface")
+
+    import trimesh
 
     mesh = trimesh.Trimesh(vertices, triangles, process=False)
     before = mesh.faces.copy()

@@ -18,7 +18,7 @@ SAMPLES_PER_RADIUS = 8.0
 SEATS_PER_RADIUS = 5.0
 SAMPLES_MAX = 60_000
 SEATS_MAX = 20_000
-EXPOSURE_MIN = 0.10
+EXPOSURE_MIN = 0.12
 """A point on open ground has exposure 1, on a straight edge about a quarter; below this a pad meets it only by chance."""
 
 

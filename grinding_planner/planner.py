@@ -15,16 +15,18 @@ from cell_core.surface import Surface
 from cell_core.transforms import Array, tool_frames
 from grinding_planner.bead_plan import plan_bead
 from grinding_planner.contact import nominal_speed, removal_rates
+from grinding_planner.filling import helping_lines
 from grinding_planner.ground import Ground, survey
 from grinding_planner.results import Removal, plan_of, stroke_of
 from grinding_planner.seating import Seating, seat
 from grinding_planner.strokes import Line, Sheet, border_lines, clear_of, cut, parallel_lines, patches_of
 from grinding_planner.target import check_map, target_from_cad
-from grinding_planner.thinning import LeastSquares, needless_samples
+from grinding_planner.thinning import LeastSquares, needed_samples
 
 SPACING_RADII = 0.5
 STEP_RADII = 0.2
 SHORTEST_STROKE_RADII = 0.4
+FILL_ROUNDS = 2
 N_MIN = 1 + round(SHORTEST_STROKE_RADII / STEP_RADII)
 OUTSIDE_WEIGHT = 0.3
 """Weight of removal where none is asked for."""
@@ -142,8 +144,17 @@ def sweep(ground: Ground, recipe: GrindRecipe, tool: GrindToolConfig, target_m: 
     weights = np.where(ground.serviceable, areas, OUTSIDE_WEIGHT * areas)
     goal = np.where(ground.serviceable, target_m, 0.0)
     lines = lay(ground, tool, force, spacing, wanted)
-    progress(0.5, "leaving out needless passes")
-    lines, seats = thinned(ground, tool, force, lines, goal / n_passes, weights)
+    for round_ in range(FILL_ROUNDS + 1):
+        progress(0.45 + 0.05 * round_, "leaving out needless passes")
+        lines, seats, removed = thinned(ground, tool, force, lines, goal / n_passes, weights)
+        if round_ == FILL_ROUNDS:
+            break
+        step = STEP_RADII * tool.radius_m
+        extra = helping_lines(ground, tool, removed, goal / n_passes, weights, step)
+        extra = firm_parts(ground, tool, force, extra)
+        if not extra:
+            break
+        lines = lines + extra
     forces = np.split(seats.force_n, np.cumsum([len(line) for line in lines])[:-1])
     start = float(np.clip(speed * n_passes, tool.speed_m_per_s.low, tool.speed_m_per_s.high))
     strokes = [stroke_of(line, f, "area", start, tool) for line, f in zip(lines, forces, strict=True)] * n_passes
@@ -195,10 +206,7 @@ def lay(
         sheet = Sheet(points[patch], axes[patch], ground.seat_spacing_m)
         border = border_lines(sheet, step)
         lines += border + clear_of(border, parallel_lines(sheet, spacing_m, step), BORDER_INSET_RADII * tool.radius_m)
-    if lines:
-        valid = seat_lines(ground, tool, force_n, lines).valid
-        parts = np.split(valid, np.cumsum([len(line) for line in lines])[:-1])
-        lines = [part for line, ok in zip(lines, parts, strict=True) for part in cut(line, ok, N_MIN)]
+    lines = firm_parts(ground, tool, force_n, lines)
     if not lines:
         raise CoverageError(
             f"pad {tool.name}: no stroke of at least {SHORTEST_STROKE_RADII * tool.radius_m:.3g} m fits on the ground "
@@ -207,28 +215,39 @@ def lay(
     return lines
 
 
+def firm_parts(ground: Ground, tool: GrindToolConfig, force_n: float, lines: list[Line]) -> list[Line]:
+    """Return the parts of the lines on which the pad stands firmly."""
+    if not lines:
+        return []
+    valid = seat_lines(ground, tool, force_n, lines).valid
+    parts = np.split(valid, np.cumsum([len(line) for line in lines])[:-1])
+    return [part for line, ok in zip(lines, parts, strict=True) for part in cut(line, ok, N_MIN)]
+
+
 def thinned(
     ground: Ground, tool: GrindToolConfig, force_n: float, lines: list[Line], goal_m: Array, weights: Array
-) -> tuple[list[Line], Seating]:
-    """Return the lines without the ends, or the whole lines, that only harm, and the pad's contact along what stays."""
+) -> tuple[list[Line], Seating, Array]:
+    """Return the lines without what only harms, the pad's contact along what stays, and about what it can take off (S,)."""
     seats = seat_lines(ground, tool, force_n, lines)
     line_of_column = np.repeat(np.arange(len(lines)), [len(line) for line in lines])
     length = np.concatenate([line.reach_m for line in lines])
     scale = float(weights @ goal_m / weights.sum())
-    rows = np.flatnonzero(weights > 0.0)
+    rates = removal_rates(seats.pairs, seats.contact, tool)
+    rows = np.flatnonzero((weights > 0.0) & (np.diff(rates.indptr) > 0))
     problem = LeastSquares(
-        matrix=removal_rates(seats.pairs, seats.contact, tool)[rows] / scale,
+        matrix=rates[rows] / scale,
         goal=goal_m[rows] / scale,
         weights=weights[rows] / weights.sum(),
         low=length / tool.speed_m_per_s.high,
         high=length / tool.speed_m_per_s.low,
     )
-    keep = needless_samples(problem, line_of_column, N_MIN)
-    if not keep.any():
-        return lines, seats
+    keep, dwell = needed_samples(problem, line_of_column, N_MIN)
     parts = np.split(keep, np.cumsum([len(line) for line in lines])[:-1])
-    lines = [part for line, ok in zip(lines, parts, strict=True) for part in cut(line, ok, N_MIN)]
-    return lines, seat_lines(ground, tool, force_n, lines)
+    kept = [part for line, ok in zip(lines, parts, strict=True) for part in cut(line, ok, N_MIN)]
+    if not kept:
+        raise CoverageError("no stroke brings the target closer: every pass takes more than is wanted")
+    removed = rates @ np.where(keep, dwell, 0.0)
+    return kept, seat_lines(ground, tool, force_n, kept), removed
 
 
 def seat_lines(ground: Ground, tool: GrindToolConfig, force_n: float, lines: list[Line]) -> Seating:

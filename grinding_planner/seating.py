@@ -13,8 +13,8 @@ from grinding_planner.samples import SurfaceSamples
 
 BODY_LENGTH_M = 0.10
 BODY_MARGIN_M = 0.003
-GROUND_OFFSET_MAX = 0.21
-"""Centre of the ground under the pad, in radii from the pad's centre: a straight edge at 0.42 R, so an overhang of 0.58 R."""
+GROUND_OFFSET_MAX = 0.24
+"""Centre of the ground under the pad, in radii from the pad's centre: a straight edge at 0.36 R."""
 DOWNWARD_NORMAL_Z_MIN = -0.3
 """Surfaces facing further down than this lie towards the table."""
 PRESSURE_FACTOR_MAX = 1.5

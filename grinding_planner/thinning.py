@@ -45,10 +45,10 @@ class LeastSquares:
         return x
 
 
-def needless_samples(
+def needed_samples(
     problem: LeastSquares, line_of_column: NDArray[np.int64], n_min: int
-) -> NDArray[np.bool_]:
-    """Return which samples (N,) to keep so that lines lose their ends, or go, where the plan gains by it.
+) -> tuple[NDArray[np.bool_], Array]:
+    """Return which samples (N,) to keep so that lines lose their ends, or go, where the plan gains by it, and the solution.
 
     With x optimal, leaving out the samples J of one line changes the objective by -g.x + 1/2 |B_J x_J|^2 if the others stay
     as they are: a bound that re-optimising only improves. Each round cuts every line's best head, tail or whole where that
@@ -80,7 +80,7 @@ def needless_samples(
             high=np.where(keep, problem.high, 0.0),
         )
         x = problem.solve(x)
-    return keep
+    return keep, x
 
 
 def _best_cut(laid: scipy.sparse.csc_matrix, weights: Array, pull: Array, n_min: int) -> tuple[float, slice]:

@@ -14,6 +14,7 @@ from cell_scanning.depth_filter import FilteredDepth
 VIEW_DISTANCE_M = 0.03
 VIEW_ANGLE_RAD = 0.1
 """Poses nearer to each other than this count as one view."""
+WORTH_RANGE_M = 0.5
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -21,7 +22,7 @@ class Support:
     """Per-vertex evidence."""
 
     confidence: Array
-    """(V,) sum over supporting readings of the cosine of incidence: readings, discounted for slant."""
+    """(V,) how many head-on readings at 0.5 m the vertex's readings are worth, by variance."""
     view_count: Array
     """(V,) how many different views measured the vertex."""
     frame_count: Array
@@ -57,9 +58,9 @@ def measure_support(
     for label in range(labels.max(initial=-1) + 1):
         seen = np.zeros(n, bool)
         for f in np.flatnonzero(labels == label):
-            hit, cos, residual = _readings(vertices_m, normals, depths[f], poses[f], camera, tolerance_m)
+            hit, worth, residual = _readings(vertices_m, normals, depths[f], poses[f], camera, tolerance_m)
             seen[hit] = True
-            confidence[hit] += cos
+            confidence[hit] += worth
             squares[hit] += residual**2
             frames[hit] += 1.0
         views += seen
@@ -73,7 +74,7 @@ def measure_support(
 
 def _readings(
     vertices_m: Array, normals: Array, depth: FilteredDepth, T_part_camera: Array, camera: Intrinsics, tolerance_m: float
-) -> tuple[NDArray[np.int64], NDArray[np.float32], Array]:
+) -> tuple[NDArray[np.int64], Array, Array]:
     p = apply(inverse(T_part_camera), vertices_m)
     ahead = np.flatnonzero((p[:, 2] > camera.range_m[0]) & (np.einsum("ij,ij->i", normals, T_part_camera[:3, 3] - vertices_m) > 0.0))
     pixels = np.rint(camera.project(p[ahead])).astype(np.int64)
@@ -82,7 +83,10 @@ def _readings(
     reading = depth.depth_m[pixels[:, 1], pixels[:, 0]]
     residual = reading - p[ahead, 2]
     near = (reading > 0.0) & (np.abs(residual) < tolerance_m)
-    return ahead[near], depth.cos_incidence[pixels[near, 1], pixels[near, 0]], residual[near]
+    cos = depth.cos_incidence[pixels[near, 1], pixels[near, 0]]
+    # axial noise grows with the square of range
+    worth = (cos * (WORTH_RANGE_M / reading[near]) ** 2) ** 2
+    return ahead[near], worth, residual[near]
 
 
 def frame_spread(poses: Sequence[Array]) -> float:

@@ -25,8 +25,10 @@ CAMERA_Z_MIN_M = 0.10
 """Lowest camera above the fixture plane."""
 PATCH_M = 0.015
 N_TARGETS_MAX = 120
-POOR_WORTH = 0.1
-"""Share of its area that a patch seen by a single view still counts for, so that views improve what is thin."""
+CONFIDENCE_MIN = 2.0
+"""Below this a patch is poorly measured: seen from far, at a slant or seldom."""
+POOR_WORTH = 0.05
+"""Share of its area that a poorly measured patch counts for, so that views also sharpen what is there."""
 REPEAT_WORTH = 0.25
 
 
@@ -99,11 +101,11 @@ def plan_next_views(
     n_views: int = 12,
     reachable: Callable[[Array], bool] | None = None,
 ) -> NextViews:
-    """Rank views that show what the surface so far lacks: beyond its borders, and where a single view saw it.
+    """Rank views that show what the surface so far lacks: beyond its borders, and where it was measured poorly.
 
     Args:
         camera: intrinsics and limits.
-        surface: fused so far, with the field view_count.
+        surface: fused so far, with the field confidence.
         work_volume_m: (2, 3) box in the part frame; its lowest face is the fixture plane.
         taken: (K, 4, 4) T_part_camera of the views taken.
         n_views: how many to return at most.
@@ -156,13 +158,12 @@ class _Gaps:
         return surface.area_m2 / (surface.area_m2 + missing)
 
     def targets(self, surface: Surface) -> tuple[Patches, Array]:
-        """Gaps first, then thinly seen patches of the surface."""
+        """Gaps first, then poorly measured patches of the surface."""
         known, area, label = surface_patches(surface, PATCH_M)
-        views = surface.fields.get("view_count")
-        if views is None:
+        confidence = surface.fields.get("confidence")
+        if confidence is None:
             return self.patches, self.areas_m2
-        mean_views = np.bincount(label, views, len(area)) / np.bincount(label, minlength=len(area))
-        poor = mean_views < 1.5
+        poor = np.bincount(label, confidence, len(area)) / np.bincount(label, minlength=len(area)) < CONFIDENCE_MIN
         points = np.concatenate([self.patches.points_m, known.points_m[poor]])
         normals = np.concatenate([self.patches.normals, known.normals[poor]])
         return Patches(points_m=points, normals=normals), np.r_[self.areas_m2, POOR_WORTH * area[poor]]

@@ -1,15 +1,18 @@
 """The cell as triangles, for pictures, pages and simple ray casting."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import trimesh
 from numpy.typing import ArrayLike, NDArray
 
 from cell_core.errors import ConfigurationError
 from cell_core.transforms import Array
 from robot_description.model import Cell, RobotModel
 from robot_description.urdf import Shape
+
+if TYPE_CHECKING:
+    import trimesh
 
 SceneMesh = tuple[str, Array, NDArray[np.int64], Array]
 """Name, vertices (V, 3) [m] in the link frame, triangles (T, 3), T_base_link (4, 4)."""
@@ -23,6 +26,8 @@ def scene_meshes(cell: Cell, q: ArrayLike, *, largest_side_m: float = LARGEST_SI
     Obstacles with a side longer than `largest_side_m` (floor, walls, ceiling) are left out: they would hide the rest.
     Robot meshes are named by their link, obstacles by their name in the cell file; `scene_colours` has the same names.
     """
+    import trimesh
+
     meshes = link_meshes(cell.robot)
     poses = {link: cell.robot.forward(np.asarray(q, float), link) for link in {m[1] for m in meshes}}
     out = [(name, vertices, triangles, poses[link]) for name, link, vertices, triangles in meshes]
@@ -48,12 +53,14 @@ def link_meshes(robot: RobotModel) -> list[tuple[str, str, Array, NDArray[np.int
     return out
 
 
-def shape_mesh(shape: Shape) -> trimesh.Trimesh:
+def shape_mesh(shape: Shape) -> "trimesh.Trimesh":
     """Return the triangles of a URDF shape, in its link's frame.
 
     Raises:
         ConfigurationError: its mesh file cannot be read.
     """
+    import trimesh  # half a second that nodes which draw nothing need not spend
+
     if shape.kind == "box":
         solid = trimesh.creation.box(shape.size)
     elif shape.kind == "cylinder":

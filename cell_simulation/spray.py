@@ -46,9 +46,9 @@ class SprayTruth:
         self._part, self._gun, self._block_s = part, gun, block_s
         self._n = max(round(DROPLETS_PER_S * block_s), 1)
         rng = np.random.default_rng([seed, 1])
+        self._bias = 1.0 + errors.flow_bias * np.clip(rng.standard_normal(), -2.0, 2.0)
         self._shift = rng.random(2)
         self._turbulence = TURBULENCE_RAD * rng.standard_normal((TURBULENCE_BANK, 2))
-        self._bias = 1.0 + errors.flow_bias * rng.standard_normal()
         self._noise = CorrelatedNoise(seed, 2, errors.flow_correlation_s)
         self._noise_amplitude = errors.flow_noise
         # fan coordinates: marginal of x/a, and y/(b sqrt(1 - x2/a2)) given x, are symmetric beta distributions on -1..1

@@ -63,6 +63,8 @@ class Attempt:
     """0 for the first run of the job's process."""
     stop_s: float
     """Path time at which the process stopped, or was last known to run [s]; infinite once it is done."""
+    zero_s: float | None = None
+    """The device's time at path time 0 [s]; None when the trajectory never started."""
 
 
 def last_attempt(entries: Sequence[Mapping[str, Any]]) -> Attempt | None:
@@ -76,11 +78,12 @@ def last_attempt(entries: Sequence[Mapping[str, Any]]) -> Attempt | None:
         return None
     run = entries[starts[-1] :]
     index = int(run[0]["attempt"])
+    zero_s = next((float(e["zero_s"]) for e in run if e["event"] == "running"), None)
     if any(entry["event"] == "done" for entry in run):
-        return Attempt(index=index, stop_s=float("inf"))
+        return Attempt(index=index, stop_s=float("inf"), zero_s=zero_s)
     stopped = [float(e["path_time_s"]) for e in run if e["event"] == "stopped"]
     known = [float(e["path_time_s"]) for e in run if "path_time_s" in e]
-    return Attempt(index=index, stop_s=stopped[0] if stopped else max(known, default=0.0))
+    return Attempt(index=index, stop_s=stopped[0] if stopped else max(known, default=0.0), zero_s=zero_s)
 
 
 def remaining_toolpath(

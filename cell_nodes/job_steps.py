@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,7 +12,7 @@ from cell_interfaces.msg import JobState, StepSummary
 
 from cell_core.config import JobConfig
 from cell_core.errors import AcceptanceError, CellError, InputRefusedError
-from cell_core.files import sha256
+from cell_core.files import read_json, sha256
 from cell_core.jobs import JobFolder
 from cell_core.resume import Attempt, Journal, last_attempt, remaining_toolpath
 from cell_core.toolpath import ToolPath
@@ -20,6 +21,8 @@ from cell_nodes.action_work import Cancelled
 from cell_nodes.clients import PausedError
 
 REMAINING = "remaining.json"
+SIMULATED_STATE = "sim_state.json"
+ZERO_TOLERANCE_S = 0.1
 
 
 class RejectedError(CellError):
@@ -60,7 +63,7 @@ class JobRun:
             InputRefusedError: the process began before and `resume` is not asked for, or its plan changed since.
         """
         job = self._job
-        before = last_attempt(self._journal.read())
+        before = self._attempt()
         if before is not None and not resume:
             raise InputRefusedError(f"{job.path}: the process of this job began before; resume it or start a new job")
         if before is not None and not (job.is_finished("scan") and job.is_finished("plan")):
@@ -118,7 +121,7 @@ class JobRun:
 
     def _process_done(self) -> bool:
         """Whether the process has been run to its end; then its step is finished if a crash left that out."""
-        attempt = last_attempt(self._journal.read())
+        attempt = self._attempt()
         if attempt is None:
             return False
         if attempt.stop_s != float("inf") and self._remaining(attempt) is not None:
@@ -127,13 +130,23 @@ class JobRun:
             self._finish_execution(0.0, {})
         return True
 
+    def _attempt(self) -> Attempt | None:
+        attempt = last_attempt(self._journal.read())
+        if attempt is None or self.config.simulated_part is None or attempt.stop_s == float("inf"):
+            return attempt
+        # a simulator that was killed forgot what it did to its part after the last save; a real part remembers
+        saved = self._job.step("execution") / SIMULATED_STATE
+        state = read_json(saved) if saved.is_file() else {"zero_s": float("nan"), "path_time_s": 0.0}
+        same_run = attempt.zero_s is not None and abs(state["zero_s"] - attempt.zero_s) < ZERO_TOLERANCE_S
+        return replace(attempt, stop_s=min(attempt.stop_s, float(state["path_time_s"])) if same_run else 0.0)
+
     def _remaining(self, attempt: Attempt) -> ToolPath | None:
         run = self._job.step("execution") / f"run_{attempt.index}"
         toolpath = ToolPath.read(run / "toolpath.json")
         return remaining_toolpath(toolpath, JointTrajectory.read(run / "trajectory.json"), attempt.stop_s)
 
     def _process(self) -> None:
-        attempt = last_attempt(self._journal.read())
+        attempt = self._attempt()
         toolpath_path = self._job.step("plan") / "toolpath.json"
         message = "plan is ready"
         motion = self._job.step("motion")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from cell_core.errors import DeviceError
+from cell_core.files import write_json
 
 T = TypeVar("T")
 TICK_S = 0.004
@@ -18,7 +19,7 @@ BLOCK_MAX_S = 0.25
 """Longest simulated time in one step [s]."""
 BLOCK_FREE_S = 0.05
 """Step when running as fast as possible [s]."""
-SAVE_PERIOD_S = 1.0
+SAVE_PERIOD_S = 0.5
 CALL_WAIT_S = 5.0
 
 
@@ -107,6 +108,9 @@ class SimLoop:
         if self._dirty and self._state_path is not None:
             self._state_path.parent.mkdir(parents=True, exist_ok=True)
             self.sim.save_state(self._state_path)
+            path_s = float(self.sim.trajectory_status()[1])
+            saved = {"path_time_s": path_s, "zero_s": float(self.sim.time_s) - path_s}
+            write_json(self._state_path.with_suffix(".json"), saved)
             self._dirty = False
         self._saved_s = time.monotonic()
 
@@ -151,9 +155,7 @@ class SimLoop:
         if silent_s > self._dead_man_s and self.busy:
             self.sim.stop(f"no heartbeat of the execution node for {silent_s:.2f} s")
             self.sim.arm(False)
-            self._log(
-                f"dead-man: execution silent for {silent_s:.2f} s, limit {self._dead_man_s:g} s; stopped"
-            )
+            self._log(f"dead-man: execution silent for {silent_s:.2f} s, limit {self._dead_man_s:g} s; stopped")
 
     def _serve_calls(self) -> None:
         while not self._calls.empty():

@@ -16,6 +16,7 @@ from rclpy.action import ActionClient
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.signals import SignalHandlerOptions
+from sensor_msgs.msg import JointState
 
 from cell_core.errors import CellError, DeviceError
 from cell_core.jobs import JobFolder
@@ -25,6 +26,8 @@ from cell_nodes.processes import NodeProcesses
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 15.0
+STOPPED_WAIT_S = 8.0
+AT_REST_RAD_PER_S = 2e-3
 POLL_S = 0.05
 
 
@@ -136,18 +139,24 @@ class Supervision:
         if state.get("status") != "failed" or (node and node not in str(state.get("message"))):
             self._folder.write_state("failed", state.get("step", self._state[1]), str(error), exit_code=error.exit_code)
         step = self._folder.read_state().get("step", "")
-        self._emit("error", message=str(error), step=step, node=node, exit_code=error.exit_code, process_off=stopped)
+        self._emit("error", message=str(error), step=step, node=node, exit_code=error.exit_code, stopped=stopped)
         self._emit("done", accepted=False, exit_code=error.exit_code, message=str(error))
         return int(error.exit_code)
 
     def _verify_stopped(self) -> bool:
-        """Wait until the simulator says that process and tool are off; return whether it did."""
-        asked, end = time.monotonic(), time.monotonic() + 5.0
-        while time.monotonic() < end:
-            fresh = self._tool is not None and self._tool_heard_s > asked + 0.05
-            if fresh and self._tool is not None and not self._tool.on and not self._tool.armed:
-                return True
-            time.sleep(POLL_S)
+        """Wait until the device says that process and tool are off and the arm is at rest; return whether it did."""
+        asked, end = time.monotonic(), time.monotonic() + STOPPED_WAIT_S
+        joints: list[JointState] = []
+        subscription = self._node.create_subscription(JointState, "/joint_states", joints.append, 1)
+        try:
+            while time.monotonic() < end:
+                tool = self._tool if self._tool_heard_s > asked + 0.05 else None
+                off = tool is not None and not tool.on and not tool.armed
+                if off and joints and max(abs(v) for v in joints[-1].velocity) < AT_REST_RAD_PER_S:
+                    return True
+                time.sleep(POLL_S)
+        finally:
+            self._node.destroy_subscription(subscription)
         return False
 
     def _cancel(self) -> None:

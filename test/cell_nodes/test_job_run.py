@@ -9,7 +9,7 @@ from cell_interfaces.msg import StepSummary
 from node_kit import dome, make_job, swing
 
 from cell_core.errors import DeviceError, InputRefusedError
-from cell_core.files import write_npz
+from cell_core.files import write_json, write_npz
 from cell_core.resume import Journal
 from cell_core.surface_io import write_ply
 from cell_core.toolpath import Stroke, ToolPath
@@ -42,6 +42,7 @@ class FakeHost:
     """Answers every step with files as the real nodes leave them; `faults`: what a server raises once."""
 
     def __init__(self, job, faults=None):
+        self.saved_s = 1.2
         self.job, self.faults, self.calls, self.approvals, self.states = job, dict(faults or {}), [], [], []
 
     def call(self, server, goal, step):
@@ -59,8 +60,10 @@ class FakeHost:
             journal = Journal(folder / "journal.jsonl")
             attempt = sum(e["event"] == "start" for e in journal.read())
             journal.append("start", attempt=attempt)
+            journal.append("running", zero_s=40.0)
             if server in self.faults:
                 journal.append("stopped", path_time_s=1.0)
+                write_json(folder / "sim_state.json", {"path_time_s": self.saved_s, "zero_s": 40.0})
                 raise self.faults.pop(server)
             journal.append("done")
         if server in self.faults:
@@ -129,6 +132,16 @@ def test_a_half_run_process_asks_again_and_runs_only_the_rest(folder):
     rest = ToolPath.read(folder.step("motion") / "remaining.json")
     whole = _toolpath()
     assert 0.4 < sum(s.dwell_s.sum() for s in rest.strokes) / sum(s.dwell_s.sum() for s in whole.strokes) < 0.6
+
+
+def test_what_a_killed_simulator_forgot_is_run_again(folder):
+    host = FakeHost(folder, {"execute_process": DeviceError("node simulator died")})
+    host.saved_s = 0.75
+    with pytest.raises(DeviceError):
+        JobRun(folder, host).run(resume=False)
+    JobRun(folder, FakeHost(folder)).run(resume=True)
+    rest = ToolPath.read(folder.step("motion") / "remaining.json")
+    assert sum(s.dwell_s.sum() for s in rest.strokes) / _toolpath().duration_s == pytest.approx(0.75, abs=0.06)
 
 
 def test_a_pause_waits_for_resume_and_a_new_approval(folder):

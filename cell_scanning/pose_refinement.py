@@ -15,6 +15,7 @@ from cell_scanning.camera import Intrinsics
 N_RAYS = 6000
 N_RAYS_MIN = 200
 ITERATIONS_MAX = 8
+CONVERGED_M = 5e-6
 
 
 def refined_poses(
@@ -68,6 +69,6 @@ def _aligned(
         length = max(float(np.linalg.norm(points.std(axis=0))), 1e-3)
         step = point_to_plane_step(points, residuals, normals, huber_weights(residuals), length)
         T = step @ T
-        if np.linalg.norm(apply(step, points.mean(axis=0)) - points.mean(axis=0)) < 2e-6 and np.trace(step[:3, :3]) > 3.0 - 1e-10:
+        if np.abs(apply(step, points[::50]) - points[::50]).max() < CONVERGED_M:
             break
     return T

@@ -1,7 +1,7 @@
 """Free moves from wherever the arm is to a run and on: ways out and in along the tool axis, and the move between."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import product
 from typing import Protocol
 
 from cell_core.transforms import Array
@@ -10,6 +10,8 @@ from cell_motion.runs import Run, Runner
 from cell_motion.timing import Limits, Motion, polyline
 
 RETRACT_M = (0.06, 0.10, 0.03, 0.15)
+TRIES = 3
+_NONE_LEFT = "none left"
 CORNER_SPEEDS = (1.0, 0.6, 0.35, 0.2, 0.1)
 
 
@@ -63,25 +65,35 @@ class Connector:
             if move is not None:
                 return Connection(out=None, move=move, into=None)
         ways_out, ways_in = self._ways(here), self._ways(there)
-        pairs = sorted(product(range(len(ways_out)), range(len(ways_in))), key=sum)[:3]
-        for i, j in pairs:
-            out, into = ways_out[i], ways_in[j]
+        for _ in range(TRIES):
+            out, into = next(ways_out, _NONE_LEFT), next(ways_in, _NONE_LEFT)
+            if isinstance(out, str) or isinstance(into, str):
+                return None
             start = here.joint_rad if out is None else out.position_rad[-1]
             end = there.joint_rad if into is None else into.position_rad[-1]
-            move = self.free_move(start, end, time_s / len(pairs))
+            move = self.free_move(start, end, time_s / TRIES)
             if move is not None:
                 return Connection(out=out, move=move, into=into)
         return None
 
-    def _ways(self, station: Station) -> list[Motion | None]:
-        if not station.on_part:
-            return [None]
-        lines = (self.runner.line(station.joint_rad, distance) for distance in RETRACT_M)
+    def has_way(self, station: Station) -> bool:
+        """Tell whether the arm can get away from a station."""
+        return not isinstance(next(self._ways(station), _NONE_LEFT), str)
+
+    def _ways(self, station: Station) -> Iterator[Motion | None]:
+        """Yield ways out of a station, the usual first; the last one again and again."""
+        last: Motion | str | None = _NONE_LEFT
         free = self.runner.checkers.free
-        ways: list[Motion | None] = [line for line in lines if line is not None and free.is_free(line.position_rad[-1])]
-        if not self.must_retract and free.is_free(station.joint_rad):
-            ways.append(None)
-        return ways
+        for distance in RETRACT_M if station.on_part else ():
+            line = self.runner.line(station.joint_rad, distance)
+            if line is not None and free.is_free(line.position_rad[-1]):
+                last = line
+                yield line
+        if not station.on_part or (not self.must_retract and free.is_free(station.joint_rad)):
+            last = None
+            yield None
+        while not isinstance(last, str):
+            yield last
 
     def free_move(self, start_rad: Array, end_rad: Array, time_s: float) -> Motion | None:
         """Return a timed move whose every node is free; corners are taken slower until that holds."""

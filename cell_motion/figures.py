@@ -5,12 +5,17 @@ from typing import Any
 
 import numpy as np
 
+from cell_core.statistics import weighted_quantile
 from cell_core.toolpath import Stroke, ToolPath
 from cell_core.trajectory import JointTrajectory
 from cell_core.transforms import Array
 from cell_motion.runs import Run
 from cell_motion.timing import Limits, Motion
 from robot_description.model import RobotModel
+
+
+SPEED_TOLERANCE = 0.01
+"""Tool speed counts as kept within this share of the planned one."""
 
 
 def plan_figures(
@@ -21,7 +26,7 @@ def plan_figures(
     runs: Sequence[Run],
     n_collisions: int,
 ) -> dict[str, Any]:
-    """Return what a plan reached, how long it takes and how near to the limits it comes; ratios are to the robot's limits."""
+    """Return what a plan reached, how long it takes and its ratios to the robot's limits."""
     limits = Limits.of(robot)
     motion = Motion(
         time_s=trajectory.time_s,
@@ -32,7 +37,10 @@ def plan_figures(
     velocity, acceleration = motion.ratios(limits)
     on_planned, on_run = (sum(on_length_m(s) for s in path.strokes) for path in (planned, run))
     process_s = _time_in(trajectory, "process")
-    errors = np.abs(np.concatenate([r.speed_error for r in runs])) if runs else np.zeros(1)
+    errors, planned_errors, lengths = (
+        np.abs(np.concatenate(x))
+        for x in zip(*((r.speed_error, r.planned_speed_error, r.node_length_m) for r in runs), strict=True)
+    )
     n_legs: dict[int, int] = {}
     for r in runs:
         n_legs[r.leg.ladder.stroke] = n_legs.get(r.leg.ladder.stroke, 0) + 1
@@ -52,8 +60,8 @@ def plan_figures(
         "jerk_ratio_max": motion.jerk_ratio(limits),
         "speed_scaled_samples": sum(r.n_slowed for r in runs),
         "tilted_samples": sum(r.n_tilted for r in runs),
-        "tool_speed_error_p99": float(np.quantile(errors, 0.99)) if len(errors) else 0.0,
-        "tool_speed_error_max": float(errors.max(initial=0.0)),
+        "tool_speed_error_p99": weighted_quantile(errors, lengths, 0.99) if len(errors) else 0.0,
+        "speed_kept_length_fraction": float(lengths @ (planned_errors <= SPEED_TOLERANCE) / max(lengths.sum(), 1e-12)),
         "singular_value_min": min((r.singular_value_min for r in runs), default=0.0),
         "n_collisions": n_collisions,
     }

@@ -14,7 +14,10 @@ from robot_description.model import RobotModel
 
 N_BRANCHES = 8
 TURN_RAD = 2.0 * np.pi
+EXTENSION_M = 0.2
 _AGREEMENT_M = 1e-5
+_NO_JACOBIAN = [(10.0, 11.0)] * 6
+"""Limits that nothing meets: the solver then skips its singular values, which cost six times the solution itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +30,9 @@ class Solutions:
     """(N, 8) the branch exists as geometry, limits or not."""
     within_limits: NDArray[np.bool_]
     """(N, 8) some whole-turn copy of the branch lies within the position limits."""
-    conditioning: Array
-    """(N, 8) smallest singular value of the Jacobian of `frame`, 0 at a singularity; NaN where not within limits."""
+    regularity: Array
+    """(N, 8) how far from a singularity: the smaller of |sin(joint 5)| and the wrist centre's distance from full reach
+    over EXTENSION_M; NaN where the branch does not exist."""
 
 
 class Kinematics:
@@ -44,7 +48,6 @@ class Kinematics:
         self.frame = frame
         self.lower_rad = np.asarray(robot.lower_rad, float)
         self.upper_rad = np.asarray(robot.upper_rad, float)
-        self._limits = [(float(a), float(b)) for a, b in zip(self.lower_rad, self.upper_rad, strict=True)]
         self._opw = _solver(robot.config)
         T_opw_flange = _tip_offset(self._opw, robot)
         T_flange_frame = robot.fixed(robot.config.flange_frame, frame)
@@ -54,7 +57,7 @@ class Kinematics:
     def solve(self, T_base_frame: Array) -> Solutions:
         """Return every branch for poses (N, 4, 4), joints wrapped by whole turns to within their limits."""
         poses = np.ascontiguousarray(np.asarray(T_base_frame, float).reshape(-1, 4, 4) @ self._T_frame_opw)
-        joints, _, _, sigma, _ = self._opw.reach(poses.reshape(-1, 16), self._limits, None, 1)
+        joints, _, extension, _, wrist = self._opw.reach(poses.reshape(-1, 16), _NO_JACOBIAN, None, 1)
         exists = np.isfinite(joints).all(axis=2)
         joints = self._into_limits(joints)
         inside = (joints >= self.lower_rad - 1e-9) & (joints <= self.upper_rad + 1e-9)
@@ -62,7 +65,7 @@ class Kinematics:
             position_rad=joints,
             exists=exists,
             within_limits=exists & inside.all(axis=2),
-            conditioning=np.asarray(sigma),
+            regularity=np.minimum(np.asarray(wrist), np.asarray(extension)[:, None] / EXTENSION_M),
         )
 
     def forward(self, position_rad: Array) -> Array:
@@ -111,7 +114,7 @@ class Kinematics:
             (N, 6) joint positions, NaN where no branch exists; (N,) largest joint distance from the guess [rad].
         """
         poses = np.ascontiguousarray(np.asarray(T_base_frame, float).reshape(-1, 4, 4) @ self._T_frame_opw)
-        joints = np.asarray(self._opw.reach(poses.reshape(-1, 16), None, None, 1)[0])
+        joints = np.asarray(self._opw.reach(poses.reshape(-1, 16), _NO_JACOBIAN, None, 1)[0])
         joints = self.nearest_copy(joints, guess_rad[:, None, :])
         distance = np.abs(joints - guess_rad[:, None, :]).max(axis=2)
         distance = np.where(np.isfinite(distance), distance, np.inf)

@@ -45,7 +45,8 @@ class EdgeRule:
         d = np.abs(self.difference(start.position_rad[:, None, :], end.position_rad[None, :, :]))
         scaled = d / self.velocity_rad_per_s
         ratio = scaled.max(axis=2) / duration_s
-        cost = np.sqrt(np.einsum("ijk,ijk->ij", scaled, scaled))
+        square = np.einsum("ijk,ijk->ij", scaled, scaled)
+        cost = np.sqrt(square) + square / duration_s  # the square spreads motion evenly over the rungs
         cost += self.slow_cost * np.maximum(ratio - 1.0, 0.0)
         cost[(d.max(axis=2) > self.jump_rad) | (ratio > self.slowest)] = np.inf
         return cost

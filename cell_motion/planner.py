@@ -25,12 +25,15 @@ from cell_motion.plan import MotionPlan, Served
 from cell_motion.runs import Checkers, Fault, Run, Runner
 from cell_motion.strokes import Ladder, LadderBuilder, Leg, legs_of, without
 from cell_motion.timing import Limits
-from cell_motion.trajectory import Joiner, backwards, check_trajectory
+from cell_motion.trajectory import Joiner, backwards, collisions_at
 from robot_description.model import Cell
 
 PLANNED_FRACTION = 0.95
 """Share of the joint limits that plans use."""
 RETRIES_PER_STROKE = 16
+GENTLE_RETRIES = 8
+"""After so many a whole rung is given up, which splits the stroke."""
+NODE_RADIUS_RAD = 0.3
 CONNECT_S = 4.0
 SELF_MARGIN_M = 0.005
 
@@ -140,6 +143,7 @@ class _Desk:
             free=scene.checker(margins),
             verify=scene.checker(Margins()),
         )
+        self.touching = scene.checker(Margins(), contact=pad) if pad is not None else None
         self.kinematics = Kinematics(cell.robot, tool.tcp_frame)
         self.limits = Limits.of(cell.robot, PLANNED_FRACTION)
         self.builder = LadderBuilder(self.kinematics, self.checkers.process, self.limits.velocity_rad_per_s)
@@ -199,7 +203,7 @@ class _Desk:
             if fault is None or retries[stroke] > RETRIES_PER_STROKE:
                 unreached += _unreached(leg, "transition" if fault is None else fault.reason)
                 continue
-            ladder, rung = self._blocked(leg, fault, entry_nodes)
+            ladder = self._blocked(leg, fault, entry_nodes, gently=retries[stroke] <= GENTLE_RETRIES)
             again = legs_of(ladder, leg.first, leg.last)
             served = {s for new in again for s in range(new.samples[0], new.samples[1] + 1)}
             first, last = leg.samples
@@ -219,6 +223,8 @@ class _Desk:
             if self.clock.is_late:
                 break
             run = self.runner.run(leg, self.strokes[leg.ladder.stroke], entry.nodes, entry.reverse, here.joint_rad)
+            if not isinstance(run, Fault):
+                run = self._with_ways(run)
             if isinstance(run, Fault):
                 if fault is None:
                     fault = self._forwards(run, leg, entry.reverse)
@@ -229,21 +235,29 @@ class _Desk:
                 return _Step(run=run, connection=connection), None, []
         return None, fault, nodes
 
+    def _with_ways(self, run: Run) -> Run | Fault:
+        """Refuse a run that the arm could not come to or get away from along the tool axis."""
+        if not self.connector.has_way(station_before(run)):
+            return Fault(reason="transition", s_m=0.0)
+        if not self.connector.has_way(station_after(run)):
+            return Fault(reason="transition", s_m=run.stroke.length_m)
+        return run
+
     def _forwards(self, fault: Fault, leg: Leg, reverse: bool) -> Fault:
         if not reverse:
             return fault
         first, last = leg.samples
         return replace(fault, s_m=self.strokes[leg.ladder.stroke].part(first, last + 1).length_m - fault.s_m)
 
-    def _blocked(self, leg: Leg, fault: Fault, nodes: list[int]) -> tuple[Ladder, int]:
-        """Take the node nearest to a fault out of the ladder."""
+    def _blocked(self, leg: Leg, fault: Fault, nodes: list[int], *, gently: bool) -> Ladder:
+        """Take the node nearest to a fault out of the ladder, with those around it, or all nodes of its rung."""
         first, last = leg.samples
         at = np.r_[0.0, np.cumsum(self.strokes[leg.ladder.stroke].part(first, last + 1).step_lengths_m)]
         rungs = at[leg.ladder.sample[leg.first : leg.last + 1] - first]
         k = int(np.argmin(np.abs(rungs - fault.s_m)))
         rung = leg.first + k
         position = leg.ladder.rungs[rung].position_rad[nodes[k]]
-        return without(leg.ladder, rung, position, fault.reason), rung
+        return without(leg.ladder, rung, position, fault.reason, NODE_RADIUS_RAD if gently else np.inf)
 
     def assemble(
         self, steps: list[_Step], home: Connection, start: Array, unreached: tuple[Unreached, ...]
@@ -286,9 +300,8 @@ class _Desk:
             T_base_part=self.T_base_part,
             unreached=unreached,
         )
-        collisions = check_trajectory(
-            self.cell, trajectory, self.part, self.T_base_part, self.cell.config.controller_period_s
-        )
+        touching = self.touching or self.checkers.verify
+        collisions = collisions_at(self.cell, trajectory, self.checkers.verify, touching, trajectory.time_s)
         if collisions:
             hit = collisions[0]
             raise CollisionError(

@@ -9,9 +9,10 @@ from scipy.ndimage import gaussian_filter1d, minimum_filter1d
 from cell_core.toolpath import Stroke
 from cell_core.transforms import Array
 from cell_motion.collision import Checker
+from cell_motion.freedom import Choice
 from cell_motion.kinematics import TURN_RAD, Kinematics
 from cell_motion.path import Profile, SpeedLaw, StrokePath, profile, unwrapped
-from cell_motion.strokes import Choice, Leg
+from cell_motion.strokes import Leg
 from cell_motion.timing import Limits, Motion, along, through
 from cell_motion.transitions import REACH_M
 
@@ -28,8 +29,6 @@ ROUNDS = 24
 FLIP_RAD_PER_M = 43.0
 FLIP_RAD = 0.03
 """A larger step between time nodes, and more than 5 degrees per 2 mm, is a flip."""
-NEAR_NODES = 12
-"""A strain so near to an end of the stroke may come from the ramp."""
 DIP_M = 0.02
 """Speed goes down and up again over at least about this length."""
 
@@ -64,7 +63,11 @@ class Run:
     n_tilted: int
     """Samples run with another axis or standoff than planned."""
     speed_error: Array
-    """(M,) relative error of tool speed against the stroke as run, at time nodes with the process on."""
+    """(M,) tool speed over that of the stroke as run, less 1, at time nodes with the process on."""
+    planned_speed_error: Array
+    """(M,) tool speed over that of the stroke as planned, less 1, there."""
+    node_length_m: Array
+    """(M,) length of path around those nodes [m]."""
     singular_value_min: float
 
 
@@ -131,9 +134,7 @@ class Runner:
         if reverse:
             joints, choice = joints[::-1], choice.take(np.arange(len(nodes))[::-1])
             # x and y of the path's frame turn over with the direction of travel
-            choice = Choice(
-                spin_rad=choice.spin_rad + np.pi, tilt_rad=-choice.tilt_rad, standoff_m=choice.standoff_m
-            )
+            choice = replace(choice, spin_rad=choice.spin_rad + np.pi, tilt_rad=-choice.tilt_rad)
             sample = sample[-1] - sample[::-1]
         wraps = self.kinematics.upper_rad - self.kinematics.lower_rad > TURN_RAD + 1e-6
         joints = np.where(wraps, unwrapped_rows(joints), joints)
@@ -164,11 +165,10 @@ class Runner:
             if not isinstance(outcome, Fault):
                 motion, start, end, s = outcome
                 ratio = self._strain(motion)
-                worst = int(np.argmax(ratio))
-                if ratio[worst] > 1.0:
-                    side = "in" if worst < start + NEAR_NODES else "out" if worst > end - NEAR_NODES else ""
-                    if side and ramps[side].gentler():
-                        continue
+                if ratio.max() > 1.0:
+                    for side, nodes in (("in", slice(0, start)), ("out", slice(end + 1, None))):
+                        if ratio[nodes].max(initial=0.0) > 1.0 and ramps[side].gentler():
+                            ratio[nodes] = 0.0
                     factor = factor * _dip(law.s_m, np.clip(s, 0.0, plan.path.length_m), ratio)
                     continue
                 hit = self._first_hit(motion.position_rad)
@@ -254,7 +254,9 @@ class Runner:
         velocity = motion.velocity_rad_per_s[inner]
         tool_speed = self._tool_speed(motion.position_rad[inner], velocity)
         on = planned.on[np.clip(np.searchsorted(path.at_m, node_s), 0, len(planned) - 1)]
-        wanted = np.interp(node_s, law.s_m, law.speed_m_per_s)
+        wanted, as_planned = (
+            np.interp(node_s, x.s_m, x.speed_m_per_s) for x in (law, SpeedLaw.of(path))
+        )
         sigma = self.kinematics.conditioning(motion.position_rad[inner][:: max((end - start) // 50, 1)])
         return Run(
             leg=leg,
@@ -272,6 +274,8 @@ class Runner:
             n_slowed=int((speed < 0.99 * planned.speed_m_per_s).sum()),
             n_tilted=int(((axis_turn > 1e-3) | (shift > 1e-4)).sum()),
             speed_error=(tool_speed / wanted - 1.0)[on],
+            planned_speed_error=(tool_speed / as_planned - 1.0)[on],
+            node_length_m=np.gradient(node_s)[on],
             singular_value_min=float(sigma.min()),
         )
 
@@ -366,7 +370,7 @@ def _smoothed(choice: Choice, at_m: Array) -> Choice:
         gaussian_filter1d(x, 2.0, axis=0, mode="nearest")
         for x in (choice.spin_rad, choice.tilt_rad, choice.standoff_m)
     )
-    return Choice(spin_rad=spin, tilt_rad=tilt, standoff_m=standoff)
+    return replace(choice, spin_rad=spin, tilt_rad=tilt, standoff_m=standoff)
 
 
 def _dip(grid_m: Array, s_m: Array, ratio: Array) -> Array:

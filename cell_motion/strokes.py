@@ -2,7 +2,6 @@
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,46 +9,22 @@ from numpy.typing import NDArray
 from cell_core.toolpath import Freedom, Stroke
 from cell_core.transforms import Array
 from cell_motion.collision import Checker
+from cell_motion.freedom import Choice, Lanes, may_follow, nominal, shares
 from cell_motion.kinematics import TURN_RAD, Kinematics
 from cell_motion.ladder import EdgeRule, Policy, Rung, solve, split
 from cell_motion.path import StrokePath, turned
 
-RUNG_SPACING_M = 0.015
+RUNG_SPACING_M = 0.02
 RUNG_TURN_RAD = 0.10
-N_SPINS = 18
+STRAINED = 0.5
+"""Tilts are tried where an edge needs more than this share of its duration."""
 BREAK_COST = 20.0
 """A break costs as much as 20 s of joint motion; with the process off a fifth of that."""
 LIMIT_NEAR_RAD = 0.15
-SINGULAR = 0.06
-"""Smallest singular value of the Jacobian below which a position starts to cost."""
-SINGULAR_REFUSED = 0.004
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Choice:
-    """How the freedoms are used at some poses; arrays share length n."""
-
-    spin_rad: Array
-    tilt_rad: Array
-    """(n, 2) rotation vector about the path frame's x and y."""
-    standoff_m: Array
-
-    def take(self, index: NDArray[np.int64] | list[int] | int) -> "Choice":
-        """Return the entries at `index`."""
-        return Choice(
-            spin_rad=np.atleast_1d(self.spin_rad[index]),
-            tilt_rad=np.atleast_2d(self.tilt_rad[index]),
-            standoff_m=np.atleast_1d(self.standoff_m[index]),
-        )
-
-    @staticmethod
-    def join(choices: list["Choice"]) -> "Choice":
-        """Return the entries of all choices in order."""
-        return Choice(
-            spin_rad=np.concatenate([c.spin_rad for c in choices]),
-            tilt_rad=np.concatenate([c.tilt_rad for c in choices]),
-            standoff_m=np.concatenate([c.standoff_m for c in choices]),
-        )
+SINGULAR = 0.25
+"""Regularity (see Solutions) below which a position starts to cost."""
+SINGULAR_COST = 0.6
+SINGULAR_REFUSED = 0.02
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -110,16 +85,21 @@ class LadderBuilder:
         path = StrokePath(stroke)
         sample = rung_samples(stroke)
         frames = path.frames(path.at_m[sample])
-        nominal = _nominal(stroke.freedom)
-        found = [self._nodes(frames[k], nominal, stroke.freedom) for k in range(len(sample))]
+        spins = nominal(stroke.freedom)
+        found = [self._nodes(frame, spins, stroke.freedom) for frame in frames]
         rungs, choices, reasons = ([f[i] for f in found] for i in range(3))
-        self._use_freedom(stroke.freedom, frames, rungs, choices, reasons)
-        times = stroke.times_s[sample]
-        edges = [
-            self.rule.edges(a, b, float(t)).astype(np.float32)
-            for a, b, t in zip(rungs[:-1], rungs[1:], np.diff(times), strict=True)
-        ]
+        durations = np.diff(stroke.times_s[sample])
         on = stroke.on[sample]
+        break_cost = np.where(on[:-1] & on[1:], BREAK_COST, 0.2 * BREAK_COST)
+        work = _Work(stroke.freedom, frames, path.at_m[sample], rungs, choices, reasons)
+        self._add(work, Lanes.full(stroke.freedom), [k for k, reason in enumerate(reasons) if reason])
+        edges = self._edges(work, durations)
+        gentle = Lanes.gentle(stroke.freedom)
+        if len(gentle):
+            strained = self._strained(rungs, edges, durations, break_cost)
+            if strained:
+                self._add(work, gentle, strained)
+                edges = self._edges(work, durations)
         return Ladder(
             stroke=index,
             sample=sample,
@@ -127,8 +107,33 @@ class LadderBuilder:
             choices=choices,
             edges=edges,
             reasons=reasons,
-            break_cost=np.where(on[:-1] & on[1:], BREAK_COST, 0.2 * BREAK_COST),
+            break_cost=break_cost,
         )
+
+    def _edges(self, work: "_Work", durations_s: Array) -> list[Array]:
+        edges = []
+        for k, duration in enumerate(durations_s):
+            cost = self.rule.edges(work.rungs[k], work.rungs[k + 1], float(duration)).astype(np.float32)
+            edges.append(np.where(may_follow(work.choices[k], work.choices[k + 1]), cost, np.float32(np.inf)))
+        return edges
+
+    def _strained(
+        self, rungs: list[Rung], edges: list[Array], durations_s: Array, break_cost: Array
+    ) -> list[int]:
+        """Return the rungs at which the cheapest way breaks or would have to slow down."""
+        found: list[int] = []
+        ranges = split(rungs, edges, break_cost)
+        for first, last in ranges:
+            found += [k for k in (first, last) if 0 < k < len(rungs) - 1]
+            policy = solve(rungs[first : last + 1], edges[first:last])
+            if policy is None:
+                continue
+            way = policy.from_first(int(np.argmin(policy.first_cost)))
+            joints = np.array([rungs[first + i].position_rad[n] for i, n in enumerate(way)])
+            needed = np.abs(self.rule.difference(joints[:-1], joints[1:])) / self.rule.velocity_rad_per_s
+            slow = needed.max(axis=1, initial=0.0) > STRAINED * durations_s[first:last]
+            found += [first + int(k) for k in np.flatnonzero(slow)]
+        return sorted(set(found))
 
     def _nodes(self, frame: Array, choice: Choice, freedom: Freedom) -> tuple[Rung, Choice, str]:
         poses = turned(
@@ -138,7 +143,7 @@ class LadderBuilder:
             standoff_m=choice.standoff_m,
         )
         answer = self._kinematics.solve(poses)
-        usable = answer.within_limits & (np.nan_to_num(answer.conditioning) > SINGULAR_REFUSED)
+        usable = answer.within_limits & (np.nan_to_num(answer.regularity) > SINGULAR_REFUSED)
         which, branch = np.nonzero(usable)
         position = answer.position_rad[which, branch]
         free = self._checker.free(position)
@@ -146,7 +151,7 @@ class LadderBuilder:
         if not free.any():
             reason = self._reason(answer.exists, answer.within_limits, position)
         position, which, branch = position[free], which[free], branch[free]
-        cost = self._node_cost(position, answer.conditioning[which, branch], choice.take(which), freedom)
+        cost = self._node_cost(position, answer.regularity[which, branch], choice.take(which), freedom)
         return Rung(position_rad=position, cost=cost), choice.take(which), reason
 
     def _reason(self, exists: NDArray[np.bool_], within: NDArray[np.bool_], position: Array) -> str:
@@ -158,64 +163,45 @@ class LadderBuilder:
             return "singularity"
         return "limits" if exists.any() else "ik"
 
-    def _node_cost(self, position: Array, conditioning: Array, choice: Choice, freedom: Freedom) -> Array:
+    def _node_cost(self, position: Array, regularity: Array, choice: Choice, freedom: Freedom) -> Array:
         room = np.minimum(position - self._kinematics.lower_rad, self._kinematics.upper_rad - position).min(axis=1)
         cost = 0.05 * np.maximum(1.0 - room / LIMIT_NEAR_RAD, 0.0)
-        cost += 0.10 * np.maximum(1.0 - conditioning / SINGULAR, 0.0)
+        cost += SINGULAR_COST * np.maximum(1.0 - regularity / SINGULAR, 0.0) ** 2
         if freedom.tilt_rad > 0.0:
             cost += 0.10 * np.linalg.norm(choice.tilt_rad, axis=1) / freedom.tilt_rad
         return cost + 1.0 * np.abs(choice.standoff_m)
 
-    def _use_freedom(
-        self, freedom: Freedom, frames: Array, rungs: list[Rung], choices: list[Choice], reasons: list[str]
-    ) -> None:
-        """Add tilted and shifted nodes around rungs that have none."""
-        more = _tilted_and_shifted(freedom)
-        if more is None:
+    def _add(self, work: "_Work", lanes: Lanes, needy: list[int]) -> None:
+        """Add the nodes of lanes around needy rungs."""
+        if not needy or len(lanes) == 0:
             return
-        empty = [k for k, reason in enumerate(reasons) if reason]
-        around = sorted({j for k in empty for j in range(max(k - 3, 0), min(k + 4, len(rungs)))})
-        for k in around:
-            rung, choice, _ = self._nodes(frames[k], more, freedom)
+        first_lane = 1 + work.n_lanes
+        work.n_lanes += len(lanes)
+        for k, share in enumerate(shares(work.at_m, needy)):
+            if share <= 0.0:
+                continue
+            rung, choice, _ = self._nodes(work.frames[k], lanes.choices(float(share), first_lane), work.freedom)
             if len(rung.cost) == 0:
                 continue
-            rungs[k] = Rung(
-                position_rad=np.concatenate([rungs[k].position_rad, rung.position_rad]),
-                cost=np.concatenate([rungs[k].cost, rung.cost]),
+            work.rungs[k] = Rung(
+                position_rad=np.concatenate([work.rungs[k].position_rad, rung.position_rad]),
+                cost=np.concatenate([work.rungs[k].cost, rung.cost]),
             )
-            choices[k] = Choice.join([choices[k], choice])
-            reasons[k] = ""
+            work.choices[k] = Choice.join([work.choices[k], choice])
+            work.reasons[k] = ""
 
 
-def _spins(freedom: Freedom, n: int) -> Array:
-    return np.arange(n) * TURN_RAD / n if freedom.spin == "free" else np.array([0.0, np.pi])
+@dataclass
+class _Work:
+    """A ladder being built."""
 
-
-def _nominal(freedom: Freedom) -> Choice:
-    spins = _spins(freedom, N_SPINS)
-    low, high = freedom.standoff_m
-    standoff = np.full(len(spins), float(np.clip(0.0, low, high)))
-    return Choice(spin_rad=spins, tilt_rad=np.zeros((len(spins), 2)), standoff_m=standoff)
-
-
-def _tilted_and_shifted(freedom: Freedom) -> Choice | None:
-    """Return choices with 8 directions of two tilts and three standoffs, as far as free; None where none is."""
-    tilts = [(0.0, 0.0)]
-    if freedom.tilt_rad > 0.0:
-        directions = np.arange(8) * TURN_RAD / 8
-        radii = (0.5 * freedom.tilt_rad, freedom.tilt_rad)
-        tilts += [(r * np.cos(a), r * np.sin(a)) for r in radii for a in directions]
-    low, high = freedom.standoff_m
-    standoffs = sorted({low, 0.5 * (low + high), high})
-    if len(tilts) == 1 and len(standoffs) == 1:
-        return None
-    combined = list(product(_spins(freedom, 9), tilts, standoffs))
-    combined = [c for c in combined if c[1] != (0.0, 0.0) or c[2] != float(np.clip(0.0, low, high))]
-    return Choice(
-        spin_rad=np.array([c[0] for c in combined]),
-        tilt_rad=np.array([c[1] for c in combined]),
-        standoff_m=np.array([c[2] for c in combined]),
-    )
+    freedom: Freedom
+    frames: Array
+    at_m: Array
+    rungs: list[Rung]
+    choices: list[Choice]
+    reasons: list[str]
+    n_lanes: int = 0
 
 
 def legs_of(ladder: Ladder, first: int = 0, last: int | None = None) -> list[Leg]:
@@ -254,7 +240,7 @@ def leg_between(ladder: Ladder, first: int, last: int) -> Leg | None:
     return None if policy is None else Leg(ladder=ladder, first=first, last=last, policy=policy)
 
 
-def without(ladder: Ladder, rung: int, position_rad: Array, reason: str, radius_rad: float = 0.3) -> Ladder:
+def without(ladder: Ladder, rung: int, position_rad: Array, reason: str, radius_rad: float) -> Ladder:
     """Return the ladder with the nodes of a rung near a joint position taken away."""
     rungs, edges, reasons, choices = list(ladder.rungs), list(ladder.edges), list(ladder.reasons), list(ladder.choices)
     d = position_rad - rungs[rung].position_rad

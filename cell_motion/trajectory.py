@@ -9,7 +9,7 @@ from cell_core.errors import ConfigurationError
 from cell_core.surface import Surface
 from cell_core.trajectory import JointTrajectory, Segment
 from cell_core.transforms import Array
-from cell_motion.collision import Margins, Scene, contact_link
+from cell_motion.collision import Checker, Margins, Scene, contact_link
 from cell_motion.runs import CONTACT_M
 from cell_motion.timing import Motion
 from robot_description.model import Cell
@@ -89,10 +89,16 @@ def check_trajectory(
     process = _process_of(cell, trajectory.tool_frame)
     pad = contact_link(cell, process) if process else None
     scene = Scene(cell, part=part, T_base_part=T_base_part, unseen_is_solid=False)
-    strict, touching = scene.checker(Margins()), scene.checker(Margins(), contact=pad)
     time = np.unique(np.r_[np.arange(0.0, trajectory.duration_s, period_s), trajectory.time_s])
+    return collisions_at(cell, trajectory, scene.checker(Margins()), scene.checker(Margins(), contact=pad), time)
+
+
+def collisions_at(
+    cell: Cell, trajectory: JointTrajectory, strict: Checker, touching: Checker, time: Array
+) -> list[Collision]:
+    """Return every pair in collision at the given times [s]; `touching` counts where the pad may touch the part."""
     position, _ = trajectory.sample(time)
-    kinds, allowed = _phases(cell, trajectory, time, position, touch=pad is not None)
+    kinds, allowed = _phases(cell, trajectory, time, position, touch=touching is not strict)
     free = np.empty(len(time), bool)
     free[allowed] = touching.free(position[allowed])
     free[~allowed] = strict.free(position[~allowed])

@@ -65,7 +65,7 @@ def dome_strokes(process: Process, n_strokes: int, *, step_m: float = 0.01, x_m:
         if process == "spray":
             stroke = stroke_over(
                 points, dome_normal(x, y), speed_m_per_s=0.3, value=5e-6, standoff_m=0.2, off_ends=3,
-                freedom=Freedom(spin="fixed", tilt_rad=0.1),
+                freedom=Freedom(spin="fixed", tilt_rad=0.35),
             )
         else:
             stroke = stroke_over(points, dome_normal(x, y), speed_m_per_s=0.08, value=50.0, freedom=Freedom(tilt_rad=0.0))

@@ -23,8 +23,8 @@ class View:
     eye_m: Array
     target_m: Array
     up: Array
-    width_px: int = 900
-    height_px: int = 600
+    width_px: int = 720
+    height_px: int = 480
     vertical_fov_rad: float = 0.6
 
     @property
@@ -59,7 +59,7 @@ class View:
         return np.stack([x, y], axis=1), depth
 
 
-def view_of(points_m: Array, looking: ArrayLike, width_px: int = 900, height_px: int = 600) -> View:
+def view_of(points_m: Array, looking: ArrayLike, width_px: int = 720, height_px: int = 480) -> View:
     """Return a view in the direction `looking` (3,), from the eye to the part, that shows all points (N, 3)."""
     direction = unit(looking)
     up = np.array([0.0, 0.0, 1.0]) if abs(direction[2]) < 0.95 else np.array([0.0, 1.0, 0.0])

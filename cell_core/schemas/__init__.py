@@ -1,19 +1,25 @@
 """JSON Schemas of every file the cell writes, and the one function that checks against them."""
 
 import json
+from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
-import jsonschema
+import fastjsonschema
+import jsonschema.exceptions
 
 from cell_core.errors import InputRefusedError
 
 
 @cache
-def _validator(name: str) -> jsonschema.Draft202012Validator:
-    schema = json.loads(files(__package__).joinpath(f"{name}.schema.json").read_text(encoding="utf-8"))
-    return jsonschema.Draft202012Validator(schema)
+def _schema(name: str) -> dict[str, Any]:
+    return json.loads(files("cell_core.schemas").joinpath(f"{name}.schema.json").read_text(encoding="utf-8"))
+
+
+@cache
+def _compiled(name: str) -> Callable[[Any], Any]:
+    return fastjsonschema.compile(_schema(name), use_default=False)
 
 
 def validate(document: Any, name: str, where: str) -> None:
@@ -22,7 +28,11 @@ def validate(document: Any, name: str, where: str) -> None:
     Raises:
         InputRefusedError: names file, place in the document, and what is wrong.
     """
-    error = jsonschema.exceptions.best_match(_validator(name).iter_errors(document))
-    if error is not None:
-        message = error.message if len(error.message) < 300 else error.message[:140] + " ... " + error.message[-140:]
-        raise InputRefusedError(f"{where}: at {error.json_path}: {message}")
+    try:
+        _compiled(name)(document)
+    except fastjsonschema.JsonSchemaValueException as quick:
+        # the compiled check is some fifty times faster on long arrays; the other explains better
+        error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(_schema(name)).iter_errors(document))
+        place, what = (error.json_path, error.message) if error else (quick.name, quick.message)
+        text = what if len(what) < 300 else what[:140] + " ... " + what[-140:]
+        raise InputRefusedError(f"{where}: at {place}: {text}") from quick

@@ -1,0 +1,9 @@
+"""Tool path planners of both processes."""
+
+from launch import LaunchDescription
+
+from cell_nodes.launching import COMMON, cell_process
+
+
+def generate_launch_description() -> LaunchDescription:
+    return LaunchDescription([*COMMON, cell_process("grinding_planner"), cell_process("spray_planner")])

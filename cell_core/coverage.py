@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from cell_core.footprint import Footprint
 from cell_core.plan import Progress, no_progress
@@ -27,8 +28,8 @@ SAMPLES_PER_BLOCK = 64
 class CoverageOperator:
     """Sparse rates of change: rows are surface points, columns the samples of all strokes, in stroke order."""
 
-    matrix: scipy.sparse.csr_matrix
-    """(V, N) float32 rates [m/s]."""
+    matrix: Any
+    """(V, N) scipy csr matrix, float32 rates [m/s]."""
     stroke_of_column: NDArray[np.int64]
     """(N,) stroke each sample belongs to."""
 
@@ -38,10 +39,10 @@ class CoverageOperator:
 
     def adjoint(self, weights: Array) -> Array:
         """Return A^T w (N,): with w the areas [m2], the volume rate each sample lays on the surface [m3/s]."""
-        return self.transposed @ weights
+        return self.transposed @ np.asarray(weights, np.float32)
 
     @cached_property
-    def transposed(self) -> scipy.sparse.csr_matrix:
+    def transposed(self) -> Any:
         """(N, V) A^T by rows."""
         return self.matrix.T.tocsr()
 
@@ -51,7 +52,7 @@ class CoverageOperator:
         gather = scipy.sparse.csr_matrix(
             (dwell_s, (np.arange(len(dwell_s)), self.stroke_of_column)), shape=(len(dwell_s), n_strokes)
         )
-        share = (self.matrix @ gather).tocsr()
+        share: Any = self.matrix @ gather
         top = np.asarray(share.max(axis=1).todense()).ravel()
         row = np.repeat(np.arange(share.shape[0]), np.diff(share.indptr))
         counted = (share.data > threshold * top[row]) & (share.data > 0.0)
@@ -179,7 +180,7 @@ def _cell_pairs(cells: _Cells, frames: Array, footprint: Footprint) -> NDArray[n
 
     Whole blocks of samples go against the tree, then every sample of a block against the cells found, densely.
     """
-    tree = cKDTree(cells.centre_m)
+    tree = KDTree(cells.centre_m)
     widest = float(cells.radius_m.max())
     found = []
     for start in range(0, len(frames), SAMPLES_PER_BLOCK):

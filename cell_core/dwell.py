@@ -85,9 +85,12 @@ def optimise_speed(
     z = np.full(problem.spread.shape[1], np.clip(problem.best_uniform(), problem.lowest, problem.highest))
     stiffness = np.ones(len(problem.steps_m))
     row_weights, last, converged, rounds = problem.weights, np.inf, False, 0
+    gram = problem.gram(row_weights)
     while rounds < rounds_max and not converged:
         rounds += 1
-        z = problem.step(z, row_weights, stiffness, iterations_max)
+        if rounds > 1 and over_weight != 1.0:
+            gram = problem.gram(row_weights)
+        z = problem.step(z, gram, row_weights, stiffness, iterations_max)
         error = problem.matrix @ problem.dwell(problem.spread @ z).astype(np.float32) - problem.target
         row_weights = problem.weights * np.where(error > 0.0, over_weight, 1.0)
         broken = problem.acceleration(problem.spread @ z) > limits.acceleration_m_per_s2
@@ -254,19 +257,23 @@ class _Problem:
         power = float(self.weights @ change**2)
         return float(self.weights @ (change * self.target)) / power if power > 0.0 else self.highest
 
-    def step(self, z: Array, row_weights: Array, stiffness: Array, iterations_max: int) -> Array:
+    def gram(self, row_weights: Array) -> Array:
+        """Return the (K, K) curvature of the weighted squared error in the knots' slownesses."""
+        weighted = scipy.sparse.diags(row_weights.astype(np.float32)) @ self.linear
+        return (self.linear.T.tocsr() @ weighted.tocsr()).toarray().astype(float)
+
+    def step(self, z: Array, gram: Array, row_weights: Array, stiffness: Array, iterations_max: int) -> Array:
         """Return the knots' slownesses that are best for the change linearised at `z`."""
         slowness = self.spread @ z
         exact = self.matrix @ self.dwell(slowness).astype(np.float32)
         wanted = self.target - exact + self.linear @ z.astype(np.float32)
-        weighted = scipy.sparse.diags(row_weights.astype(np.float32)) @ self.linear
-        H = (self.linear.T @ weighted).toarray().astype(float)
-        g = weighted.T @ wanted.astype(np.float32)
+        g = self.linear.T @ (row_weights * wanted).astype(np.float32)
         # relative to the mean slowness, so that the weight means the same for fast and slow processes
         change = self.spread[self.first + 1] - self.spread[self.first]
         per_step = SMOOTHING_LENGTH_M / np.maximum(self.steps_m, 1e-4) / float(slowness.mean())
         share = self.steps_m / self.steps_m.sum()
-        H += (change.T @ scipy.sparse.diags(self.smoothness * stiffness * share * per_step**2) @ change).toarray()
+        bending = change.T @ scipy.sparse.diags(self.smoothness * stiffness * share * per_step**2) @ change
+        H = gram + bending.toarray()
         H[np.diag_indices_from(H)] += 1e-9 * H.diagonal().max()
         return bounded_quadratic(H, np.asarray(g, float), self.lowest, self.highest, z, iterations_max)
 

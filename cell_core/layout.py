@@ -19,7 +19,7 @@ from cell_core.transforms import Array, unit
 
 FOLD_MIN = 0.35
 """The tool's path may be no shorter than this share of the sheet under it: else the sheet is smoothed further."""
-REFITS_MAX = 4
+REFITS_MAX = 8
 ANY_SPIN = Freedom()
 
 

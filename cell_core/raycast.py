@@ -1,5 +1,7 @@
 """Batched ray casts on one surface; a thin, deterministic layer over Open3D's ray-casting scene (Embree)."""
 
+from typing import Any
+
 import numpy as np
 import open3d as o3d
 from numpy.typing import NDArray
@@ -10,14 +12,17 @@ from cell_core.transforms import Array
 RAYS_PER_BATCH = 1_000_000
 
 
+def _tensor(array: NDArray) -> Any:
+    return o3d.core.Tensor.from_numpy(array)
+
+
 class RayCaster:
     """Rays against the triangles of one surface. Both sides of a triangle stop a ray."""
 
     def __init__(self, surface: Surface) -> None:
         self._scene = o3d.t.geometry.RaycastingScene(nthreads=1)
         self._scene.add_triangles(
-            o3d.core.Tensor(surface.vertices_m.astype(np.float32)),
-            o3d.core.Tensor(surface.triangles.astype(np.uint32)),
+            _tensor(surface.vertices_m.astype(np.float32)), _tensor(surface.triangles.astype(np.uint32))
         )
 
     def blocked(self, from_m: Array, to_m: Array, clearance_m: float = 0.0) -> NDArray[np.bool_]:
@@ -32,14 +37,14 @@ class RayCaster:
             # unit directions, shortened by the clearance at the far end: one tfar for all rays of a call
             scale = np.maximum(length - clearance_m, 0.0) / np.maximum(length, 1e-12)
             rays[:, 3:] = step * scale[:, None]
-            hit = self._scene.test_occlusions(o3d.core.Tensor(rays), tnear=0.0, tfar=1.0, nthreads=1)
+            hit = self._scene.test_occlusions(_tensor(rays), tnear=0.0, tfar=1.0, nthreads=1)
             out[part] = hit.numpy() & (length > clearance_m)
         return out
 
     def first_hit(self, origins_m: Array, directions: Array) -> tuple[Array, NDArray[np.int64]]:
         """Return distance in units of `directions` (N,) (infinite: no hit) and triangle index (N,) (-1: none)."""
         rays = np.concatenate([origins_m, directions], axis=1).astype(np.float32)
-        answer = self._scene.cast_rays(o3d.core.Tensor(rays), nthreads=1)
+        answer = self._scene.cast_rays(_tensor(rays), nthreads=1)
         triangle = answer["primitive_ids"].numpy().astype(np.int64)
         distance = answer["t_hit"].numpy().astype(float)
         return distance, np.where(np.isfinite(distance), triangle, -1)
@@ -47,7 +52,7 @@ class RayCaster:
     def closest(self, points_m: Array) -> tuple[Array, NDArray[np.int64]]:
         """Return the nearest surface point (N, 3) [m] and its triangle (N,) for each point."""
         answer = self._scene.compute_closest_points(
-            o3d.core.Tensor(np.ascontiguousarray(points_m, np.float32)), nthreads=1
+            _tensor(np.ascontiguousarray(points_m, np.float32)), nthreads=1
         )
         return answer["points"].numpy().astype(float), answer["primitive_ids"].numpy().astype(np.int64)
 

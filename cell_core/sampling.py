@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from cell_core.surface import Surface
 from cell_core.transforms import Array, unit
@@ -29,9 +29,9 @@ class SurfaceSamples:
         return len(self.points_m)
 
     @cached_property
-    def tree(self) -> cKDTree:
+    def tree(self) -> KDTree:
         """Nearest-point tree."""
-        return cKDTree(self.points_m)
+        return KDTree(self.points_m)
 
     def select(self, keep: NDArray) -> "SurfaceSamples":
         """Return the samples kept (mask or indices)."""
@@ -74,7 +74,7 @@ def sample_surface(surface: Surface, spacing_m: float) -> SurfaceSamples:
     reference = normals[largest_first[starts]][cube]
     same_side = np.einsum("ij,ij->i", normals, reference) > SAME_SIDE_COS
     _, group = np.unique(2 * cube + same_side, return_inverse=True)
-    total = np.bincount(group, areas)
+    total: Array = np.bincount(group, areas).astype(float)
     mean = np.stack([np.bincount(group, areas * points[:, i]) for i in range(3)], axis=1) / total[:, None]
     normal = unit(np.stack([np.bincount(group, areas * normals[:, i]) for i in range(3)], axis=1))
     nearest_first = np.lexsort((np.linalg.norm(points - mean[group], axis=1), group))

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import scipy.linalg
@@ -116,8 +117,8 @@ def _thin_plate(uv: Array, w: Array, areas: Array, low: Array, pitch: float, n: 
     W = scipy.sparse.diags(areas)
     # bending energy per cell: second differences over pitch^2, squared, times the cell's area
     bending = (wavelength / (2.0 * np.pi)) ** 4 / pitch**2
-    second = [scipy.sparse.diags([1.0, -2.0, 1.0], [0, 1, 2], shape=(m - 2, m)) for m in n]
-    first = [scipy.sparse.diags([-1.0, 1.0], [0, 1], shape=(m - 1, m)) for m in n]
+    second = [_differences(int(m), (1.0, -2.0, 1.0)) for m in n]
+    first = [_differences(int(m), (-1.0, 1.0)) for m in n]
     eye = [scipy.sparse.identity(m) for m in n]
     uu, vv = scipy.sparse.kron(second[0], eye[1]), scipy.sparse.kron(eye[0], second[1])
     mixed = scipy.sparse.kron(*first)
@@ -128,4 +129,12 @@ def _thin_plate(uv: Array, w: Array, areas: Array, low: Array, pitch: float, n: 
     np.add.at(band, (K.row[lower] - K.col[lower], K.col[lower]), K.data[lower])
     # a few points in one line leave a tilt free: hold it weakly
     band[0] += 1e-9 * band[0].max()
-    return scipy.linalg.solveh_banded(band, B.T @ (areas * w), lower=True, check_finite=False).reshape(n)
+    heights = scipy.linalg.solveh_banded(band, B.T @ (areas * w), lower=True, check_finite=False)
+    return np.asarray(heights).reshape(int(n[0]), int(n[1]))
+
+
+def _differences(n: int, stencil: tuple[float, ...]) -> Any:
+    m = n - len(stencil) + 1
+    row = np.tile(np.arange(m), len(stencil))
+    column = row + np.repeat(np.arange(len(stencil)), m)
+    return scipy.sparse.csr_matrix((np.repeat(stencil, m), (row, column)), shape=(m, n))

@@ -72,7 +72,7 @@ class _Task:
     @property
     def step_m(self) -> float:
         """Distance between samples along a stroke [m]."""
-        return self.depth_m / 5.0
+        return self.depth_m / 7.0
 
     @property
     def nominal_speed_m_per_s(self) -> float:
@@ -334,7 +334,7 @@ def _fit(
     operator = coverage_of_points(samples.points_m, samples.normals, strokes, task.footprint, caster=task.caster)
     weights = samples.areas_m2 * service.mask
     target = np.full(len(samples), task.recipe.target_thickness_m)
-    catch = operator.adjoint(weights.astype(np.float32)) / task.footprint.volume_rate_m3_per_s
+    catch = operator.adjoint(weights) / task.footprint.volume_rate_m3_per_s
     own = np.split(catch, np.cumsum([len(s) for s in strokes])[:-1])
     strokes = [_triggered(s, c) for s, c in zip(strokes, own, strict=True)]
     keep = np.array([k for k, s in enumerate(strokes) if s.on.any()])

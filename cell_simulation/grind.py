@@ -225,5 +225,3 @@ def covered_fraction(local_m: Array, travel_m: Array, radius_m: float) -> Array:
     root = np.sqrt(np.maximum(root2, 0.0))
     covered = np.minimum(along + root, 0.5) - np.maximum(along - root, -0.5)
     return np.where(root2 > 0.0, np.maximum(covered, 0.0), 0.0)
-
-

@@ -29,9 +29,7 @@ class SprayBalance:
 
     def __add__(self, other: "SprayBalance") -> "SprayBalance":
         """Return the sums."""
-        return SprayBalance(
-            emitted_m3=self.emitted_m3 + other.emitted_m3, landed_m3=self.landed_m3 + other.landed_m3
-        )
+        return SprayBalance(emitted_m3=self.emitted_m3 + other.emitted_m3, landed_m3=self.landed_m3 + other.landed_m3)
 
 
 class SprayTruth:

@@ -163,9 +163,7 @@ def test_typical_device_holds_its_force() -> None:
 
 
 @settings(max_examples=25, deadline=None)
-@given(
-    st.floats(-0.06, 0.06), st.floats(-0.06, 0.06), st.floats(-0.05, 0.05), st.floats(-0.05, 0.05)
-)
+@given(st.floats(-0.06, 0.06), st.floats(-0.06, 0.06), st.floats(-0.05, 0.05), st.floats(-0.05, 0.05))
 def test_covered_fraction_is_the_time_inside_the_disc(x: float, y: float, dx: float, dy: float) -> None:
     t = (np.arange(4000) + 0.5) / 4000 - 0.5
     inside = np.hypot(x - t * dx, y - t * dy) < 0.04

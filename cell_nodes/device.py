@@ -19,6 +19,8 @@ from cell_nodes.node_base import LATCHED, STREAM, CellNode
 
 SERVICE_WAIT_S = 3.0
 STOP_WAIT_S = 5.0
+OFF_WAIT_S = 0.5
+POLL_S = 0.005
 START_TOLERANCE_RAD = 0.01
 
 
@@ -124,25 +126,29 @@ class Device:
         except DeviceError as error:
             raise DeviceError(f"{error}{': ' + self.refusal if self.refusal else ''}") from error
 
-    def process_off(self) -> bool:
-        """Disarm the tool, which switches gun or spindle off; return whether the device confirmed."""
+    def process_off(self, wait_s: float = SERVICE_WAIT_S) -> bool:
+        """Disarm the tool, which switches gun or spindle off; return whether the device confirmed in time."""
         try:
-            self._ask(self._arm, ArmTool.Request(arm=False), "ok", "disarm the tool")
+            self._ask(self._arm, ArmTool.Request(arm=False), "ok", "disarm the tool", wait_s)
         except DeviceError as error:
             self._node.get_logger().error(str(error))
             return False
         return True
 
     def stop(self, handle: Any, result_future: Any) -> None:
-        """Switch the process off, then stop the motion and wait until it has stopped."""
-        self.process_off()
+        """Switch the process off, then stop the motion, and wait until both are seen to have stopped."""
+        self.process_off(OFF_WAIT_S)
         if handle is not None and not result_future.done():
             handle.cancel_goal_async()
             if not wait(result_future, STOP_WAIT_S):
                 self._node.get_logger().error(f"arm controller did not confirm the stop within {STOP_WAIT_S:g} s")
+        # the message that says when the process went off may still be on its way
+        end = time.monotonic() + OFF_WAIT_S
+        while self.tool_state is not None and self.tool_state.on and time.monotonic() < end:
+            time.sleep(POLL_S)
 
-    def _ask(self, client: Any, request: Any, field: str, what: str) -> None:
-        response = call_service(client, request, timeout_s=SERVICE_WAIT_S, server_wait_s=SERVICE_WAIT_S)
+    def _ask(self, client: Any, request: Any, field: str, what: str, wait_s: float = SERVICE_WAIT_S) -> None:
+        response = call_service(client, request, timeout_s=wait_s, server_wait_s=wait_s)
         if not getattr(response, field):
             raise DeviceError(f"{what}: refused: {response.message}")
 

@@ -135,10 +135,12 @@ class JobRun:
         if attempt is None or self.config.simulated_part is None or attempt.stop_s == float("inf"):
             return attempt
         # a simulator that was killed forgot what it did to its part after the last save; a real part remembers
-        saved = self._job.step("execution") / SIMULATED_STATE
-        state = read_json(saved) if saved.is_file() else {"zero_s": float("nan"), "path_time_s": 0.0}
-        same_run = attempt.zero_s is not None and abs(state["zero_s"] - attempt.zero_s) < ZERO_TOLERANCE_S
-        return replace(attempt, stop_s=min(attempt.stop_s, float(state["path_time_s"])) if same_run else 0.0)
+        path = self._job.step("execution") / SIMULATED_STATE
+        saved = read_json(path) if path.is_file() else {}
+        zero_s = saved.get("zero_s")
+        if attempt.zero_s is None or zero_s is None or abs(zero_s - attempt.zero_s) > ZERO_TOLERANCE_S:
+            return replace(attempt, stop_s=0.0)
+        return replace(attempt, stop_s=min(attempt.stop_s, max(float(saved["time_s"]) - zero_s, 0.0)))
 
     def _remaining(self, attempt: Attempt) -> ToolPath | None:
         run = self._job.step("execution") / f"run_{attempt.index}"

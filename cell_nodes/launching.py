@@ -19,6 +19,18 @@ SIM_TIME = DeclareLaunchArgument(
     "use_sim_time", default_value="false", choices=["true", "false"], description="take the time from /clock"
 )
 COMMON = (CELL, JOB_ROOT, SIM_TIME)
+BACKEND = DeclareLaunchArgument(
+    "motion_backend", default_value="embedded", choices=["embedded", "moveit"], description="who plans motions"
+)
+APPROVE = DeclareLaunchArgument(
+    "approve",
+    default_value="ask",
+    choices=["ask", "auto"],
+    description="ask: wait for /cell/approve between plan and motion; auto: go on at once (simulation only)",
+)
+RTF = DeclareLaunchArgument(
+    "rtf", default_value="1.0", description="embedded: simulated seconds per wall second; 0.0: as fast as possible"
+)
 
 
 def cell_process(

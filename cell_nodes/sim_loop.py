@@ -69,6 +69,8 @@ class SimLoop:
         self._closing = threading.Event()
         self._dirty = False
         self._saved_s = time.monotonic()
+        self._zero_s: float | None = None
+        """Simulated time at path time 0 of the last trajectory [s]."""
         self.failure: str | None = None
         self._thread = threading.Thread(target=self._run, daemon=True, name="sim")
 
@@ -108,8 +110,7 @@ class SimLoop:
         if self._dirty and self._state_path is not None:
             self._state_path.parent.mkdir(parents=True, exist_ok=True)
             self.sim.save_state(self._state_path)
-            path_s = float(self.sim.trajectory_status()[1])
-            saved = {"path_time_s": path_s, "zero_s": float(self.sim.time_s) - path_s}
+            saved = {"time_s": float(self.sim.time_s), "zero_s": self._zero_s}
             write_json(self._state_path.with_suffix(".json"), saved)
             self._dirty = False
         self._saved_s = time.monotonic()
@@ -125,6 +126,9 @@ class SimLoop:
             while not self._closing.is_set():
                 tick = time.monotonic()
                 self._serve_calls()
+                status, path_s, _ = self.sim.trajectory_status()
+                if status == "running":
+                    self._zero_s = float(self.sim.time_s) - path_s
                 busy = self.busy
                 self._step(tick - last, busy)
                 last = tick

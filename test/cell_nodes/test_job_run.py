@@ -63,7 +63,7 @@ class FakeHost:
             journal.append("running", zero_s=40.0)
             if server in self.faults:
                 journal.append("stopped", path_time_s=1.0)
-                write_json(folder / "sim_state.json", {"path_time_s": self.saved_s, "zero_s": 40.0})
+                write_json(folder / "sim_state.json", {"time_s": 40.0 + self.saved_s, "zero_s": 40.0})
                 raise self.faults.pop(server)
             journal.append("done")
         if server in self.faults:

@@ -1,0 +1,77 @@
+"""Two surfaces in, deviation.ply and report.json out: what `cell inspect` runs."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cell_core.files import write_json
+from cell_core.registration import Registration
+from cell_core.registration import register as registered
+from cell_core.schemas import validate
+from cell_core.surface import Surface
+from cell_core.surface_io import write_ply
+from cell_core.transforms import Array
+from cell_inspection.deviation import MAX_DISTANCE_M, Deviation, inspect
+
+REGIONS_REPORTED = 200
+
+
+def inspect_surfaces(
+    scan: Surface,
+    reference: Surface,
+    out_dir: Path,
+    *,
+    register: bool = False,
+    max_distance_m: float = MAX_DISTANCE_M,
+    significant_m: float | None = None,
+) -> Deviation:
+    """Compare a scan with a reference and write deviation.ply and report.json; nothing is written on failure.
+
+    Args:
+        scan: measured surface.
+        reference: nominal or earlier surface.
+        out_dir: made when missing.
+        register: find the scan's pose on the reference first; otherwise both must be in one frame.
+        max_distance_m: vertices farther from the reference do not compare.
+        significant_m: deviation that counts as a defect; None: from the scan's own scatter.
+
+    Raises:
+        InputRefusedError: the surfaces do not fit together.
+    """
+    placed: Registration | None = None
+    if register:
+        placed = registered(scan, reference)
+        scan = scan.transformed(placed.T_target_source, reference.frame)
+    result = inspect(scan, reference, max_distance_m=max_distance_m, significant_m=significant_m)
+    figures = dict(result.figures)
+    if placed is not None:
+        figures |= {
+            "registration_rms_m": placed.rms_m,
+            "registration_overlap_fraction": placed.overlap_fraction,
+            "registration_ambiguous": placed.ambiguous,
+        }
+    result = Deviation(
+        surface=result.surface, deviation_m=result.deviation_m, regions=result.regions, figures=figures
+    )
+    document = inspection_report(result, None if placed is None else placed.T_target_source)
+    validate(document, "inspection_report", str(Path(out_dir) / "report.json"))
+    compared = np.isfinite(result.deviation_m)
+    fields = {"deviation_m": np.where(compared, result.deviation_m, 0.0), "compared": compared.astype(float)}
+    write_ply(Path(out_dir) / "deviation.ply", result.surface.with_fields(**fields))
+    write_json(Path(out_dir) / "report.json", document)
+    return result
+
+
+def inspection_report(result: Deviation, T_reference_scan: Array | None = None) -> dict[str, Any]:
+    """Return the report of a comparison: figures, significant regions (largest first, at most 200), registration."""
+    return {
+        "format": "grind_spray_cell/inspection_report",
+        "version": 1,
+        "frame": result.surface.frame,
+        "T_reference_scan": None if T_reference_scan is None else np.asarray(T_reference_scan).tolist(),
+        "figures": dict(result.figures),
+        "regions": [{**asdict(r), "centre_m": list(r.centre_m)} for r in result.regions[:REGIONS_REPORTED]],
+        "n_regions_not_listed": max(len(result.regions) - REGIONS_REPORTED, 0),
+    }

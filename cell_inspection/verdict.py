@@ -1,0 +1,138 @@
+"""Does the result meet the recipe? Figures, and where not, reasons a person can act on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cell_core.config.models import GrindRecipe, SprayRecipe
+from cell_core.errors import InputRefusedError
+from cell_core.statistics import field_statistics
+from cell_core.transforms import Array
+from cell_inspection.regions import place_text, worst_places
+
+N_PLACES = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """The judgement of one part."""
+
+    passed: bool
+    figures: Mapping[str, float]
+    """Area-weighted over the mask; keys carry units."""
+    reasons: list[str]
+    """Why it did not pass, one line each; empty when it did."""
+
+
+def spray_verdict(
+    recipe: SprayRecipe,
+    field_m: Array,
+    target_m: Array,
+    mask: NDArray[np.bool_],
+    areas_m2: Array,
+    *,
+    positions_m: Array | None = None,
+) -> Verdict:
+    """Judge a film (V,) [m] against its target (V,) over the masked vertices with areas (V,).
+
+    Values that are not finite were not measured: they count as no film. With positions (V, 3) the reasons say where.
+
+    Raises:
+        InputRefusedError: the mask holds no area, or lengths differ.
+    """
+    bounds = recipe.acceptance
+    figures, film = _figures(field_m, target_m, mask, areas_m2, bounds.tolerance_fraction)
+    reasons = _shares(
+        figures, film, target_m, mask, areas_m2, positions_m, bounds.tolerance_fraction,
+        bounds.in_tolerance_area_fraction_min, bounds.covered_area_fraction_min, ("film", "thin", "thick"),
+    )  # fmt: skip
+    if figures["cv"] > bounds.cv_max:
+        spread = areas_m2 * (film - figures["mean_m"]) ** 2 * mask
+        reasons.append(
+            f"film CV {100 * figures['cv']:.1f} % exceeds {100 * bounds.cv_max:.1f} %{_where(positions_m, spread)}"
+        )
+    return Verdict(passed=not reasons, figures=figures, reasons=reasons)
+
+
+def grind_verdict(
+    recipe: GrindRecipe,
+    field_m: Array,
+    target_m: Array,
+    mask: NDArray[np.bool_],
+    areas_m2: Array,
+    *,
+    positions_m: Array | None = None,
+) -> Verdict:
+    """Judge a removal (V,) [m] against its target (V,) over the masked vertices with areas (V,); else as `spray_verdict`."""
+    bounds = recipe.acceptance
+    figures, removed = _figures(field_m, target_m, mask, areas_m2, bounds.tolerance_fraction)
+    reasons = _shares(
+        figures, removed, target_m, mask, areas_m2, positions_m, bounds.tolerance_fraction,
+        bounds.in_tolerance_area_fraction_min, bounds.covered_area_fraction_min, ("removal", "short", "too deep"),
+    )  # fmt: skip
+    return Verdict(passed=not reasons, figures=figures, reasons=reasons)
+
+
+def _figures(
+    field_m: Array, target_m: Array, mask: NDArray[np.bool_], areas_m2: Array, tolerance_fraction: float
+) -> tuple[dict[str, float], Array]:
+    lengths = {len(field_m), len(target_m), len(mask), len(areas_m2)}
+    if len(lengths) != 1:
+        raise InputRefusedError(f"verdict: field, target, mask and areas have different lengths: {sorted(lengths)}")
+    mask = np.asarray(mask, bool)
+    if areas_m2[mask].sum() <= 0.0:
+        raise InputRefusedError("verdict: the mask holds 0 m2: the tool could serve nothing")
+    measured = np.isfinite(field_m)
+    values = np.where(measured, field_m, 0.0)
+    figures = field_statistics(values, target_m, areas_m2, tolerance_fraction, mask).as_dict()
+    covered = mask & (values >= 0.5 * np.asarray(target_m))
+    if areas_m2[covered].sum() > 0.0:
+        figures["cv_covered"] = field_statistics(values, target_m, areas_m2, tolerance_fraction, covered).cv
+    figures["target_mean_m"] = float(areas_m2[mask] @ np.asarray(target_m)[mask] / areas_m2[mask].sum())
+    figures["unmeasured_area_fraction"] = float(areas_m2[mask & ~measured].sum() / areas_m2[mask].sum())
+    return figures, values
+
+
+def _shares(
+    figures: Mapping[str, float],
+    values: Array,
+    target_m: Array,
+    mask: NDArray[np.bool_],
+    areas_m2: Array,
+    positions_m: Array | None,
+    tolerance_fraction: float,
+    in_tolerance_min: float,
+    covered_min: float,
+    words: tuple[str, str, str],
+) -> list[str]:
+    what, low_word, high_word = words
+    reasons = []
+    served = areas_m2 * mask
+    low = served * (values < (1.0 - tolerance_fraction) * target_m)
+    high = served * (values > (1.0 + tolerance_fraction) * target_m)
+    if figures["in_tolerance_area_fraction"] < in_tolerance_min:
+        area = served.sum()
+        reasons.append(
+            f"{what} is within {100 * tolerance_fraction:.0f} % of the target on"
+            f" {100 * figures['in_tolerance_area_fraction']:.1f} % of the area, at least {100 * in_tolerance_min:.1f} % wanted;"
+            f" {100 * low.sum() / area:.1f} % {low_word}{_where(positions_m, low)},"
+            f" {100 * high.sum() / area:.1f} % {high_word}{_where(positions_m, high)}"
+        )
+    if figures["covered_area_fraction"] < covered_min:
+        bare = served * (values < 0.5 * target_m)
+        missing = figures["unmeasured_area_fraction"]
+        reasons.append(
+            f"{100 * figures['covered_area_fraction']:.1f} % of the area is covered (half the target), at least"
+            f" {100 * covered_min:.1f} % wanted{_where(positions_m, bare)}"
+            + (f"; {100 * missing:.1f} % could not be measured" if missing > 0.0 else "")
+        )
+    return reasons
+
+
+def _where(positions_m: Array | None, badness: Array) -> str:
+    if positions_m is None:
+        return ""
+    places = worst_places(positions_m, badness, N_PLACES)
+    return " at " + ", ".join(place_text(centre) for centre, _ in places) if places else ""

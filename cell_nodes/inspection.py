@@ -68,7 +68,7 @@ def judge(job_dir: Path, truth_path: Path, recipe: Any, folder: Path) -> tuple[b
     change = map_field(truth, truth.fields["change_m"], scan, MAP_DISTANCE_M)
     mask = serviceable & (target > 0.0)
     verdict_of = spray_verdict if isinstance(recipe, SprayRecipe) else grind_verdict
-    verdict = verdict_of(recipe, change, target, mask, scan.vertex_areas_m2)
+    verdict = verdict_of(recipe, change, target, mask, scan.vertex_areas_m2, positions_m=scan.vertices_m)
     write_npz(folder / "fields.npz", change_m=change, target_m=target, mask=mask)
     document = {"passed": bool(verdict.passed), "reasons": list(verdict.reasons), "figures": dict(verdict.figures)}
     write_json(folder / "verdict.json", {**document, "process": recipe.process, "truth": "execution/truth.ply"})

@@ -13,6 +13,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import JointState
 
 from cell_core.errors import AcceptanceError, CellError, ConfigurationError, DeviceError
+from cell_core.files import read_json
 from cell_core.jobs import JobFolder
 from cell_core.resume import Journal
 from cell_nodes.action_work import ActionWorker, Cancelled, Work
@@ -144,7 +145,7 @@ class JobNode(CellNode):
         except Exception as error:
             self._stop_cleanly(error)
             raise
-        message = "accepted" if accepted else "the result does not meet the recipe"
+        message = "accepted" if accepted else f"not accepted: {'; '.join(reasons(self._job))}"
         self._end("finished", JobState.FINISHED, message, accepted=accepted)
         return {"accepted": accepted, "message": message, "exit_code": 0 if accepted else AcceptanceError.exit_code}
 
@@ -254,6 +255,11 @@ class JobNode(CellNode):
         if self._tool_on and not message.on:
             self._off_stamp_s = seconds(message.header.stamp)
         self._tool_on = bool(message.on)
+
+
+def reasons(job: JobFolder) -> list[str]:
+    """Return why the inspection did not accept the part."""
+    return list(read_json(job.step("inspection") / "verdict.json")["reasons"])
 
 
 def main() -> None:

@@ -13,7 +13,8 @@ from cell_core.errors import DeviceError
 from cell_nodes.names import ACTIVE_STATE_ID, INACTIVE_STATE_ID, NAMESPACE, UNCONFIGURED_STATE_ID
 
 POLL_S = 0.02
-ANSWER_WAIT_S = 8.0
+QUIET_S = 1.0
+ANSWER_WAIT_S = 4.0
 
 
 class LifecycleManager:
@@ -29,7 +30,7 @@ class LifecycleManager:
 
     def __init__(self, node: Any, names: Sequence[str], watch: Callable[[], None]) -> None:
         self._node, self._watch = node, watch
-        self._states: dict[str, int] = {}
+        self._states: dict[str, tuple[int, float]] = {}
         self._clients = {name: node.create_client(ChangeState, f"{NAMESPACE}/{name}/change_state") for name in names}
         node.create_subscription(Heartbeat, "heartbeat", self._heard, QoSProfile(depth=50))
 
@@ -46,7 +47,12 @@ class LifecycleManager:
         self._change(Transition.TRANSITION_ACTIVATE, "activate", INACTIVE_STATE_ID, ACTIVE_STATE_ID, timeout_s)
 
     def _heard(self, message: Heartbeat) -> None:
-        self._states[message.node] = message.lifecycle_state
+        self._states[message.node] = (message.lifecycle_state, time.monotonic())
+
+    def _heard_since(self, name: str, since_s: float) -> int | None:
+        """Return the state heard from a node after `since_s`, or None."""
+        state, heard_s = self._states.get(name, (0, -float("inf")))
+        return state if heard_s > since_s else None
 
     def _change(self, transition: int, word: str, before: int, after: int, timeout_s: float) -> None:
         end = time.monotonic() + timeout_s
@@ -56,22 +62,19 @@ class LifecycleManager:
             self._watch()
             now = time.monotonic()
             for name in sorted(waiting):
-                if self._states.get(name) == after:
-                    waiting.discard(name)
-                    continue
                 future, sent_s = sent.get(name, (None, 0.0))
-                if future is not None and future.done():
-                    response = future.result()
-                    if self._states.get(name) == after:
-                        continue
-                    if response is None or not response.success:
-                        raise DeviceError(f"node {name}: {word} failed; see its log", node=name)
+                answered = future is not None and future.done()
+                succeeded = answered and future.result() is not None and future.result().success
+                if succeeded or self._heard_since(name, sent_s) == after:
                     waiting.discard(name)
                     continue
-                # a node that is still at work sends no heartbeat, so a heard old state means the request got lost
-                lost = future is not None and now - sent_s > ANSWER_WAIT_S and self._states.get(name) == before
+                # a node at work sends no heartbeat: one that is heard now in its old state has refused, or never got
+                # the request
+                idle = future is not None and now - sent_s > QUIET_S and self._heard_since(name, now - 0.5) == before
+                if answered and idle:
+                    raise DeviceError(f"node {name}: {word} failed; see its log", node=name)
+                lost = idle and now - sent_s > ANSWER_WAIT_S
                 if (future is None or lost) and self._clients[name].service_is_ready():
-                    self._states.pop(name, None)
                     request = ChangeState.Request(transition=Transition(id=transition))
                     sent[name] = (self._clients[name].call_async(request), now)
             if waiting and now > end:

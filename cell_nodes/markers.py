@@ -49,8 +49,11 @@ def stroke_markers(toolpath: ToolPath) -> MarkerArray:
 
 
 def change_markers(surface: Surface, change_m: Any, high_m: float) -> MarkerArray:
-    """Return the surface coloured by what was or will be changed: blue at 0, green at the target, red at twice."""
-    small = clustered(surface.with_fields(change_m=change_m), COLOURED_TRIANGLES_MAX)
+    """Return the surface coloured by what was or will be changed: blue at 0, green at the target, red at twice.
+
+    Values that are not finite were not measured and are shown as 0.
+    """
+    small = clustered(surface.with_fields(change_m=np.nan_to_num(change_m)), COLOURED_TRIANGLES_MAX)
     marker = _marker(Marker.TRIANGLE_LIST, "change", 0, (1.0, 1.0, 1.0, 1.0), 1.0)
     corners = small.triangles.ravel()
     u = np.clip(small.fields["change_m"] / (2.0 * high_m), 0.0, 1.0)

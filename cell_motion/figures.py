@@ -13,7 +13,6 @@ from cell_motion.runs import Run
 from cell_motion.timing import Limits, Motion
 from robot_description.model import RobotModel
 
-
 SPEED_TOLERANCE = 0.01
 """Tool speed counts as kept within this share of the planned one."""
 
@@ -36,6 +35,7 @@ def plan_figures(
     )
     velocity, acceleration = motion.ratios(limits)
     on_planned, on_run = (sum(on_length_m(s) for s in path.strokes) for path in (planned, run))
+    lost = sum(on_lengths_m(planned.strokes[u.stroke])[u.sample] for u in trajectory.unreached)
     process_s = _time_in(trajectory, "process")
     errors, planned_errors, lengths = (
         np.abs(np.concatenate(x))
@@ -50,7 +50,7 @@ def plan_figures(
         "n_splits": sum(n - 1 for n in n_legs.values()),
         "n_reversed": sum(r.reverse for r in runs),
         "n_unreached_samples": len(trajectory.unreached),
-        "reached_fraction": min(on_run / on_planned, 1.0) if on_planned > 0.0 else 1.0,
+        "reached_fraction": 1.0 - lost / on_planned if on_planned > 0.0 else 1.0,
         "process_on_length_m": on_run,
         "duration_s": trajectory.duration_s,
         "process_time_s": process_s,
@@ -70,10 +70,15 @@ def plan_figures(
     return figures
 
 
+def on_lengths_m(stroke: Stroke) -> Array:
+    """Return the length of path with the process on that belongs to each sample (N,): half of each step beside it [m]."""
+    half = 0.5 * stroke.step_lengths_m
+    return np.where(stroke.on, np.r_[half, 0.0] + np.r_[0.0, half], 0.0)
+
+
 def on_length_m(stroke: Stroke) -> float:
-    """Return the length of a stroke with the process on: half of each step belongs to each of its samples [m]."""
-    weight = 0.5 * (stroke.on[1:].astype(float) + stroke.on[:-1])
-    return float(weight @ stroke.step_lengths_m)
+    """Return the length of a stroke with the process on [m]."""
+    return float(on_lengths_m(stroke).sum())
 
 
 def _time_in(trajectory: JointTrajectory, kind: str) -> float:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cell_core.transforms import Array
-from cell_motion.ladder import EdgeRule
+from cell_motion.ladder import EdgeRule, Policy
 from cell_motion.strokes import Leg
 
 STOP_S = 0.4
@@ -29,9 +29,11 @@ class Entry:
     """Estimated time of the move to it, and what its way costs above the leg's cheapest."""
 
 
-def entries(leg: Leg, here_rad: Array, rule: EdgeRule, *, count: int = 6) -> list[Entry]:
+def entries(
+    leg: Leg, here_rad: Array, rule: EdgeRule, *, count: int = 6, policy: Policy | None = None
+) -> list[Entry]:
     """Return up to `count` clearly different ways to run a leg from joint position (6,), cheapest first."""
-    policy, rungs = leg.policy, leg.ladder.rungs
+    policy, rungs = policy or leg.policy, leg.ladder.rungs
     cheapest = float(min(policy.first_cost.min(), policy.last_cost.min()))
     found: list[tuple[float, bool, int]] = []
     for reverse, rung, costs in ((False, leg.first, policy.first_cost), (True, leg.last, policy.last_cost)):

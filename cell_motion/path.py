@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.interpolate import CubicSpline
+from scipy.interpolate import BSpline, make_interp_spline, make_smoothing_spline
 
 from cell_core.errors import InputRefusedError
 from cell_core.toolpath import Stroke
@@ -12,17 +12,26 @@ from cell_motion.kinematics import TURN_RAD
 
 _FINE_S = 0.001
 _GRID_M = 0.002
-_TURN_ON_M = 0.03
+_BEYOND_M = 0.12
 """How far path and frame go on curving and turning beyond both ends of a stroke."""
 _END_M = 0.03
+"""Ends are extrapolated from a parabola through this much of the stroke."""
+_FADE_M = 0.05
+WAVE_S = 0.3
+"""Waves of a stroke that the tool would pass in less time are smoothed: they cost jerk and mean nothing."""
+DEVIATION_M = 1e-4
+AXIS_DEVIATION = 0.01
+TRAVEL_DEVIATION = 0.05
+"""Most that smoothing may change [m, rad, rad]."""
 SMOOTHING_S = 0.04
 """Speed is averaged over so long, which bounds jerk where the prescribed acceleration jumps [s]."""
 
 
 class StrokePath:
-    """Cubic splines through a stroke's positions, axes and travel directions over chord length.
+    """Smooth curves through a stroke's positions, axes and travel directions over chord length.
 
-    Both ends continue: they curve and turn on ever more slowly until straight. First and second derivatives are continuous.
+    Smoothing splines cut waves shorter than WAVE_S at the stroke's speed, as far as the deviations above allow. Both ends go
+    on along a parabola and then straight, so that lead-in and lead-out join smoothly.
     """
 
     def __init__(self, stroke: Stroke) -> None:
@@ -34,9 +43,10 @@ class StrokePath:
         self.at_m = np.r_[0.0, np.cumsum(steps)]
         """(N,) chord length at each sample [m]."""
         frames = stroke.frames
-        self._position = _spline(self.at_m, stroke.position_m)
-        self._axis = _spline(self.at_m, frames[:, :3, 2])
-        self._travel = _spline(self.at_m, frames[:, :3, 0])
+        wave_m = WAVE_S * self.length_m / float(stroke.times_s[-1])
+        self._position = _smooth(self.at_m, stroke.position_m, wave_m, DEVIATION_M, fade=False)
+        self._axis = _smooth(self.at_m, frames[:, :3, 2], wave_m, AXIS_DEVIATION, fade=True)
+        self._travel = _smooth(self.at_m, frames[:, :3, 0], wave_m, TRAVEL_DEVIATION, fade=True)
 
     @property
     def length_m(self) -> float:
@@ -50,6 +60,7 @@ class StrokePath:
         spin_rad: Array | float = 0.0,
         tilt_rad: Array | None = None,
         standoff_m: Array | float = 0.0,
+        pivot_m: float = 0.0,
     ) -> Array:
         """Return tool frames (M, 4, 4) at chord lengths s (M,), beyond both ends too.
 
@@ -57,32 +68,52 @@ class StrokePath:
             spin_rad: (M,) turn about the tool axis, after the tilt.
             tilt_rad: (M, 2) rotation vector about the frame's x and y.
             standoff_m: (M,) shift back along the tool axis.
+            pivot_m: how far ahead of the tool centre point the tilt turns about.
         """
-        inside = np.clip(s_m, 0.0, self.length_m)
-        beyond = (s_m - inside)[:, None]
-        eased = beyond / np.sqrt(np.sqrt(1.0 + (beyond / _TURN_ON_M) ** 4))  # its first bend is of fifth order
-        curve = [
-            spline(inside) + first * spline(inside, 1) + 0.5 * eased**2 * spline(inside, 2)
-            for spline, first in ((self._position, beyond), (self._axis, eased), (self._travel, eased))
-        ]
-        T = tool_frames(curve[0], curve[1], curve[2])
-        return turned(T, spin_rad=spin_rad, tilt_rad=tilt_rad, standoff_m=standoff_m)
+        near = np.clip(s_m, -_BEYOND_M, self.length_m + _BEYOND_M)
+        position = self._position(near) + (s_m - near)[:, None] * self._position(near, 1)
+        T = tool_frames(position, self._axis(near), self._travel(near))
+        return turned(T, spin_rad=spin_rad, tilt_rad=tilt_rad, standoff_m=standoff_m, pivot_m=pivot_m)
 
 
-def _spline(at_m: Array, values: Array) -> CubicSpline:
-    """Return the cubic spline whose curvature at each end is that found a little inside, where the end does not disturb it."""
-    rough = CubicSpline(at_m, values, bc_type="natural")
-    if at_m[-1] < 4.0 * _END_M or len(at_m) < 8:
-        return rough
-    inner = np.linspace(0.5, 1.5, 9) * _END_M
-    ends = [rough(x, 2).mean(axis=0) for x in (inner, at_m[-1] - inner)]
-    return CubicSpline(at_m, values, bc_type=((2, ends[0]), (2, ends[1])))
+def _smooth(at_m: Array, values: Array, wave_m: float, deviation: float, *, fade: bool) -> BSpline:
+    """Return a spline through values (N, 3) that cuts waves shorter than `wave_m`, but deviates no more than allowed."""
+    step = at_m[-1] / (len(at_m) - 1)
+    before, after = (_continued(x, v, step, fade) for x, v in ((at_m, values), (at_m[-1] - at_m[::-1], values[::-1])))
+    n = len(before)
+    x = np.concatenate([-step * np.arange(n, 0, -1), at_m, at_m[-1] + step * np.arange(1, n + 1)])
+    y = np.concatenate([before[::-1], values, after])
+    for share in (1.0, 0.7, 0.5, 0.35, 0.25, 0.12):
+        spline = make_smoothing_spline(x, y, lam=(share * wave_m / (2.0 * np.pi)) ** 4 / step, axis=0)
+        if np.linalg.norm(spline(at_m) - values, axis=1).max() <= deviation:
+            return spline
+    return make_interp_spline(x, y, k=3)
+
+
+def _continued(x: Array, values: Array, step: float, fade: bool) -> Array:
+    """Return values (M, 3) at -step, -2 step, ... to _BEYOND_M: along a parabola, then straight or (fade) constant."""
+    n = max(int(np.ceil(_BEYOND_M / step)), 4)
+    d = -step * np.arange(1, n + 1)[:, None]
+    near = x <= max(_END_M, 4.0 * step)
+    degree = 2 if near.sum() >= 5 else 1
+    fit = np.polynomial.polynomial.polyfit(x[near], values[near] - values[0], degree)
+    eased = d / np.sqrt(np.sqrt(1.0 + (d / _FADE_M) ** 4))
+    bend = fit[2] * eased**2 if degree == 2 else 0.0
+    return values[0] + fit[1] * (eased if fade else d) + bend
 
 
 def turned(
-    T: Array, *, spin_rad: Array | float = 0.0, tilt_rad: Array | None = None, standoff_m: Array | float = 0.0
+    T: Array,
+    *,
+    spin_rad: Array | float = 0.0,
+    tilt_rad: Array | None = None,
+    standoff_m: Array | float = 0.0,
+    pivot_m: float = 0.0,
 ) -> Array:
-    """Return tool frames (..., 4, 4) tilted about their x and y, spun about the new axis and shifted back along it."""
+    """Return tool frames (..., 4, 4) tilted about their x and y, spun about the new axis and shifted back along it.
+
+    The tilt turns about the point `pivot_m` ahead of the tool centre point, which stays where it is.
+    """
     R = T[..., :3, :3]
     if tilt_rad is not None:
         R = R @ _rotation(np.asarray(tilt_rad, float))
@@ -92,6 +123,7 @@ def turned(
     out[..., :3, 0] = c * R[..., 0] + s * R[..., 1]
     out[..., :3, 1] = -s * R[..., 0] + c * R[..., 1]
     out[..., :3, 2] = R[..., 2]
+    out[..., :3, 3] += pivot_m * (T[..., :3, 2] - R[..., 2])
     out[..., :3, 3] -= np.broadcast_to(np.asarray(standoff_m, float), T.shape[:-2])[..., None] * R[..., 2]
     return out
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from cell_core.config import GunConfig
 from cell_core.errors import CollisionError, InputRefusedError, UnreachableError
 from cell_core.plan import Progress, no_progress
 from cell_core.surface import Surface
@@ -15,9 +16,10 @@ from cell_core.trajectory import JointTrajectory, Unreached
 from cell_core.transforms import Array, inverse
 from cell_motion.backends import free_mover
 from cell_motion.collision import Margins, Scene, contact_link
+from cell_motion.compensation import compensated
 from cell_motion.connect import Connection, Connector, Station, station_after, station_before
 from cell_motion.events import Passage, grind_events, spray_events
-from cell_motion.figures import plan_figures
+from cell_motion.figures import on_lengths_m, plan_figures
 from cell_motion.kinematics import Kinematics
 from cell_motion.limits import checked_position
 from cell_motion.order import entries, ordered
@@ -35,6 +37,10 @@ GENTLE_RETRIES = 8
 """After so many a whole rung is given up, which splits the stroke."""
 NODE_RADIUS_RAD = 0.3
 CONNECT_S = 4.0
+LOSS_S = 0.02
+CHOICES = 4
+"""Where a stroke would have to slow down by more than LOSS_S, so many ways are compared."""
+SLOWED_COST = 10.0
 SELF_MARGIN_M = 0.005
 
 
@@ -146,7 +152,10 @@ class _Desk:
         self.touching = scene.checker(Margins(), contact=pad) if pad is not None else None
         self.kinematics = Kinematics(cell.robot, tool.tcp_frame)
         self.limits = Limits.of(cell.robot, PLANNED_FRACTION)
-        self.builder = LadderBuilder(self.kinematics, self.checkers.process, self.limits.velocity_rad_per_s)
+        pivot_m = tool.config.reference_standoff_m if isinstance(tool.config, GunConfig) else 0.0
+        self.builder = LadderBuilder(
+            self.kinematics, self.checkers.process, self.limits.velocity_rad_per_s, pivot_m
+        )
         self.runner = Runner(
             kinematics=self.kinematics,
             limits=self.limits,
@@ -154,6 +163,7 @@ class _Desk:
             grinding=grinding,
             acceleration_m_per_s2=tool.config.acceleration_m_per_s2,
             period_s=config.controller_period_s,
+            pivot_m=pivot_m,
         )
         self.connector = Connector(
             runner=self.runner,
@@ -219,8 +229,13 @@ class _Desk:
         """Return the first way to run a leg that works; else the first fault (None: no way to it) and the nodes it was met on."""
         fault: Fault | None = None
         nodes: list[int] = []
-        for entry in entries(leg, here.joint_rad, self.builder.rule):
-            if self.clock.is_late:
+        found: list[tuple[float, _Step]] = []
+        ways = entries(leg, here.joint_rad, self.builder.rule)
+        if leg.plain is not None:
+            plain = entries(leg, here.joint_rad, self.builder.rule, count=2, policy=leg.plain)
+            ways = [ways[0], *plain, *ways[1:]]
+        for entry in ways:
+            if self.clock.is_late or len(found) == CHOICES:
                 break
             run = self.runner.run(leg, self.strokes[leg.ladder.stroke], entry.nodes, entry.reverse, here.joint_rad)
             if not isinstance(run, Fault):
@@ -231,8 +246,14 @@ class _Desk:
                     nodes = entry.nodes
                 continue
             connection = self.connector.connect(here, station_before(run), CONNECT_S)
-            if connection is not None:
-                return _Step(run=run, connection=connection), None, []
+            if connection is None:
+                continue
+            step = _Step(run=run, connection=connection)
+            if run.lost_s < LOSS_S:
+                return step, None, []
+            found.append((SLOWED_COST * run.lost_s + connection.move.duration_s, step))
+        if found:
+            return min(found, key=lambda f: f[0])[1], None, []
         return None, fault, nodes
 
     def _with_ways(self, run: Run) -> Run | Fault:
@@ -259,10 +280,23 @@ class _Desk:
         position = leg.ladder.rungs[rung].position_rad[nodes[k]]
         return without(leg.ladder, rung, position, fault.reason, NODE_RADIUS_RAD if gently else np.inf)
 
+    def _compensated(self, steps: list[_Step]) -> tuple[list[_Step], float]:
+        """Let flow or force follow the speed where the arm is slower than planned; also the largest excess left over."""
+        done, excess = [], 0.0
+        for step in steps:
+            run = step.run
+            first, last = run.leg.samples
+            planned = self.strokes[run.leg.ladder.stroke].part(first, last + 1)
+            stroke, left = compensated(run.stroke, planned.reversed() if run.reverse else planned, self.tool.config)
+            done.append(replace(step, run=replace(run, stroke=stroke)))
+            excess = max(excess, left)
+        return done, excess
+
     def assemble(
         self, steps: list[_Step], home: Connection, start: Array, unreached: tuple[Unreached, ...]
     ) -> MotionPlan:
         """Join all motions, set the events, check the whole and count it up."""
+        steps, excess = self._compensated(steps)
         joiner = Joiner(start)
         passages: list[Passage] = []
         waiting: tuple[Stroke, Array] | None = None
@@ -320,6 +354,7 @@ class _Desk:
             for r in runs
         )
         figures = plan_figures(self.cell.robot, self.toolpath, run_path, trajectory, runs, len(collisions))
+        figures["uncompensated_excess_fraction"] = excess
         figures["plan_time_s"] = self.clock.elapsed_s
         return MotionPlan(trajectory=trajectory, toolpath=run_path, figures=figures, served=served)
 
@@ -363,20 +398,14 @@ def _ladder_reason(ladder: Ladder | None, sample: int) -> str:
 def _unreached_block(toolpath: ToolPath, unreached: tuple[Unreached, ...]) -> dict[str, Any]:
     """Return the tool path's unreached block with the share of process-on length that motion could not reach added."""
     block = dict(toolpath.unreached)
-    total = sum(float(_on_lengths(s).sum()) for s in toolpath.strokes)
+    total = sum(float(on_lengths_m(s).sum()) for s in toolpath.strokes)
     reasons: dict[str, float] = {}
-    lengths = [_on_lengths(s) for s in toolpath.strokes]
+    lengths = [on_lengths_m(s) for s in toolpath.strokes]
     for u in unreached:
         reasons[u.reason] = reasons.get(u.reason, 0.0) + float(lengths[u.stroke][u.sample]) / max(total, 1e-12)
     block["motion_length_fraction"] = sum(reasons.values())
     block["motion_reasons"] = reasons
     return block
-
-
-def _on_lengths(stroke: Stroke) -> Array:
-    """Return the length of path with the process on that belongs to each sample [m]."""
-    half = 0.5 * stroke.step_lengths_m
-    return np.where(stroke.on, np.r_[half, 0.0] + np.r_[0.0, half], 0.0)
 
 
 def _check_inputs(cell: Cell, part: Surface | None, T_base_part: Array) -> None:

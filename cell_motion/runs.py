@@ -58,6 +58,8 @@ class Run:
     """Time node at the stroke's last sample."""
     sample_times_s: Array
     """(N,) when the motion passes each sample [s]."""
+    lost_s: float
+    """How much longer the stroke takes than planned [s]."""
     n_slowed: int
     """Samples run slower than planned by more than 1 %."""
     n_tilted: int
@@ -95,6 +97,10 @@ class Runner:
     grinding: bool
     acceleration_m_per_s2: float
     period_s: float
+    pivot_m: float = 0.0
+    """Tilts turn about the point so far ahead of the tool centre point [m]."""
+    jerk_fraction: float = 0.97
+    """Jerk may exceed its planning limit by the inverse; it is still within the robot's."""
 
     def run(self, leg: Leg, stroke: Stroke, nodes: list[int], reverse: bool, entry_rad: Array) -> Run | Fault:
         """Return the leg's motion through the chosen nodes, or what prevents it.
@@ -116,7 +122,7 @@ class Runner:
             return Fault(reason="limits", s_m=0.5 * path.length_m)
         fault: Fault | None = None
         for smooth in (True, False):
-            plan = _Plan(path=path, at_m=at, joints=joints, choice=_smoothed(choice, at) if smooth else choice)
+            plan = _Plan(path=path, at_m=at, joints=joints, choice=_smoothed(choice, at) if smooth else choice, pivot_m=self.pivot_m)
             outcome = self._timed(leg, plan, reverse)
             if isinstance(outcome, Run):
                 return outcome
@@ -197,7 +203,7 @@ class Runner:
     def _strain(self, motion: Motion) -> Array:
         """Return by how much each node would have to be slower for all limits to hold (N,)."""
         velocity, acceleration = motion.ratios(self.limits)
-        jerk = np.cbrt(motion.jerk_ratios(self.limits))
+        jerk = np.cbrt(self.jerk_fraction * motion.jerk_ratios(self.limits))
         return np.maximum(np.maximum(velocity, np.sqrt(acceleration)), jerk)
 
     def _followed(self, plan: "_Plan", timing: Profile) -> tuple[Motion, int, int, Array] | Fault:
@@ -254,8 +260,10 @@ class Runner:
         velocity = motion.velocity_rad_per_s[inner]
         tool_speed = self._tool_speed(motion.position_rad[inner], velocity)
         on = planned.on[np.clip(np.searchsorted(path.at_m, node_s), 0, len(planned) - 1)]
+        # with a tilt about a point ahead the tool centre point runs on a longer or shorter line than planned
+        stretch = self._stretch(plan, node_s)
         wanted, as_planned = (
-            np.interp(node_s, x.s_m, x.speed_m_per_s) for x in (law, SpeedLaw.of(path))
+            stretch * np.interp(node_s, x.s_m, x.speed_m_per_s) for x in (law, SpeedLaw.of(path))
         )
         sigma = self.kinematics.conditioning(motion.position_rad[inner][:: max((end - start) // 50, 1)])
         return Run(
@@ -265,12 +273,13 @@ class Runner:
                 planned,
                 position_m=frames[:, :3, 3] if shift.max() > 1e-6 else planned.position_m,
                 tool_axis=frames[:, :3, 2] if axis_turn.max() > 1e-4 else planned.tool_axis,
-                speed_m_per_s=np.maximum(speed, SLOWEST_M_PER_S),
+                speed_m_per_s=np.maximum(speed * self._stretch(plan, path.at_m), SLOWEST_M_PER_S),
             ),
             motion=motion,
             start=start,
             end=end,
             sample_times_s=times,
+            lost_s=max(float(times[-1] - times[0] - planned.times_s[-1]), 0.0),
             n_slowed=int((speed < 0.99 * planned.speed_m_per_s).sum()),
             n_tilted=int(((axis_turn > 1e-3) | (shift > 1e-4)).sum()),
             speed_error=(tool_speed / wanted - 1.0)[on],
@@ -278,6 +287,12 @@ class Runner:
             node_length_m=np.gradient(node_s)[on],
             singular_value_min=float(sigma.min()),
         )
+
+    def _stretch(self, plan: "_Plan", s: Array) -> Array:
+        """Return length run by the tool centre point per length of planned path (M,)."""
+        step = 1e-4
+        ahead, behind = (plan.frames(s + d, np.zeros(len(s)))[:, :3, 3] for d in (step, -step))
+        return np.linalg.norm(ahead - behind, axis=1) / (2.0 * step)
 
     def _tool_speed(self, position: Array, velocity: Array) -> Array:
         step = 1e-4
@@ -339,6 +354,7 @@ class _Plan:
     at_m: Array
     joints: Array
     choice: Choice
+    pivot_m: float
 
     def frames(self, s: Array, lift_m: Array) -> Array:
         """Tool frames at chord lengths, lifted back along the axis."""
@@ -347,6 +363,7 @@ class _Plan:
             spin_rad=self._along(self.choice.spin_rad, s),
             tilt_rad=self._along(self.choice.tilt_rad, s),
             standoff_m=self._along(self.choice.standoff_m, s) + lift_m,
+            pivot_m=self.pivot_m,
         )
 
     def _along(self, values: Array, s: Array) -> Array:

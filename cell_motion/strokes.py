@@ -16,10 +16,11 @@ from cell_motion.path import StrokePath, turned
 
 RUNG_SPACING_M = 0.02
 RUNG_TURN_RAD = 0.10
-STRAINED = 0.5
+STRAINED = 0.6
 """Tilts are tried where an edge needs more than this share of its duration."""
 BREAK_COST = 20.0
 """A break costs as much as 20 s of joint motion; with the process off a fifth of that."""
+TILT_COST = 0.02
 LIMIT_NEAR_RAD = 0.15
 SINGULAR = 0.25
 """Regularity (see Solutions) below which a position starts to cost."""
@@ -54,6 +55,8 @@ class Leg:
     first: int
     last: int
     policy: Policy
+    plain: Policy | None
+    """The same with nominal tilt and standoff only, where that is possible and not all there is."""
 
     @property
     def samples(self) -> tuple[int, int]:
@@ -74,7 +77,11 @@ def rung_samples(stroke: Stroke) -> NDArray[np.int64]:
 class LadderBuilder:
     """Builds ladders for one tool in one scene."""
 
-    def __init__(self, kinematics: Kinematics, checker: Checker, velocity_rad_per_s: Array) -> None:
+    def __init__(
+        self, kinematics: Kinematics, checker: Checker, velocity_rad_per_s: Array, pivot_m: float = 0.0
+    ) -> None:
+        """Take what is needed; tilts turn about the point `pivot_m` ahead of the tool centre point."""
+        self._pivot_m = pivot_m
         self._kinematics = kinematics
         self._checker = checker
         span = kinematics.upper_rad - kinematics.lower_rad
@@ -99,6 +106,7 @@ class LadderBuilder:
             strained = self._strained(rungs, edges, durations, break_cost)
             if strained:
                 self._add(work, gentle, strained)
+                self._add(work, gentle, list(range(len(sample))))
                 edges = self._edges(work, durations)
         return Ladder(
             stroke=index,
@@ -141,6 +149,7 @@ class LadderBuilder:
             spin_rad=choice.spin_rad,
             tilt_rad=choice.tilt_rad,
             standoff_m=choice.standoff_m,
+            pivot_m=self._pivot_m,
         )
         answer = self._kinematics.solve(poses)
         usable = answer.within_limits & (np.nan_to_num(answer.regularity) > SINGULAR_REFUSED)
@@ -168,7 +177,7 @@ class LadderBuilder:
         cost = 0.05 * np.maximum(1.0 - room / LIMIT_NEAR_RAD, 0.0)
         cost += SINGULAR_COST * np.maximum(1.0 - regularity / SINGULAR, 0.0) ** 2
         if freedom.tilt_rad > 0.0:
-            cost += 0.10 * np.linalg.norm(choice.tilt_rad, axis=1) / freedom.tilt_rad
+            cost += TILT_COST * np.linalg.norm(choice.tilt_rad, axis=1) / freedom.tilt_rad
         return cost + 1.0 * np.abs(choice.standoff_m)
 
     def _add(self, work: "_Work", lanes: Lanes, needy: list[int]) -> None:
@@ -236,8 +245,15 @@ def leg_between(ladder: Ladder, first: int, last: int) -> Leg | None:
     rungs = ladder.rungs[first : last + 1]
     if any(not np.isfinite(r.cost).any() for r in rungs):
         return None
-    policy = solve(rungs, ladder.edges[first:last])
-    return None if policy is None else Leg(ladder=ladder, first=first, last=last, policy=policy)
+    edges = ladder.edges[first:last]
+    policy = solve(rungs, edges)
+    if policy is None:
+        return None
+    lanes = [choice.lane for choice in ladder.choices[first : last + 1]]
+    plain = None
+    if any(lane.any() for lane in lanes):
+        plain = solve([replace(r, cost=np.where(n > 0, np.inf, r.cost)) for r, n in zip(rungs, lanes, strict=True)], edges)
+    return Leg(ladder=ladder, first=first, last=last, policy=policy, plain=plain)
 
 
 def without(ladder: Ladder, rung: int, position_rad: Array, reason: str, radius_rad: float) -> Ladder:

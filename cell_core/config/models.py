@@ -53,6 +53,8 @@ class GunConfig(Strict):
     reference_standoff_m: Positive
     flow_m3_per_s: Positive
     """Flow with the needle fully open, the most a recipe may ask for."""
+    flow_min_m3_per_s: Positive | None = None
+    """Least flow with a sound pattern; down to it the flow may follow the tool speed. None: the flow is fixed."""
     solids_volume_fraction: Fraction
     transfer_efficiency: Fraction
     on_delay_s: NonNegative

@@ -6,7 +6,7 @@ from scipy.spatial.transform import Rotation
 from cell_core.transforms import Array
 
 CONDITION_MIN = 1e-4
-"""Directions of motion whose stiffness is below this share of the stiffest one are left alone: the points do not fix them."""
+"""Directions of motion less stiff than this share of the stiffest are left alone: the points do not fix them."""
 
 
 def point_to_plane_step(points_m: Array, residuals_m: Array, normals: Array, weights: Array, length_m: float) -> Array:

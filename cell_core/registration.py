@@ -1,6 +1,7 @@
 """Place one surface on another without a guess: features and sampled consensus, then point-to-plane alignment."""
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import open3d as o3d
@@ -51,16 +52,15 @@ class Registration:
     """Overlap of the best clearly different pose; 0 when none was found."""
 
 
-def register(
-    source: Surface, target: Surface, *, overlap_min: float = OVERLAP_MIN, seed: int = 0
-) -> Registration:
+def register(source: Surface, target: Surface, *, overlap_min: float = OVERLAP_MIN, seed: int = 0) -> Registration:
     """Find the rigid motion that lays `source` (a scan, perhaps partial) on `target` (its CAD, or another scan).
 
     Coarse: FPFH features matched by RANSAC at several random starts, plus half and quarter turns of the best about the
     target's own axes, which uncover symmetric parts. Fine: point-to-plane on the target's triangles at shrinking reach.
 
     Raises:
-        InputRefusedError: less than `overlap_min` of the source comes to lie on the target; `facts` carries the best try.
+        InputRefusedError: less than `overlap_min` of the source comes to lie on the target; `facts` carries
+            the best try.
     """
     diagonal_m = float(min(np.linalg.norm(np.ptp(s.bounds_m, axis=0)) for s in (source, target)))
     sizes = [float(np.linalg.norm(np.ptp(s.bounds_m, axis=0))) for s in (source, target)]
@@ -79,8 +79,8 @@ def register(
     winner = best[0]
     if winner.overlap_fraction < overlap_min:
         raise InputRefusedError(
-            f"registration: only {winner.overlap_fraction:.2f} of the source lies on the target, at least {overlap_min} needed:"
-            " another part, too little overlap or too much clutter",
+            f"registration: only {winner.overlap_fraction:.2f} of the source lies on the target, at least {overlap_min}"
+            " needed: another part, too little overlap or too much clutter",
             overlap_fraction=winner.overlap_fraction,
             T_target_source=winner.T_target_source,
         )
@@ -152,7 +152,7 @@ def _coarse_poses(source: Surface, target: Surface, spacing_m: float, seed: int)
         points, normals = _samples(surface, n)
         cloud = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(points))
         cloud.normals = o3d.utility.Vector3dVector(normals)
-        cloud = cloud.voxel_down_sample(spacing_m)
+        cloud = cast(Any, cloud).voxel_down_sample(spacing_m)
         cloud.normalize_normals()
         clouds.append(cloud)
         search = o3d.geometry.KDTreeSearchParamHybrid(radius=5.0 * spacing_m, max_nn=100)
@@ -211,7 +211,7 @@ class _Fine:
         n_points: int,
         mask: NDArray[np.bool_] | None = None,
     ) -> None:
-        part = source if mask is None else source.select_triangles(mask[source.triangles].all(axis=1))
+        part = source if mask is None else source.select_triangles(np.all(mask[source.triangles], axis=1))
         self._points, self._normals = _samples(part, n_points)
         self._caster = RayCaster(target)
         self._target = target

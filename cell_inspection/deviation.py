@@ -40,7 +40,7 @@ class Deviation:
     surface: Surface
     """The scan, in the reference's frame."""
     deviation_m: Array
-    """(V,) signed distance to the reference [m]: positive outside it (too much material); NaN where nothing compares."""
+    """(V,) signed distance to the reference [m]: positive outside it (too much); NaN where nothing compares."""
     regions: tuple[Region, ...]
     """Significant regions, largest volume first."""
     figures: Mapping[str, Any]
@@ -56,8 +56,8 @@ def inspect(
         scan: measured surface.
         reference: nominal or earlier surface.
         max_distance_m: vertices farther away, or facing elsewhere, do not compare.
-        significant_m: deviation that counts as a defect; None: three robust standard deviations about the median, at least
-            0.1 mm. Regions grow to half of it.
+        significant_m: deviation that counts as a defect; None: three robust standard deviations about the median,
+            at least 0.1 mm. Regions grow to half of it.
 
     Raises:
         InputRefusedError: less than 1 % of the scan lies near the reference.

@@ -52,9 +52,7 @@ def inspect_surfaces(
             "registration_overlap_fraction": placed.overlap_fraction,
             "registration_ambiguous": placed.ambiguous,
         }
-    result = Deviation(
-        surface=result.surface, deviation_m=result.deviation_m, regions=result.regions, figures=figures
-    )
+    result = Deviation(surface=result.surface, deviation_m=result.deviation_m, regions=result.regions, figures=figures)
     document = inspection_report(result, None if placed is None else placed.T_target_source)
     validate(document, "inspection_report", str(Path(out_dir) / "report.json"))
     compared = np.isfinite(result.deviation_m)

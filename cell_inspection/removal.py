@@ -12,27 +12,26 @@ from cell_inspection.transfer import NORMAL_COS_MIN
 def removed_between(before: Surface, after: Surface, max_distance_m: float = 0.005) -> Array:
     """Return the depth (V,) [m] removed at each vertex of `before`, along its normal; NaN where `after` has no surface.
 
-    Positive: material gone; negative: material added. Both surfaces are in one frame; the deeper of two crossings of the
-    normal never counts, and a surface facing more than 60 degrees elsewhere is another one.
+    Positive: material gone; negative: material added. Both surfaces are in one frame; the deeper of two crossings
+    of the normal never counts, and a surface facing more than 60 degrees elsewhere is another one.
     """
     caster = RayCaster(after)
     normals = before.vertex_normals
-    usable = np.linalg.norm(normals, axis=1) > 0.5
     start = before.vertices_m + max_distance_m * normals
     out = np.full(len(start), np.nan)
+    rows = np.flatnonzero(np.linalg.norm(normals, axis=1) > 0.5)
     for _ in range(2):
-        rows = np.flatnonzero(usable & np.isnan(out))
         if len(rows) == 0:
             break
         distance, triangle = caster.first_hit(start[rows], -normals[rows])
-        depth = distance - np.linalg.norm(start[rows] - before.vertices_m[rows], axis=1)
+        depth = distance - np.sum((start[rows] - before.vertices_m[rows]) * normals[rows], axis=1)
         hit = (triangle >= 0) & (depth <= max_distance_m)
         same = hit & (np.sum(after.triangle_normals[triangle] * normals[rows], axis=1) >= NORMAL_COS_MIN)
         out[rows[same]] = depth[same]
         # a back face or a wall in the way: look once more from behind it
         blocked = hit & ~same
-        usable[rows[~blocked]] &= ~np.isnan(out[rows[~blocked]])
-        start[rows[blocked]] -= (distance[blocked, None] + 1e-6) * normals[rows[blocked]]
+        rows, distance = rows[blocked], distance[blocked]
+        start[rows] -= (distance[:, None] + 1e-6) * normals[rows]
     return out
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from cell_core.surface import Surface
 from cell_core.transforms import Array
@@ -21,11 +21,11 @@ def rework_target(
     feather_m: float = 0.03,
     area_min_m2: float = AREA_MIN_M2,
 ) -> Array:
-    """Return the change (V,) [m] still wanted: what is missing where it exceeds the tolerance, feathered at the borders.
+    """Return the change (V,) [m] still wanted: what is missing beyond the tolerance, feathered at borders.
 
-    Regions short by more than the tolerance grow to where half of it is missing; specks below `area_min_m2` go. Around them
-    the missing amount fades to zero over `feather_m`. Never more than target minus field, so nothing is overdone; zero
-    outside the mask. Values that are not finite were not measured and ask for nothing.
+    Regions short by more than the tolerance grow to where half of it is missing; specks below `area_min_m2` go.
+    Around them the missing amount fades to zero over `feather_m`. Never more than target minus field, so nothing
+    is overdone; zero outside the mask. Values that are not finite were not measured and ask for nothing.
     """
     missing = np.where(mask & np.isfinite(field_m), np.clip(target_m - np.nan_to_num(field_m), 0.0, None), 0.0)
     short = missing > tolerance_fraction * target_m
@@ -37,6 +37,6 @@ def rework_target(
         region = inside & (area[np.maximum(labels, 0)] >= area_min_m2)
     if not region.any():
         return np.zeros(len(missing))
-    distance, _ = cKDTree(surface.vertices_m[region]).query(surface.vertices_m, distance_upper_bound=feather_m)
+    distance, _ = KDTree(surface.vertices_m[region]).query(surface.vertices_m, distance_upper_bound=feather_m)
     nearness = np.clip(1.0 - distance / feather_m, 0.0, 1.0)
     return missing * nearness**2 * (3.0 - 2.0 * nearness)

@@ -1,6 +1,7 @@
 """Carry per-vertex values from one surface to another that lies nearly on it."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cell_core.raycast import RayCaster
 from cell_core.surface import Surface
@@ -11,10 +12,10 @@ NORMAL_COS_MIN = 0.5
 
 
 def map_field(from_surface: Surface, values: Array, to_surface: Surface, max_distance_m: float) -> Array:
-    """Return values (V_to,) at the vertices of `to_surface`, interpolated on the nearest triangle that faces the same way.
+    """Return values (V_to,) at the vertices of `to_surface`, from the nearest triangle that faces the same way.
 
-    Where the nearest triangle faces elsewhere (the other side of a sheet), the one along the vertex normal is taken. NaN
-    where nothing lies within `max_distance_m` [m].
+    Where the nearest triangle faces elsewhere (the other side of a sheet), the one along the vertex normal is
+    taken. NaN where nothing lies within `max_distance_m` [m].
     """
     values = np.asarray(values, float)
     if values.shape != (len(from_surface.vertices_m),):
@@ -30,7 +31,7 @@ def map_field(from_surface: Surface, values: Array, to_surface: Surface, max_dis
 
 def matching_points(
     surface: Surface, points_m: Array, normals: Array, max_distance_m: float, caster: RayCaster | None = None
-) -> tuple[Array, Array]:
+) -> tuple[Array, NDArray[np.int64]]:
     """Return for each point (N, 3) its match on the surface (N, 3) and the triangle (N,), -1 where there is none."""
     caster = caster or RayCaster(surface)
     closest, triangles = caster.closest(points_m)

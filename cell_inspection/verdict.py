@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cell_core.config.models import GrindRecipe, SprayRecipe
+from cell_core.config.models import GrindAcceptance, GrindRecipe, SprayAcceptance, SprayRecipe
 from cell_core.errors import InputRefusedError
 from cell_core.statistics import field_statistics
 from cell_core.transforms import Array
@@ -44,10 +44,7 @@ def spray_verdict(
     """
     bounds = recipe.acceptance
     figures, film = _figures(field_m, target_m, mask, areas_m2, bounds.tolerance_fraction)
-    reasons = _shares(
-        figures, film, target_m, mask, areas_m2, positions_m, bounds.tolerance_fraction,
-        bounds.in_tolerance_area_fraction_min, bounds.covered_area_fraction_min, ("film", "thin", "thick"),
-    )  # fmt: skip
+    reasons = _shortfalls(bounds, figures, film, target_m, areas_m2 * mask, positions_m, ("film", "thin", "thick"))
     if figures["cv"] > bounds.cv_max:
         spread = areas_m2 * (film - figures["mean_m"]) ** 2 * mask
         reasons.append(
@@ -65,13 +62,11 @@ def grind_verdict(
     *,
     positions_m: Array | None = None,
 ) -> Verdict:
-    """Judge a removal (V,) [m] against its target (V,) over the masked vertices with areas (V,); else as `spray_verdict`."""
+    """Judge a removal (V,) [m] against its target (V,) over the masked vertices; else as `spray_verdict`."""
     bounds = recipe.acceptance
     figures, removed = _figures(field_m, target_m, mask, areas_m2, bounds.tolerance_fraction)
-    reasons = _shares(
-        figures, removed, target_m, mask, areas_m2, positions_m, bounds.tolerance_fraction,
-        bounds.in_tolerance_area_fraction_min, bounds.covered_area_fraction_min, ("removal", "short", "too deep"),
-    )  # fmt: skip
+    words = ("removal", "short", "too deep")
+    reasons = _shortfalls(bounds, figures, removed, target_m, areas_m2 * mask, positions_m, words)
     return Verdict(passed=not reasons, figures=figures, reasons=reasons)
 
 
@@ -95,33 +90,31 @@ def _figures(
     return figures, values
 
 
-def _shares(
+def _shortfalls(
+    bounds: SprayAcceptance | GrindAcceptance,
     figures: Mapping[str, float],
     values: Array,
     target_m: Array,
-    mask: NDArray[np.bool_],
-    areas_m2: Array,
+    served_m2: Array,
     positions_m: Array | None,
-    tolerance_fraction: float,
-    in_tolerance_min: float,
-    covered_min: float,
     words: tuple[str, str, str],
 ) -> list[str]:
     what, low_word, high_word = words
+    tolerance, area = bounds.tolerance_fraction, served_m2.sum()
+    in_tolerance_min, covered_min = bounds.in_tolerance_area_fraction_min, bounds.covered_area_fraction_min
+    low = served_m2 * (values < (1.0 - tolerance) * target_m)
+    high = served_m2 * (values > (1.0 + tolerance) * target_m)
     reasons = []
-    served = areas_m2 * mask
-    low = served * (values < (1.0 - tolerance_fraction) * target_m)
-    high = served * (values > (1.0 + tolerance_fraction) * target_m)
     if figures["in_tolerance_area_fraction"] < in_tolerance_min:
-        area = served.sum()
         reasons.append(
-            f"{what} is within {100 * tolerance_fraction:.0f} % of the target on"
-            f" {100 * figures['in_tolerance_area_fraction']:.1f} % of the area, at least {100 * in_tolerance_min:.1f} % wanted;"
+            f"{what} is within {100 * tolerance:.0f} % of the target on"
+            f" {100 * figures['in_tolerance_area_fraction']:.1f} % of the area,"
+            f" at least {100 * in_tolerance_min:.1f} % wanted;"
             f" {100 * low.sum() / area:.1f} % {low_word}{_where(positions_m, low)},"
             f" {100 * high.sum() / area:.1f} % {high_word}{_where(positions_m, high)}"
         )
     if figures["covered_area_fraction"] < covered_min:
-        bare = served * (values < 0.5 * target_m)
+        bare = served_m2 * (values < 0.5 * target_m)
         missing = figures["unmeasured_area_fraction"]
         reasons.append(
             f"{100 * figures['covered_area_fraction']:.1f} % of the area is covered (half the target), at least"

@@ -38,7 +38,9 @@ class Intrinsics:
             raise InputRefusedError(f"camera: image {self.width_px} x {self.height_px} px, at least 16 x 16 needed")
         numbers = (self.fx_px, self.fy_px, self.cx_px, self.cy_px, *self.range_m)
         if not np.all(np.isfinite(numbers)) or min(self.fx_px, self.fy_px) <= 0.0:
-            raise InputRefusedError(f"camera: fx {self.fx_px}, fy {self.fy_px} px must be positive and all values finite")
+            raise InputRefusedError(
+                f"camera: fx {self.fx_px}, fy {self.fy_px} px must be positive and all values finite"
+            )
         if not 0.0 <= self.range_m[0] < self.range_m[1]:
             raise InputRefusedError(f"camera: range {self.range_m} m must rise from at least 0")
 

@@ -97,4 +97,5 @@ def _cos_incidence(z: NDArray[np.float32], camera: Intrinsics) -> NDArray[np.flo
     a, b = np.float32(camera.fx_px) * z_u, np.float32(camera.fy_px) * z_v
     along = mean + u * a + v * b
     # normal (-a, -b, along) times the ray (u, v, 1) is the depth itself
-    return mean / np.sqrt((a * a + b * b + along * along) * (u * u + v * v + np.float32(1.0)) + np.float32(1e-12))
+    length = np.sqrt((a * a + b * b + along * along) * (u * u + v * v + np.float32(1.0)))
+    return (mean / np.maximum(length, np.float32(1e-6))).astype(np.float32)

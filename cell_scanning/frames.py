@@ -73,7 +73,7 @@ def usable_frames(frames: Sequence[Frame], camera: Intrinsics) -> tuple[list[Fra
 
 
 def depth_from_raw(raw: NDArray, encoding: str) -> NDArray[np.float32]:
-    """Return metric depth (H, W) from a sensor image, REP 118: 16UC1 in mm with 0 = none, 32FC1 in m with NaN = none."""
+    """Return depth (H, W) [m] of a sensor image by REP 118: 16UC1 in mm with 0 = none, 32FC1 in m with NaN = none."""
     if encoding in ("16UC1", "mono16"):
         return raw.astype(np.float32) * np.float32(1e-3)
     if encoding == "32FC1":
@@ -163,7 +163,9 @@ def _read_poses(path: Path) -> tuple[Array, Array, Array]:
         except ValueError as error:
             raise InputRefusedError(f"{path}:{n}: {error}") from error
         if len(row) != 8 or not np.all(np.isfinite(row)) or abs(np.linalg.norm(row[4:]) - 1.0) > 0.01:
-            raise InputRefusedError(f"{path}:{n}: wanted stamp, x y z [m] and a unit quaternion x y z w, got {' '.join(words)!r}")
+            raise InputRefusedError(
+                f"{path}:{n}: wanted stamp, x y z [m] and a unit quaternion x y z w, got {' '.join(words)!r}"
+            )
         rows.append(row)
     if not rows:
         raise InputRefusedError(f"{path}: holds 0 poses")

@@ -54,20 +54,18 @@ def find_frontier(surface: Surface, floor_z_m: float) -> Frontier:
     return Frontier(patches=Patches(points_m=position[keep], normals=direction[keep]), areas_m2=areas[keep])
 
 
-def pooled(
-    points_m: Array, vectors: list[Array], weights: Array, cell_m: float
-) -> tuple[Array, list[Array], Array]:
-    """Pool weighted points (N, 3) in cubic cells; returns weighted mean points, plain sums of vectors, sums of weights."""
+def pooled(points_m: Array, vectors: list[Array], weights: Array, cell_m: float) -> tuple[Array, list[Array], Array]:
+    """Pool weighted points (N, 3) in cubic cells; returns mean points, sums of vectors and sums of weights."""
     if len(points_m) == 0:
         return np.zeros((0, 3)), [np.zeros((0, 3)) for _ in vectors], np.zeros(0)
     cell = np.floor(points_m / cell_m).astype(np.int64)
     _, label = np.unique(cell, axis=0, return_inverse=True)
     label = label.reshape(-1)
     n = int(label.max()) + 1
-    total = np.bincount(label, weights, n)
+    total = np.bincount(label, weights, n).astype(float)
 
     def summed(values: Array) -> Array:
-        return np.stack([np.bincount(label, values[:, i], n) for i in range(3)], axis=1)
+        return np.stack([np.bincount(label, values[:, i], n).astype(float) for i in range(3)], axis=1)
 
     mean = summed(points_m * weights[:, None]) / np.maximum(total, 1e-30)[:, None]
     return mean, [summed(v) for v in vectors], total
@@ -80,10 +78,10 @@ def surface_patches(surface: Surface, cell_m: float) -> tuple[Patches, Array, ND
     side = np.argmax(np.abs(surface.vertex_normals), axis=1)
     sign = np.take_along_axis(surface.vertex_normals, side[:, None], axis=1)[:, 0] > 0.0
     _, label = np.unique(np.column_stack([cell, side, sign]), axis=0, return_inverse=True)
-    label = label.reshape(-1)
+    label = label.reshape(-1).astype(np.int64)
     n = int(label.max()) + 1
     w = surface.vertex_areas_m2 + 1e-12
-    area = np.bincount(label, w, n)
+    area = np.bincount(label, w, n).astype(float)
     points = np.stack([np.bincount(label, surface.vertices_m[:, i] * w, n) for i in range(3)], axis=1) / area[:, None]
     normal = np.stack([np.bincount(label, surface.vertex_normals[:, i] * w, n) for i in range(3)], axis=1)
     return Patches(points_m=points, normals=unit(normal)), area, label

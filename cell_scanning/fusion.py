@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cell_core.config.models import CameraConfig, ScanSettings
 from cell_core.errors import InputRefusedError
@@ -138,7 +139,7 @@ def fuse(
     )
 
 
-def _surface(vertices_m: Array, triangles: Array, empty: str) -> Surface:
+def _surface(vertices_m: Array, triangles: NDArray[np.int64], empty: str) -> Surface:
     if len(triangles) == 0:
         raise InputRefusedError(f"scan: {empty}: 0 triangles; nothing was measured there")
     return Surface(vertices_m=vertices_m, triangles=triangles)
@@ -147,7 +148,7 @@ def _surface(vertices_m: Array, triangles: Array, empty: str) -> Surface:
 def _changes(poses: Sequence[Array], given: Sequence[Array], model: Surface) -> tuple[Array, Array]:
     centre = model.vertices_m.mean(axis=0)
     steps = [new @ inverse(old) for new, old in zip(poses, given, strict=True)]
-    shift_m = np.array([np.linalg.norm(apply(C, centre) - centre) for C in steps])
+    shift_m = np.array([float(np.linalg.norm(apply(C, centre) - centre)) for C in steps])
     turn_rad = np.array([np.arccos(np.clip((np.trace(C[:3, :3]) - 1.0) / 2.0, -1.0, 1.0)) for C in steps])
     return shift_m, turn_rad
 

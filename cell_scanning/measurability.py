@@ -80,8 +80,8 @@ def greedy_cover(
 ) -> tuple[list[int], list[float]]:
     """Rank candidates by what each adds to those before it; returns indices and gains (in units of the weights).
 
-    A patch seen k times before still counts `repeat_worth`**k, so that later ones can stand in for earlier ones that turn
-    out to be unreachable. `accept` is asked about a candidate only when it would be taken.
+    A patch seen k times before still counts `repeat_worth`**k, so that later ones can stand in for earlier ones
+    that turn out to be unreachable. `accept` is asked about a candidate only when it would be taken.
     """
     worth = weights.astype(np.float32).copy()
     free = np.ones(len(seen), bool)

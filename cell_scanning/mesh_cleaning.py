@@ -43,8 +43,8 @@ def vertex_components(surface: Surface) -> NDArray[np.int64]:
 def without_crumbs(surface: Surface, area_min_m2: float, area_share_min: float) -> tuple[Surface, int, float]:
     """Drop components smaller than both bounds say; returns the surface, how many went and their area [m2].
 
-    A component stays when it has at least `area_min_m2` and at least `area_share_min` of the largest one. The largest stays
-    in any case.
+    A component stays when it has at least `area_min_m2` and at least `area_share_min` of the largest one. The
+    largest stays in any case.
     """
     labels = vertex_components(surface)[surface.triangles[:, 0]]
     areas = np.bincount(labels, surface.triangle_areas_m2)

@@ -63,7 +63,7 @@ def scan_folder(
 
 
 def fitting_voxel_m(folder: FrameFolder) -> float:
-    """Return a voxel [m] no finer than pixel pitch or twice the axial noise at the range three quarters of the readings keep."""
+    """Return a voxel [m] no finer than pixel pitch or twice the axial noise, at the third quartile of range."""
     sample = folder.frames[:: max(len(folder.frames) // 8, 1)]
     range_m = float(np.quantile(np.concatenate([f.depth_m[f.depth_m > 0.0] for f in sample]), 0.75))
     camera = folder.camera

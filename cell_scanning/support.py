@@ -57,7 +57,7 @@ def measure_support(
     confidence, squares, frames, views = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n)
     for label in range(labels.max(initial=-1) + 1):
         seen = np.zeros(n, bool)
-        for f in np.flatnonzero(labels == label):
+        for f in np.flatnonzero(labels == label).tolist():
             hit, worth, residual = _readings(vertices_m, normals, depths[f], poses[f], camera, tolerance_m)
             seen[hit] = True
             confidence[hit] += worth
@@ -73,12 +73,21 @@ def measure_support(
 
 
 def _readings(
-    vertices_m: Array, normals: Array, depth: FilteredDepth, T_part_camera: Array, camera: Intrinsics, tolerance_m: float
+    vertices_m: Array,
+    normals: Array,
+    depth: FilteredDepth,
+    T_part_camera: Array,
+    camera: Intrinsics,
+    tolerance_m: float,
 ) -> tuple[NDArray[np.int64], Array, Array]:
     p = apply(inverse(T_part_camera), vertices_m)
-    ahead = np.flatnonzero((p[:, 2] > camera.range_m[0]) & (np.einsum("ij,ij->i", normals, T_part_camera[:3, 3] - vertices_m) > 0.0))
+    ahead = np.flatnonzero(
+        (p[:, 2] > camera.range_m[0]) & (np.einsum("ij,ij->i", normals, T_part_camera[:3, 3] - vertices_m) > 0.0)
+    )
     pixels = np.rint(camera.project(p[ahead])).astype(np.int64)
-    inside = (pixels[:, 0] >= 0) & (pixels[:, 0] < camera.width_px) & (pixels[:, 1] >= 0) & (pixels[:, 1] < camera.height_px)
+    inside = (
+        (pixels[:, 0] >= 0) & (pixels[:, 0] < camera.width_px) & (pixels[:, 1] >= 0) & (pixels[:, 1] < camera.height_px)
+    )
     ahead, pixels = ahead[inside], pixels[inside]
     reading = depth.depth_m[pixels[:, 1], pixels[:, 0]]
     residual = reading - p[ahead, 2]

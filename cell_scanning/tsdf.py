@@ -1,6 +1,7 @@
 """Truncated signed distance fusion on Open3D's voxel block grid, and its triangles."""
 
 from collections.abc import Iterable
+from typing import Any, cast
 
 import numpy as np
 import open3d as o3d
@@ -33,7 +34,7 @@ def mean_mesh(
     grid = o3d.t.geometry.VoxelBlockGrid(
         attr_names=("tsdf", "weight"),
         attr_dtypes=(o3d.core.float32, o3d.core.float32),
-        attr_channels=((1,), (1,)),
+        attr_channels=(o3d.core.SizeVector([1]), o3d.core.SizeVector([1])),
         voxel_size=voxel_m,
         block_resolution=BLOCK_VOXELS,
         block_count=n_blocks_guess,
@@ -41,19 +42,22 @@ def mean_mesh(
     # integrate() truncates pixel coordinates where it should round (isl-org/Open3D#7580)
     K = camera.matrix
     K[:2, 2] += 0.5
-    K_tensor = o3d.core.Tensor(K)
+    K_tensor = _tensor(K)
     depth_max = float(camera.range_m[1])
     for depth_m, T_part_camera in zip(depths_m, poses, strict=True):
         if not depth_m.any():
             continue
-        image = o3d.t.geometry.Image(o3d.core.Tensor(depth_m))
-        T_camera_part = o3d.core.Tensor(np.ascontiguousarray(inverse(T_part_camera)))
-        blocks = grid.compute_unique_block_coordinates(image, K_tensor, T_camera_part, 1.0, depth_max, TRUNCATION_VOXELS)
+        image = o3d.t.geometry.Image(_tensor(depth_m))
+        T_camera_part = _tensor(inverse(T_part_camera))
+        blocks = grid.compute_unique_block_coordinates(
+            image, K_tensor, T_camera_part, 1.0, depth_max, TRUNCATION_VOXELS
+        )
         grid.integrate(blocks, image, K_tensor, T_camera_part, 1.0, depth_max, TRUNCATION_VOXELS)
         n_bytes = grid.hashmap().size() * BLOCK_VOXELS**3 * BYTES_PER_VOXEL
         if n_bytes > MEMORY_MAX_BYTES:
             raise InputRefusedError(
-                f"fusion: more than {MEMORY_MAX_BYTES / 1e6:.0f} MB at voxels of {voxel_m} m: crop the scene or take larger voxels",
+                f"fusion: more than {MEMORY_MAX_BYTES / 1e6:.0f} MB at voxels of {voxel_m} m:"
+                " crop the scene or take larger voxels",
                 n_bytes=n_bytes,
             )
     if grid.hashmap().size() == 0:
@@ -66,3 +70,7 @@ def mean_mesh(
     if "indices" not in mesh.triangle or len(mesh.triangle.indices) == 0:
         return np.zeros((0, 3)), np.zeros((0, 3), np.int64)
     return mesh.vertex.positions.numpy().astype(float), mesh.triangle.indices.numpy().astype(np.int64)
+
+
+def _tensor(array: NDArray[Any]) -> o3d.core.Tensor:
+    return cast(Any, o3d.core.Tensor)(np.ascontiguousarray(array))

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
-from scipy.spatial import cKDTree
+from numpy.typing import ArrayLike, NDArray
+from scipy.spatial import KDTree
 
 from cell_core.config.models import CameraConfig
 from cell_core.raycast import RayCaster
@@ -45,7 +45,7 @@ class NextViews:
 
 
 def looking_at(eye_m: ArrayLike, target_m: ArrayLike) -> Array:
-    """Return T_part_camera (4, 4) of a camera at `eye_m` looking at `target_m`, image x level (along part y when looking down)."""
+    """Return T_part_camera (4, 4) from `eye_m` towards `target_m`, image x level (along part y when looking down)."""
     eye, target = np.asarray(eye_m, float), np.asarray(target_m, float)
     z = unit(target - eye)
     x = np.cross(z, [0.0, 0.0, 1.0])
@@ -60,8 +60,8 @@ def looking_at(eye_m: ArrayLike, target_m: ArrayLike) -> Array:
 def plan_first_look(camera: Intrinsics | CameraConfig, centre_m: ArrayLike, size_m: ArrayLike) -> Array:
     """Return poses (K, 4, 4) from which the inside of a box is roughly seen while the camera stays outside it.
 
-    A row looking down along the box's longer side, then four oblique ones from the corners and two from the ends. The box
-    is given by centre (3,) and size (3,) [m] in the part frame; its lowest face is the fixture plane.
+    A row looking down along the box's longer side, then four oblique ones from the corners and two from the ends.
+    The box is given by centre (3,) and size (3,) [m] in the part frame; its lowest face is the fixture plane.
     """
     camera = as_intrinsics(camera)
     centre, half = np.asarray(centre_m, float), 0.5 * np.asarray(size_m, float)
@@ -117,11 +117,13 @@ def plan_next_views(
     patches, areas = gaps.targets(surface)
     candidates = _candidates(patches, areas, surface, box)
     if len(candidates) == 0 or len(patches) == 0:
-        return NextViews(T_part_camera=np.zeros((0, 4, 4)), gain_m2=np.zeros(0), measured_fraction=gaps.fraction(surface, None))
+        return NextViews(
+            T_part_camera=np.zeros((0, 4, 4)), gain_m2=np.zeros(0), measured_fraction=gaps.fraction(surface, None)
+        )
     seen = measurable(camera, candidates, patches, caster)
     accept = None if reachable is None else lambda k: reachable(candidates[k])
     order, gains = greedy_cover(seen, areas, n_views, REPEAT_WORTH, accept)
-    showable = seen[:, : len(gaps.areas_m2)].any(axis=0)
+    showable = np.any(seen[:, : len(gaps.areas_m2)], axis=0)
     return NextViews(
         T_part_camera=candidates[order], gain_m2=np.asarray(gains), measured_fraction=gaps.fraction(surface, showable)
     )
@@ -153,7 +155,7 @@ class _Gaps:
         patches = Patches(points_m=frontier.patches.points_m[unseen], normals=frontier.patches.normals[unseen])
         return _Gaps(patches=patches, areas_m2=frontier.areas_m2[unseen]), caster
 
-    def fraction(self, surface: Surface, showable: Array | None) -> float:
+    def fraction(self, surface: Surface, showable: NDArray[np.bool_] | None) -> float:
         missing = 0.0 if showable is None else float(self.areas_m2[showable].sum())
         return surface.area_m2 / (surface.area_m2 + missing)
 
@@ -194,7 +196,7 @@ def _candidates(patches: Patches, areas: Array, surface: Surface, box: Array) ->
                 eyes.append(eye)
                 aims.append(aim)
     eye, aim = np.concatenate(eyes), np.concatenate(aims)
-    distance, _ = cKDTree(surface.vertices_m[:: max(len(surface.vertices_m) // 20_000, 1)]).query(eye)
+    distance, _ = KDTree(surface.vertices_m[:: max(len(surface.vertices_m) // 20_000, 1)]).query(eye)
     inside = np.all((eye[:, :2] > box[0, :2] - 0.6) & (eye[:, :2] < box[1, :2] + 0.6), axis=1)
     keep = (distance > CLEARANCE_M) & inside & (np.linalg.norm(aim - eye, axis=1) > CLEARANCE_M)
     return np.asarray([looking_at(e, a) for e, a in zip(eye[keep], aim[keep], strict=True)]).reshape(-1, 4, 4)

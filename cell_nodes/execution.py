@@ -30,6 +30,7 @@ class ExecutionNode(CellNode):
         super().__init__("execution", **options)
         self.declare_parameter("required_nodes", [""])
         self.declare_parameter("joint_state_age_s", 0.5)
+        self.declare_parameter("tool_state_age_s", 0.7)
         self.declare_parameter("heartbeat_age_s", 2.0)
         self.declare_parameter("tracking_error_rad", 0.05)
         self._device = Device(self)
@@ -48,6 +49,7 @@ class ExecutionNode(CellNode):
         self._cell = load_cell(self.string("cell"))
         self._limits = MonitorLimits(
             joint_state_age_s=self.number("joint_state_age_s"),
+            tool_state_age_s=self.number("tool_state_age_s"),
             heartbeat_age_s=self.number("heartbeat_age_s"),
             tracking_error_rad=self.number("tracking_error_rad"),
         )

@@ -95,8 +95,10 @@ def _parameters(name: str, job_dir: Path, options: argparse.Namespace, cell: str
     if name == "job":
         parameters |= {"approve": options.approve}
     if name == "simulator":
-        parameters |= {"job_dir": str(job_dir), "rtf": rtf}
+        parameters |= {"job_dir": str(job_dir), "rtf": rtf, "dead_man_s": 1.5}
     if name == "execution":
+        # a simulator that shares two busy cores with ten nodes is late more often than a robot controller
+        parameters |= {"joint_state_age_s": 3.0, "tool_state_age_s": 3.0, "heartbeat_age_s": 5.0}
         parameters |= {"required_nodes": [n for n in NODES if n != "execution"]}
     return parameters
 

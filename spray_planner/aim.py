@@ -1,10 +1,11 @@
 """Where the gun points along a line: square to the sheet, turned away from the floor and from what it would hit."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d, maximum_filter1d
+from scipy.spatial import KDTree
 
 from cell_core.layout import Line
 from cell_core.raycast import RayCaster
@@ -14,16 +15,31 @@ from spray_planner.service import BODY_LENGTH_M, BODY_RADIUS_M, Surroundings
 BLENDS = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Shares of the patch's direction mixed into the sheet's normal, least first."""
 SMOOTH_M = 0.04
+BEND_MAX_PER_M = 20.0
+"""Largest curvature of the nozzle's path [1/m]."""
 POST_M = 0.015
 """Distance at which poses are tried along a line [m]."""
 NEAREST_NOZZLE_M = 0.045
 """A nozzle stays at least this far from the surface [m]."""
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PartView:
+    """The part as a gun may not touch it."""
+
+    caster: RayCaster
+    tree: KDTree
+    """Nearest of points on the part that lie closer together than a gun's clearance."""
+    triangle_normals: Array
+
+    def clear(self, points_m: Array, distance_m: float) -> NDArray[np.bool_]:
+        """Return whether each point (N, 3) keeps the distance from the part."""
+        return np.isinf(self.tree.query(points_m, distance_upper_bound=distance_m)[0])
+
+
 def aim_line(
     line: Line,
-    caster: RayCaster,
-    triangle_normals: Array,
+    part: PartView,
     *,
     direction: Array,
     standoff_m: float,
@@ -34,7 +50,8 @@ def aim_line(
     """Return the line with `normal` as the direction from the surface to the gun, cut where no gun can stand.
 
     The direction is the sheet's normal, blended towards the patch's own where the gun would come near the part, and
-    raised where it would come near the floor, never beyond the incidence limit from the normal; smooth along the line.
+    raised where it would come near the floor, never beyond the incidence limit from the normal; smooth along the
+    line. A line whose nozzle path still bends more than BEND_MAX_PER_M is left out.
     """
     along = np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(line.surface_m, axis=0), axis=1))]
     pitch = max(along[-1] / max(len(along) - 1, 1), 1e-6)
@@ -47,18 +64,23 @@ def aim_line(
         aim = _blended(line.normal[at], direction, share)
         aim = _raised(aim, line, at, standoff_m, incidence_max_rad, surroundings)
         lifted = _lifted(line.surface_m[at], aim, standoff_m, surroundings)
-        free = gun_fits(lifted, aim, caster, triangle_normals, standoff_m, surroundings)
+        free = gun_fits(lifted, aim, part, standoff_m, surroundings)
         blends[np.isin(posts, at[free])] = share
         at = at[~free]
     reach = max(int(SMOOTH_M / pitch), 1)
     blend = np.interp(every, posts, blends)
     blend = gaussian_filter1d(maximum_filter1d(blend, 2 * reach + 1, mode="nearest"), reach, mode="nearest")
     aim = _blended(line.normal, direction, blend[:, None])
-    aim = _raised(aim, line, every, standoff_m, incidence_max_rad, surroundings)
-    aim = unit(gaussian_filter1d(aim, reach, axis=0, mode="nearest"))
-    aim = _raised(aim, line, every, standoff_m, incidence_max_rad, surroundings)
-    aimed = replace(line, normal=aim, surface_m=_lifted(line.surface_m, aim, standoff_m, surroundings))
-    fits = gun_fits(aimed.surface_m[posts], aim[posts], caster, triangle_normals, standoff_m, surroundings)
+    for widen in (1.0, 2.0, 4.0):
+        aim = _raised(aim, line, every, standoff_m, incidence_max_rad, surroundings)
+        aim = unit(gaussian_filter1d(aim, widen * reach, axis=0, mode="nearest"))
+        aim = _raised(aim, line, every, standoff_m, incidence_max_rad, surroundings)
+        aimed = replace(line, normal=aim, surface_m=_lifted(line.surface_m, aim, standoff_m, surroundings))
+        if _sharpest_bend(aimed.surface_m + standoff_m * aim) <= BEND_MAX_PER_M:
+            break
+    else:
+        return []
+    fits = gun_fits(aimed.surface_m[posts], aim[posts], part, standoff_m, surroundings)
     fits = np.interp(every, posts, fits.astype(float)) > 0.999
     if fits.all():
         return [aimed]
@@ -69,6 +91,18 @@ def aim_line(
         for i, j in pieces
         if j - i >= min_samples and aimed.on[i:j].any()
     ]
+
+
+def _sharpest_bend(path_m: Array) -> float:
+    """Return the largest curvature [1/m] of a path (N, 3), measured over POST_M."""
+    along = np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(path_m, axis=0), axis=1))]
+    n = int(along[-1] / POST_M)
+    if n < 2:
+        return 0.0
+    at = np.linspace(0.0, along[-1], n + 1)
+    steps = unit(np.diff(np.column_stack([np.interp(at, along, path_m[:, i]) for i in range(3)]), axis=0))
+    turn = np.arccos(np.clip(np.einsum("ij,ij->i", steps[1:], steps[:-1]), -1.0, 1.0))
+    return float(turn.max() * n / along[-1])
 
 
 def _lifted(surface_m: Array, aim: Array, standoff_m: float, surroundings: Surroundings) -> Array:
@@ -83,22 +117,21 @@ def _lifted(surface_m: Array, aim: Array, standoff_m: float, surroundings: Surro
 def gun_fits(
     surface_m: Array,
     aim: Array,
-    caster: RayCaster,
-    triangle_normals: Array,
+    part: PartView,
     standoff_m: float,
     surroundings: Surroundings,
 ) -> NDArray[np.bool_]:
     """Return where a gun at the standoff along `aim` (N, 3) from points (N, 3) is clear of part and floor."""
     nozzle = surface_m + standoff_m * aim
     fits = nozzle[:, 2] >= surroundings.lowest_nozzle_z_m - 1e-3
-    fits &= caster.distance(nozzle) >= NEAREST_NOZZLE_M
+    fits &= part.clear(nozzle, NEAREST_NOZZLE_M)
     for behind in (0.5 * BODY_LENGTH_M, BODY_LENGTH_M):
         at = np.flatnonzero(fits)
-        fits[at] = caster.distance(nozzle[at] + behind * aim[at]) >= BODY_RADIUS_M
+        fits[at] = part.clear(nozzle[at] + behind * aim[at], BODY_RADIUS_M)
     at = np.flatnonzero(fits)
-    distance, triangle = caster.first_hit(nozzle[at], -aim[at])
+    distance, triangle = part.caster.first_hit(nozzle[at], -aim[at])
     # a first hit from behind means that the nozzle is inside the part or behind its shell
-    behind = np.einsum("ij,ij->i", triangle_normals[triangle], -aim[at]) > 0.0
+    behind = np.einsum("ij,ij->i", part.triangle_normals[triangle], -aim[at]) > 0.0
     fits[at] = ~((triangle >= 0) & (behind | (distance < 0.5 * standoff_m)) & (distance < standoff_m))
     return fits
 

@@ -23,7 +23,7 @@ from cell_core.statistics import field_statistics
 from cell_core.surface import Surface
 from cell_core.toolpath import Freedom, Stroke, ToolPath
 from cell_core.transforms import Array
-from spray_planner.aim import aim_line
+from spray_planner.aim import PartView, aim_line
 from spray_planner.service import BODY_LENGTH_M, Service, Surroundings, find_service
 
 SAMPLES_MAX = 30_000
@@ -32,7 +32,7 @@ THIN_FRACTION = 0.7
 """Samples that got less than this of the target after a first fit get strokes of their own."""
 STANDOFF_PLAY_M = 0.01
 """Motion planning may shift the gun by this along its axis; the film changes by (1 +/- play / standoff)^-2 [m]."""
-TRANSITION_S = 1.0
+TRANSITION_S = 2.0
 """What a move from stroke to stroke costs when layouts are compared [s]."""
 TIME_PRICE = 0.01
 """Residual fraction that a layout must gain to take as long again as the paint needs at full catch."""
@@ -41,6 +41,8 @@ RUSHED = 0.5
 """Strokes with more than this share of their paint at nearly the highest speed may be dropped."""
 PRUNING_LOSS = 1.01
 """They are, when the residual grows by no more than this factor."""
+SHORTEST_DEPTHS = 1.5
+"""Strokes shorter than this many half heights of the fan are left out."""
 CATCH_MIN = 0.02
 """The gun stays off at a stroke's ends while less than this of its paint would land on what is to be coated."""
 
@@ -308,15 +310,14 @@ def _strokes(task: _Task, patch: Patch, request: LayoutRequest, sheet: Sheet) ->
         for line in lines
         for piece in aim_line(
             line,
-            task.caster,
-            task.triangle_normals,
+            PartView(caster=task.caster, tree=task.samples.tree, triangle_normals=task.triangle_normals),
             direction=patch.direction,
             standoff_m=request.standoff_m,
             incidence_max_rad=task.gun.incidence_max_rad,
             surroundings=task.surroundings,
         )
     ]
-    strokes = [s for s in strokes_from_lines(aimed, request) if len(s) >= 4]
+    strokes = [s for s in strokes_from_lines(aimed, request) if s.length_m >= SHORTEST_DEPTHS * task.depth_m]
     return strokes
 
 

@@ -51,7 +51,7 @@ def test_samples_stand_for_the_whole_area_whatever_the_triangles():
     )
     for surface in (part, slivers):
         samples = sample_surface(surface, 0.01)
-        assert samples.areas_m2.sum() == pytest.approx(surface.area_m2)
+        assert samples.areas_m2.sum() == pytest.approx(surface.area_m2, rel=5e-4)
         flat = np.abs(samples.points_m[:, 2]).max() == 0.0
         assert flat or RayCaster(surface).distance(samples.points_m).max() < 1e-5
         gaps = KDTree(samples.points_m).query(surface.centroids_m)[0]

@@ -20,7 +20,7 @@ from launch.actions import (
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 
-from cell_nodes.launching import COMMON, alone_on_this_machine
+from cell_nodes.launching import APPROVE, BACKEND, COMMON, RTF, alone_on_this_machine
 from cell_nodes.names import NODES
 
 HERE = Path(__file__).resolve().parent
@@ -80,12 +80,9 @@ def generate_launch_description() -> LaunchDescription:
                 choices=["ros2_control", "external"],
                 description="sim:=none only; external: the arm's driver is started elsewhere",
             ),
-            DeclareLaunchArgument(
-                "motion_backend",
-                default_value="embedded",
-                choices=["embedded", "moveit"],
-                description="who plans motions",
-            ),
+            APPROVE,
+            BACKEND,
+            RTF,
             DeclareLaunchArgument(
                 "rviz", default_value="false", choices=["true", "false"], description="open RViz as well"
             ),

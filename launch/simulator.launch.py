@@ -4,13 +4,12 @@ from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument
 from launch.substitutions import LaunchConfiguration
 
-from cell_nodes.launching import COMMON, cell_process, quoted
+from cell_nodes.launching import COMMON, RTF, cell_process, quoted
 
 
 def generate_launch_description() -> LaunchDescription:
-    job_dir = DeclareLaunchArgument("job_dir", description="job folder whose job.yaml names the simulated part")
-    rtf = DeclareLaunchArgument(
-        "rtf", default_value="1.0", description="simulated seconds per wall second; 0.0: as fast as possible"
+    job_dir = DeclareLaunchArgument(
+        "job_dir", default_value="", description="job folder whose job.yaml names the simulated part"
     )
     parameters = {"job_dir": quoted(LaunchConfiguration("job_dir")), "rtf": LaunchConfiguration("rtf")}
-    return LaunchDescription([*COMMON, job_dir, rtf, cell_process("simulator", parameters)])
+    return LaunchDescription([*COMMON, job_dir, RTF, cell_process("simulator", parameters)])

@@ -5,6 +5,7 @@
 
 import argparse
 import math
+import warnings
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -161,7 +162,9 @@ def _add(parent: ElementTree.Element, tag: str, text: object = None, **attribute
 
 
 def _pose(T: Array) -> str:
-    xyz_m, rpy_rad = xyz_rpy_from_transform(T)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # at pitch 90 degrees any of the possible angles will do
+        xyz_m, rpy_rad = xyz_rpy_from_transform(T)
     return _text([*xyz_m, *rpy_rad])
 
 

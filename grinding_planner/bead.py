@@ -1,7 +1,7 @@
 """Find what stands above its surroundings: weld beads, sprues, runs. The parent surface is a robust local quadratic.
 
-Validity: beads narrower than about half the window on parents that a quadratic follows over the window to well under the
-threshold. Where the window sees an edge, a fillet or mostly bead, nothing is claimed.
+Validity: beads narrower than about half the window on parents that a quadratic follows over the window to well under
+the threshold. Where the window sees an edge, a fillet or mostly bead, nothing is claimed.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components, dijkstra
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from cell_core.errors import CoverageError
 from cell_core.surface import Surface
@@ -48,8 +48,8 @@ class Parent:
     """(K,) scatter of the parent's own points about the quadratic [m]; infinite where nothing can be claimed."""
 
     def at(self, points_m: Array, normals: Array) -> tuple[Array, Array, Array]:
-        """Return height over the parent (N,) [m], the parent's outward normals (N, 3) there and its scatter (N,) [m]."""
-        tree = cKDTree(self.support_m)
+        """Return height over the parent (N,) [m], the parent's outward normals (N, 3) and its scatter (N,) [m]."""
+        tree = KDTree(self.support_m)
         distance, near = tree.query(points_m, k=min(6, len(self.support_m)))
         distance, near = distance.reshape(len(points_m), -1), near.reshape(len(points_m), -1)
         turned = np.einsum("nkj,nj->nk", self.frames[near, 2], normals) < 0.5
@@ -60,9 +60,13 @@ class Parent:
         u, v = local[..., 0] / WINDOW_M, local[..., 1] / WINDOW_M
         c = self.coefficients[near]
         height = local[..., 2] - np.einsum("nkc,nkc->nk", c, _basis(u, v))
-        slope = np.stack(
-            [-(c[..., 1] + 2 * c[..., 3] * u + c[..., 4] * v), -(c[..., 2] + c[..., 4] * u + 2 * c[..., 5] * v)], axis=-1
-        ) / WINDOW_M
+        slope = (
+            np.stack(
+                [-(c[..., 1] + 2 * c[..., 3] * u + c[..., 4] * v), -(c[..., 2] + c[..., 4] * u + 2 * c[..., 5] * v)],
+                axis=-1,
+            )
+            / WINDOW_M
+        )
         upward = unit(np.concatenate([slope, np.ones((*slope.shape[:2], 1))], axis=-1))
         outward = unit(np.einsum("nk,nki->ni", weight, np.einsum("nkij,nki->nkj", self.frames[near], upward)))
         scatter = np.where(np.isfinite(self.rms_m[near[:, 0]]), self.rms_m[near[:, 0]], np.inf)
@@ -114,7 +118,10 @@ def parent_of(surface: Surface) -> Parent:
     neighbours = np.bincount(i, minlength=n)
     poor = (share < PARENT_SUPPORT_MIN) | (rms > PARENT_RMS_MAX_M) | (neighbours < 25)
     return Parent(
-        support_m=support.points_m, frames=frames, coefficients=coefficients, rms_m=np.where(poor, np.inf, rms)
+        support_m=support.points_m,
+        frames=frames,
+        coefficients=np.asarray(coefficients, np.float64),
+        rms_m=np.where(poor, np.inf, rms),
     )
 
 
@@ -136,7 +143,9 @@ class Bead:
 
 
 def find_beads(samples: SurfaceSamples, height_m: Array, scatter_m: Array) -> list[Bead]:
-    """Return the raised regions, largest volume first: connected above FOOT_M, somewhere above HEIGHT_MIN_M, parent around.
+    """Return the raised regions, largest volume first.
+
+    Connected above FOOT_M, somewhere above HEIGHT_MIN_M, and with the parent all around.
 
     Raises:
         CoverageError: there is none.

@@ -1,11 +1,12 @@
-"""Take a bead off in passes: each pass is optimised on the surface as the passes before left it, then run in the model."""
+"""Take a bead off in passes: each is optimised on the surface as those before left it, then run in the model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from cell_core.config import GrindToolConfig
 from cell_core.dwell import limit_acceleration
@@ -42,10 +43,10 @@ class BeadRemoval:
 
 
 def middle_lines(bead: Bead, parent: Parent, radius_m: float) -> list[Line]:
-    """Return lines on the parent along the bead: over its middle, and shifted to either side for a bead wider than a third
-    of the disc, so that the slow centre of a disc does not always meet the same part of the bead.
+    """Return lines on the parent along the bead: over its middle, and to either side of it.
 
-    Lines reach half a radius past the bead's ends.
+    A bead wider than a third of the disc gets the shifted ones, so that the slow centre of a disc does not always meet
+    the same part of it. Lines reach half a radius past the bead's ends.
     """
     points = np.stack([gaussian_filter1d(bead.middle_m[:, k], 1.5, mode="nearest") for k in range(3)], axis=1)
     if bead.length_m > 0.0:
@@ -57,7 +58,7 @@ def middle_lines(bead: Bead, parent: Parent, radius_m: float) -> list[Line]:
     even = np.linspace(0.0, s[-1], max(3, int(np.ceil(s[-1] / STEP_M)) + 1))
     points = np.stack([np.interp(even, s, points[:, k]) for k in range(3)], axis=1)
     points = gaussian_filter1d(points, 2.0, axis=0, mode="nearest")
-    _, near = cKDTree(parent.support_m).query(points)
+    _, near = KDTree(parent.support_m).query(points)
     normal = parent.frames[near, 2]
     lines = []
     for offset in OFFSETS_RADII:
@@ -74,13 +75,18 @@ def middle_lines(bead: Bead, parent: Parent, radius_m: float) -> list[Line]:
 
 
 def grind_down(
-    samples: SurfaceSamples, height_m: Array, wanted_m: Array, lines: Sequence[Line], tool: GrindToolConfig, force_n: float
+    samples: SurfaceSamples,
+    height_m: Array,
+    wanted_m: Array,
+    lines: Sequence[Line],
+    tool: GrindToolConfig,
+    force_n: float,
 ) -> BeadRemoval:
     """Return passes along the lines that bring the samples' height (S,) over the parent down by wanted_m (S,).
 
-    Each pass: press the disc at every sample of the line on the surface as it is, find dwell times by bounded least squares
-    (removal below the parent weighs UNDERCUT_WEIGHT times), leave out what needs none, run the pass in small steps with the
-    balance solved at each, and go on until nothing is left to gain.
+    Each pass: press the disc at every sample of the line on the surface as it is, find dwell times by bounded least
+    squares (removal below the parent weighs UNDERCUT_WEIGHT times), leave out what needs none, run the pass in small
+    steps with the balance solved at each, and go on until nothing is left to gain.
     """
     removed, visits = np.zeros(len(samples)), np.zeros(len(samples))
     bead = wanted_m > 0.0
@@ -111,7 +117,13 @@ def grind_down(
 
 
 def _one_pass(
-    samples: SurfaceSamples, removed_m: Array, left_m: Array, bead: Array, line: Line, tool: GrindToolConfig, force_n: float
+    samples: SurfaceSamples,
+    removed_m: Array,
+    left_m: Array,
+    bead: NDArray[np.bool_],
+    line: Line,
+    tool: GrindToolConfig,
+    force_n: float,
 ) -> list[Stroke]:
     now = lowered(samples, removed_m)
     frames = tool_frames(line.position_m, line.tool_axis, line.travel)
@@ -145,7 +157,13 @@ def _one_pass(
     for part, own in zip(cut(raised, needed, 4), cut_values(speed, needed, 4), strict=True):
         steps = np.linalg.norm(np.diff(part.position_m, axis=0), axis=1)
         strokes.append(
-            stroke_of(part, np.full(len(part), force_n), "bead", limit_acceleration(own, steps, tool.acceleration_m_per_s2), tool)
+            stroke_of(
+                part,
+                np.full(len(part), force_n),
+                "bead",
+                limit_acceleration(own, steps, tool.acceleration_m_per_s2),
+                tool,
+            )
         )
     return strokes
 
@@ -187,7 +205,7 @@ def lowered(samples: SurfaceSamples, removed_m: Array) -> SurfaceSamples:
     return replace(samples, points_m=samples.points_m - removed_m[:, None] * samples.normals)
 
 
-def cut_values(values: Array, keep: Array, n_min: int) -> list[Array]:
+def cut_values(values: Array, keep: NDArray[np.bool_], n_min: int) -> list[Array]:
     """Return the runs of values kept, as `strokes.cut` does for lines."""
     edges = np.flatnonzero(np.diff(np.r_[False, keep, False].astype(np.int8)))
     return [values[a:b] for a, b in zip(edges[::2], edges[1::2], strict=True) if b - a >= n_min]
@@ -195,5 +213,3 @@ def cut_values(values: Array, keep: Array, n_min: int) -> list[Array]:
 
 def _reversed(line: Line) -> Line:
     return Line(position_m=line.position_m[::-1], tool_axis=line.tool_axis[::-1], travel=-line.travel[::-1])
-
-

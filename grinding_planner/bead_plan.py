@@ -1,7 +1,7 @@
 """Strategy bead: detect, sample finely around what was found, grind down pass by pass."""
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from cell_core.config import GrindRecipe, GrindToolConfig
 from cell_core.errors import CoverageError
@@ -23,7 +23,9 @@ MARGIN_RADII = 1.3
 JUDGED_HEIGHT_M = HEIGHT_MIN_M
 
 
-def plan_bead(surface: Surface, recipe: GrindRecipe, tool: GrindToolConfig, progress: Progress) -> tuple[Served, Removal]:
+def plan_bead(
+    surface: Surface, recipe: GrindRecipe, tool: GrindToolConfig, progress: Progress
+) -> tuple[Served, Removal]:
     """Return the strokes that take every bead off a surface, and what they leave.
 
     Raises:
@@ -42,17 +44,24 @@ def plan_bead(surface: Surface, recipe: GrindRecipe, tool: GrindToolConfig, prog
     strokes = []
     refused = []
     for k, bead in enumerate(beads):
-        near = cKDTree(look.points_m[bead.members]).query(samples.points_m)[0] < 2.0 * look.spacing_m
+        near = KDTree(look.points_m[bead.members]).query(samples.points_m)[0] < 2.0 * look.spacing_m
         wanted = np.where(near & (height > 0.0), np.minimum(height, recipe.target_depth_m), 0.0)
         lines, refusals = _firm(samples, caster, middle_lines(bead, parent, tool.radius_m), tool, recipe.force_n)
         refused.append(refusals)
         target = np.maximum(target, wanted)
         if not lines:
             continue
-        centres = cKDTree(np.concatenate([line.position_m for line in lines]))
+        centres = KDTree(np.concatenate([line.position_m for line in lines]))
         reached = near & (centres.query(samples.points_m)[0] < 0.9 * tool.radius_m)
         serviceable |= reached
-        result = grind_down(samples, height - removed, np.where(reached, wanted - removed, 0.0).clip(min=0.0), lines, tool, recipe.force_n)
+        result = grind_down(
+            samples,
+            height - removed,
+            np.where(reached, wanted - removed, 0.0).clip(min=0.0),
+            lines,
+            tool,
+            recipe.force_n,
+        )
         removed, visits = removed + result.removed_m, visits + result.visits
         strokes += result.strokes
         progress(0.4 + 0.5 * (k + 1) / len(beads), f"bead {k + 1}: {len(result.strokes)} passes")
@@ -67,7 +76,8 @@ def plan_bead(surface: Surface, recipe: GrindRecipe, tool: GrindToolConfig, prog
         told = ", ".join(f"{name} {share:.0%}" for name, share in served.refusals.items() if share > 0.0)
         raise CoverageError(
             f"bead: {len(beads)} found, none that tool {tool.name} can take off at {recipe.force_n:g} N"
-            + (f": of the poses over them {told}" if told else ""),
+            + (f": of the poses over them {told}" if told else "")
+            + "; where it stands firmly it takes too much off the parent: a stiffer or smaller tool is needed",
             refusals=served.refusals,
         )
     return served, Removal(
@@ -81,7 +91,7 @@ def plan_bead(surface: Surface, recipe: GrindRecipe, tool: GrindToolConfig, prog
 
 def _refined(surface: Surface, look: SurfaceSamples, beads: list[Bead], radius_m: float) -> SurfaceSamples:
     # fine samples under every place the tool may stand on, the others as they are
-    middle = cKDTree(np.concatenate([look.points_m[bead.members] for bead in beads]))
+    middle = KDTree(np.concatenate([look.points_m[bead.members] for bead in beads]))
     reach = MARGIN_RADII * radius_m
     corners = middle.query(surface.vertices_m)[0][surface.triangles].min(axis=1)
     inside = surface.select_triangles((corners < reach) | (middle.query(surface.centroids_m)[0] < reach))
@@ -106,5 +116,3 @@ def _firm(
         refusals.append(seating.refusals)
         kept += cut(line, seating.valid, 4)
     return kept, {name: float(np.mean([r[name] for r in refusals])) for name in refusals[0]} if refusals else {}
-
-

@@ -1,9 +1,10 @@
 """A flat pad with a Winkler layer pressed on the true surface, and what Preston's law then removes.
 
-Pressure p = K max(0, d - gap) where gap is how far a surface point lies ahead of the pad's face along the tool axis and d the
-advance of the pad; d follows from the force balance: the sum of p over the pad's projected area is the force.
-Removal rate dz/dt = k_p p v_rel (Preston). Validity: the axis is held by the arm (the pad does not tilt by itself), friction
-does not deflect it, and the pad's curvature under load is the layer's compression alone. PROCESS.md section 1.
+Pressure p = K max(0, d - gap) where gap is how far a surface point lies ahead of the pad's face along the tool axis
+and d the advance of the pad; d follows from the force balance: the sum of p over the pad's projected area is the
+force. Removal rate dz/dt = k_p p v_rel (Preston). Validity: the axis is held by the arm (the pad does not tilt by
+itself), friction does not deflect it, and the pad's curvature under load is the layer's compression alone. PROCESS.md
+section 1.
 """
 
 from dataclasses import dataclass
@@ -55,7 +56,7 @@ class PadContact:
     """How the pad sits in each pose."""
 
     advance_m: Array
-    """(N,) travel of the pad's face along the tool axis from the tool centre point to balance [m]; 0 without contact."""
+    """(N,) travel of the pad's face along the tool axis from the tool centre point to balance [m]; 0: none."""
     pressure_pa: Array
     """(P,) pressure at each pair [Pa]."""
     force_n: Array
@@ -106,8 +107,8 @@ def pad_pairs(samples: SurfaceSamples, frames: Array, radius_m: float, *, behind
 def balance(pairs: PadPairs, force_n: ArrayLike, stiffness_pa_per_m: float, gap_m: Array | None = None) -> PadContact:
     """Solve the force balance of every pose at once.
 
-    The force is a convex, piecewise linear function of the advance, so Newton's method started with every point in contact
-    comes down to the exact solution in finitely many steps.
+    The force is a convex, piecewise linear function of the advance, so Newton's method started with every point in
+    contact comes down to the exact solution in finitely many steps.
 
     Args:
         force_n: one force, or (N,) forces [N].
@@ -129,7 +130,7 @@ def balance(pairs: PadPairs, force_n: ArrayLike, stiffness_pa_per_m: float, gap_
         active = still
     pressure = stiffness_pa_per_m * np.maximum(0.0, advance[pairs.pose] - gap)
     load = pressure * pairs.area_m2
-    carried = np.bincount(pairs.pose, load, pairs.n_poses)
+    carried = np.bincount(pairs.pose, load, pairs.n_poses).astype(float)
     x, y = (np.bincount(pairs.pose, load * c, pairs.n_poses) for c in (pairs.x_m, pairs.y_m))
     highest = np.zeros(pairs.n_poses)
     np.maximum.at(highest, pairs.pose, pressure)
@@ -137,7 +138,9 @@ def balance(pairs: PadPairs, force_n: ArrayLike, stiffness_pa_per_m: float, gap_
         advance_m=np.where(has_ground, advance, 0.0),
         pressure_pa=pressure,
         force_n=carried,
-        contact_area_m2=np.bincount(pairs.pose, np.where(pressure > 0.0, pairs.area_m2, 0.0), pairs.n_poses),
+        contact_area_m2=np.bincount(pairs.pose, np.where(pressure > 0.0, pairs.area_m2, 0.0), pairs.n_poses).astype(
+            float
+        ),
         pressure_max_pa=highest,
         centre_offset_m=np.hypot(x, y) / np.maximum(carried, 1e-12),
     )
@@ -146,8 +149,8 @@ def balance(pairs: PadPairs, force_n: ArrayLike, stiffness_pa_per_m: float, gap_
 def relative_speed(tool: GrindToolConfig, x_m: ArrayLike, y_m: ArrayLike, feed_m_per_s: ArrayLike) -> Array:
     """Return the mean speed of the abrasive over the surface at pad coordinates (x along the feed) [m/s].
 
-    Orbital: every point of the pad goes round a circle of the orbit radius, so the mean of |circle + feed| over a turn is a
-    complete elliptic integral. Disc: |omega x r + feed|.
+    Orbital: every point of the pad goes round a circle of the orbit radius, so the mean of |circle + feed| over a
+    turn is a complete elliptic integral. Disc: |omega x r + feed|.
     """
     omega = tool.rpm * 2.0 * np.pi / 60.0
     x, y, feed = np.broadcast_arrays(np.asarray(x_m, float), np.asarray(y_m, float), np.asarray(feed_m_per_s, float))
@@ -161,7 +164,7 @@ def relative_speed(tool: GrindToolConfig, x_m: ArrayLike, y_m: ArrayLike, feed_m
 def removal_rates(
     pairs: PadPairs, contact: PadContact, tool: GrindToolConfig, feed_m_per_s: float = 0.0
 ) -> scipy.sparse.csr_matrix:
-    """Return the (S, N) matrix of removal rates [m/s]: k_p p v_rel, for the share of each piece that the pad touches."""
+    """Return the (S, N) removal rates [m/s]: k_p p v_rel, for the share of each piece that the pad touches."""
     speed = relative_speed(tool, pairs.x_m, pairs.y_m, feed_m_per_s)
     rate = tool.preston_per_pa * contact.pressure_pa * speed * pairs.share
     keep = rate > 0.0

@@ -11,14 +11,15 @@ from grinding_planner.strokes import Line, Sheet, line_through
 LINES_PER_ROUND = 24
 HALF_LENGTH_RADII = 0.6
 HELP_MIN = 0.12
-"""A seat helps by what it would take where too little goes, less what it would take where enough goes, over all it takes."""
+"""A seat helps by what it takes where too little goes, less what it takes where enough goes, over all it takes."""
 
 
 def helping_lines(
     ground: Ground, tool: GrindToolConfig, removed_m: Array, goal_m: Array, weights: Array, step_m: float
 ) -> list[Line]:
-    """Return short lines through the valid seats that best reduce the squared error, at most LINES_PER_ROUND, apart from
-    each other; each runs along the neighbouring seats that help as well.
+    """Return short lines through the valid seats that best reduce the squared error.
+
+    At most LINES_PER_ROUND, apart from each other; each runs along the neighbouring seats that help as well.
     """
     seats = ground.seats
     valid = np.flatnonzero(seats.valid)

@@ -18,8 +18,8 @@ SAMPLES_PER_RADIUS = 8.0
 SEATS_PER_RADIUS = 5.0
 SAMPLES_MAX = 60_000
 SEATS_MAX = 20_000
-EXPOSURE_MIN = 0.12
-"""A point on open ground has exposure 1, on a straight edge about a quarter; below this a pad meets it only by chance."""
+EXPOSURE_MIN = 0.15
+"""Open ground has exposure 1, a straight edge about a quarter; below this a pad meets a point only by chance."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,7 +30,8 @@ class Ground(Served):
     seats: Seating
     seat_spacing_m: float
     exposure: Array
-    """(S,) removal rate summed over valid seats, each standing for its area, over that of a point on open flat ground."""
+    """(S,) removal rate summed over valid seats by their area, over that of a point on open flat ground."""
+
 
 def survey(surface: Surface, tool: GrindToolConfig, force_n: float, *, samples: SurfaceSamples | None = None) -> Ground:
     """Try the pad all over the surface, axis normal to it, and return what it can serve.

@@ -33,7 +33,8 @@ OUTSIDE_WEIGHT = 0.3
 PASSES_MAX = 20
 BORDER_INSET_RADII = 0.4
 """Parallel lines end this far from a line along the border."""
-SMOOTHNESS = 2e-5
+SMOOTHNESS = 1e-4
+KNOT_RADII = 0.3
 
 
 def plan_grind(
@@ -61,8 +62,8 @@ def plan_grind(
     started = time.perf_counter()
     if not tool.force_n.low <= recipe.force_n <= tool.force_n.high:
         raise LimitError(
-            f"recipe {recipe.name}: force_n {recipe.force_n:g} N is outside {tool.force_n.low:g}..{tool.force_n.high:g} N "
-            f"of tool {tool.name}",
+            f"recipe {recipe.name}: force_n {recipe.force_n:g} N is outside "
+            f"{tool.force_n.low:g}..{tool.force_n.high:g} N of tool {tool.name}",
             value=recipe.force_n,
             low=tool.force_n.low,
             high=tool.force_n.high,
@@ -86,7 +87,9 @@ def _wanted(surface: Surface, recipe: GrindRecipe, cad: Surface | None, target_m
     if target_m is not None:
         return np.minimum(check_map(target_m, len(surface.vertices_m)), recipe.target_depth_m)
     if cad is None:
-        raise InputRefusedError(f"recipe {recipe.name}: strategy target needs a CAD surface or a target map; neither given")
+        raise InputRefusedError(
+            f"recipe {recipe.name}: strategy target needs a CAD surface or a target map; neither given"
+        )
     return target_from_cad(surface, cad, recipe.target_depth_m)
 
 
@@ -112,7 +115,8 @@ def tool_reach(ground: Ground) -> str:
 def sweep(ground: Ground, recipe: GrindRecipe, tool: GrindToolConfig, target_m: Array, progress: Progress) -> Removal:
     """Lay lines over the ground where removal is wanted, and find speeds that leave the target (S,).
 
-    Spacing, number of passes and force adapt until the target lies between what the slowest and the fastest feed take off.
+    Spacing, number of passes and force adapt until the target lies between what the slowest and the fastest feed take
+    off.
     """
     areas = ground.samples.areas_m2
     wanted = ground.serviceable & (target_m > 0.05 * target_m.max())
@@ -130,15 +134,15 @@ def sweep(ground: Ground, recipe: GrindRecipe, tool: GrindToolConfig, target_m: 
         speed, force = speed * lower / force, lower
     if speed > 1.5 * tool.speed_m_per_s.high:
         raise CoverageError(
-            f"recipe {recipe.name}: target {depth * 1e6:.3g} um is less than tool {tool.name} takes off at its lowest force "
-            f"{force:g} N and highest speed {tool.speed_m_per_s.high:g} m/s",
+            f"recipe {recipe.name}: target {depth * 1e6:.3g} um is less than tool {tool.name} takes off at its "
+            f"lowest force {force:g} N and highest speed {tool.speed_m_per_s.high:g} m/s",
             depth_m=depth,
         )
     n_passes = int(np.ceil(2.0 * tool.speed_m_per_s.low / speed))
     if n_passes > PASSES_MAX:
         raise CoverageError(
-            f"recipe {recipe.name}: target {depth * 1e6:.3g} um needs {n_passes} passes of tool {tool.name} at {force:g} N, "
-            f"at most {PASSES_MAX} planned",
+            f"recipe {recipe.name}: target {depth * 1e6:.3g} um needs {n_passes} passes of tool {tool.name} "
+            f"at {force:g} N, at most {PASSES_MAX} planned",
             depth_m=depth,
         )
     weights = np.where(ground.serviceable, areas, OUTSIDE_WEIGHT * areas)
@@ -157,31 +161,32 @@ def sweep(ground: Ground, recipe: GrindRecipe, tool: GrindToolConfig, target_m: 
         lines = lines + extra
     forces = np.split(seats.force_n, np.cumsum([len(line) for line in lines])[:-1])
     start = float(np.clip(speed * n_passes, tool.speed_m_per_s.low, tool.speed_m_per_s.high))
-    strokes = [stroke_of(line, f, "area", start, tool) for line, f in zip(lines, forces, strict=True)] * n_passes
+    strokes = [stroke_of(line, f, "area", start, tool) for line, f in zip(lines, forces, strict=True)]
     rates = removal_rates(seats.pairs, seats.contact, tool, start)
     operator = CoverageOperator(
-        matrix=scipy.sparse.hstack([rates] * n_passes, format="csr", dtype=np.float32),
+        matrix=scipy.sparse.csr_matrix(rates, dtype=np.float32),
         stroke_of_column=np.repeat(np.arange(len(strokes)), [len(s) for s in strokes]),
     )
     progress(0.6, "optimising speeds")
+    # every pass is the same: it gets its share of the depth
     result = optimise_speed(
         operator,
         strokes,
-        goal,
+        goal / n_passes,
         weights,
         SpeedLimits(
             low_m_per_s=tool.speed_m_per_s.low,
             high_m_per_s=tool.speed_m_per_s.high,
             acceleration_m_per_s2=tool.acceleration_m_per_s2,
         ),
-        smoothness=SMOOTHNESS * (tool.radius_m / SMOOTHING_LENGTH_M) ** 2,
-        iterations_max=400,
+        smoothness=SMOOTHNESS * max(0.2, tool.radius_m / SMOOTHING_LENGTH_M) ** 2,
+        knot_m=KNOT_RADII * tool.radius_m,
     )
     dwell = np.concatenate([s.dwell_s for s in result.strokes])
     return Removal(
-        strokes=result.strokes,
-        removed_m=result.predicted_m,
-        visits=operator.visits(dwell),
+        strokes=result.strokes * n_passes,
+        removed_m=result.predicted_m * n_passes,
+        visits=operator.visits(dwell) * n_passes,
         target_m=target_m,
         # a map is judged where it asks for something, an area where the pad can press
         judged=wanted,
@@ -227,7 +232,7 @@ def firm_parts(ground: Ground, tool: GrindToolConfig, force_n: float, lines: lis
 def thinned(
     ground: Ground, tool: GrindToolConfig, force_n: float, lines: list[Line], goal_m: Array, weights: Array
 ) -> tuple[list[Line], Seating, Array]:
-    """Return the lines without what only harms, the pad's contact along what stays, and about what it can take off (S,)."""
+    """Return the lines without what only harms, the contact along them, and about what they can take off (S,) [m]."""
     seats = seat_lines(ground, tool, force_n, lines)
     line_of_column = np.repeat(np.arange(len(lines)), [len(line) for line in lines])
     length = np.concatenate([line.reach_m for line in lines])

@@ -89,7 +89,9 @@ def plan_of(
     """
     areas, target_m, judged = served.samples.areas_m2, removal.target_m, removal.judged
     if not judged.any():
-        raise CoverageError("target: nothing of it lies where the pad can press", serviceable_area_m2=served.serviceable_area_m2)
+        raise CoverageError(
+            "target: nothing of it lies where the pad can press", serviceable_area_m2=served.serviceable_area_m2
+        )
     stats = field_statistics(removal.removed_m, target_m, areas, recipe.acceptance.tolerance_fraction, judged)
     share = areas[judged] / areas[judged].sum()
     excess = removal.removed_m - target_m
@@ -149,7 +151,7 @@ def tool_block(tool: GrindToolConfig) -> dict[str, Any]:
     """Return what a stranger needs to recompute the removal."""
     return {
         **tool.model_dump(mode="json", exclude={"format", "version"}),
-        "contact": "winkler: p = stiffness_pa_per_m * max(0, advance - gap), integral of p over the projected pad = force",
+        "contact": "winkler: p = stiffness_pa_per_m * max(0, advance - gap); sum over the projected pad = force",
         "removal": "preston: dz/dt = preston_per_pa * p * v_rel",
         "pad_rotation": "orbital: v_rel = omega * orbit_radius_m; disc: v_rel = |omega x r + feed|",
     }

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from cell_core.surface import Surface
 from cell_core.transforms import Array, unit
@@ -36,18 +36,21 @@ class SurfaceSamples:
         return len(self.points_m)
 
     @cached_property
-    def tree(self) -> cKDTree:
+    def tree(self) -> KDTree:
         """Nearest-point tree."""
-        return cKDTree(self.points_m)
+        return KDTree(self.points_m)
 
     @cached_property
-    def _tree_6d(self) -> cKDTree:
-        return cKDTree(_lifted(self.points_m, self.normals, self.spacing_m))
+    def _tree_6d(self) -> KDTree:
+        return KDTree(_lifted(self.points_m, self.normals, self.spacing_m))
 
     def subset(self, keep: NDArray) -> "SurfaceSamples":
         """Return the samples kept (mask or indices)."""
         return SurfaceSamples(
-            points_m=self.points_m[keep], normals=self.normals[keep], areas_m2=self.areas_m2[keep], spacing_m=self.spacing_m
+            points_m=self.points_m[keep],
+            normals=self.normals[keep],
+            areas_m2=self.areas_m2[keep],
+            spacing_m=self.spacing_m,
         )
 
     def weights_at(self, points_m: Array, normals: Array, n_nearest: int = 4) -> scipy.sparse.csr_matrix:
@@ -58,7 +61,7 @@ class SurfaceSamples:
         k = min(n_nearest, len(self))
         distance, index = self._tree_6d.query(_lifted(points_m, normals, self.spacing_m), k=k)
         distance, index = distance.reshape(len(points_m), k), index.reshape(len(points_m), k)
-        weight = np.exp(-((distance - distance[:, :1]) * (distance + distance[:, :1])) / self.spacing_m**2)
+        weight = np.exp(-((distance - distance[:, :1]) * (distance + distance[:, :1])) / (0.5 * self.spacing_m**2))
         weight /= weight.sum(axis=1, keepdims=True)
         rows = np.repeat(np.arange(len(points_m)), k)
         return scipy.sparse.csr_matrix((weight.ravel(), (rows, index.ravel())), shape=(len(points_m), len(self)))
@@ -75,7 +78,7 @@ class SurfaceSamples:
         total = np.asarray(pooled.sum(axis=1)).ravel()
         empty = np.flatnonzero(total == 0.0)
         if len(empty):
-            _, near = cKDTree(_lifted(points_m, normals, self.spacing_m)).query(
+            _, near = KDTree(_lifted(points_m, normals, self.spacing_m)).query(
                 _lifted(self.points_m[empty], self.normals[empty], self.spacing_m)
             )
             pooled = pooled + scipy.sparse.csr_matrix((np.ones(len(empty)), (empty, near)), shape=pooled.shape)
@@ -108,7 +111,9 @@ def sample_surface(surface: Surface, spacing_m: float) -> SurfaceSamples:
     points, triangle = scatter(surface, n_dense)
     normals = surface.triangle_normals[triangle]
     cell = np.floor((points - surface.bounds_m[0]) / spacing_m).astype(np.int64)
-    side = np.argmax(np.abs(normals), axis=1) * 2 + (np.take_along_axis(normals, np.argmax(np.abs(normals), axis=1)[:, None], 1)[:, 0] > 0)
+    side = np.argmax(np.abs(normals), axis=1) * 2 + (
+        np.take_along_axis(normals, np.argmax(np.abs(normals), axis=1)[:, None], 1)[:, 0] > 0
+    )
     _, group = np.unique(np.c_[cell, side], axis=0, return_inverse=True)
     group = group.reshape(-1)
     counts = np.bincount(group)
@@ -119,21 +124,23 @@ def sample_surface(surface: Surface, spacing_m: float) -> SurfaceSamples:
     chosen = _thin(points[chosen], normals[chosen], counts, chosen, 0.6 * spacing_m)
 
     seeds = points[chosen]
-    _, owner = cKDTree(_lifted(seeds, normals[chosen], spacing_m)).query(_lifted(points, normals, spacing_m))
+    _, owner = KDTree(_lifted(seeds, normals[chosen], spacing_m)).query(_lifted(points, normals, spacing_m))
     count = np.bincount(owner, minlength=len(chosen))
     mean_normal = unit(np.stack([np.bincount(owner, normals[:, i], len(chosen)) for i in range(3)], axis=1))
-    height = np.bincount(owner, np.einsum("ij,ij->i", points - seeds[owner], mean_normal[owner]), len(chosen)) / np.maximum(count, 1)
+    height = np.bincount(
+        owner, np.einsum("ij,ij->i", points - seeds[owner], mean_normal[owner]), len(chosen)
+    ) / np.maximum(count, 1)
     return SurfaceSamples(
         points_m=seeds + height[:, None] * mean_normal,
         normals=mean_normal,
-        areas_m2=count * (surface.area_m2 / n_dense),
+        areas_m2=count.astype(float) * (surface.area_m2 / n_dense),
         spacing_m=spacing_m,
     )
 
 
 def _thin(points: Array, normals: Array, counts: NDArray, chosen: NDArray, closest_m: float) -> NDArray:
     # of two chosen points closer than this on one side of an edge, the one standing for less goes
-    pairs = cKDTree(points).query_pairs(closest_m, output_type="ndarray")
+    pairs = KDTree(points).query_pairs(closest_m, output_type="ndarray")
     pairs = pairs[np.einsum("ij,ij->i", normals[pairs[:, 0]], normals[pairs[:, 1]]) > 0.7]
     weaker = np.where(counts[pairs[:, 0]] < counts[pairs[:, 1]], pairs[:, 0], pairs[:, 1])
     keep = np.ones(len(points), bool)

@@ -1,4 +1,4 @@
-"""How a pad sits on a surface: its axis, whether its body is free, whether it stands firmly; and what such poses can press."""
+"""How a pad sits on a surface: its axis, whether its body is free and it stands firmly, what such poses press."""
 
 from dataclasses import dataclass
 
@@ -78,8 +78,8 @@ def body_is_free(caster: RayCaster, frames: Array, advance_m: Array, radius_m: f
 def pad_axes(samples: SurfaceSamples, points_m: Array, normals: Array, radius_m: float, n_rounds: int = 2) -> Array:
     """Return the tool axis (N, 3) that lays a pad flat on the ground round each point.
 
-    Least-squares plane of the ground under the pad, with a ridge towards the mean normal so that a narrow strip does not
-    turn the pad about its length.
+    Least-squares plane of the ground under the pad, with a ridge towards the mean normal so that a narrow strip does
+    not turn the pad about its length.
     """
     normal = unit(normals)
     for _ in range(n_rounds):
@@ -90,14 +90,18 @@ def pad_axes(samples: SurfaceSamples, points_m: Array, normals: Array, radius_m:
         x, y, z = pairs.x_m[lying], pairs.y_m[lying], pairs.gap_m[lying]
 
         def total(values: Array, pose: NDArray = pose, n: int = len(frames)) -> Array:
-            return np.bincount(pose, values, n)
+            return np.bincount(pose, values, n).astype(float)
 
         area = total(w)
         safe = np.maximum(area, 1e-12)
         mx, my, mz = total(w * x) / safe, total(w * y) / safe, total(w * z) / safe
         ridge = 0.02 * radius_m**2
         xx, yy = total(w * x * x) / safe - mx**2 + ridge, total(w * y * y) / safe - my**2 + ridge
-        xy, xz, yz = total(w * x * y) / safe - mx * my, total(w * x * z) / safe - mx * mz, total(w * y * z) / safe - my * mz
+        xy, xz, yz = (
+            total(w * x * y) / safe - mx * my,
+            total(w * x * z) / safe - mx * mz,
+            total(w * y * z) / safe - my * mz,
+        )
         det = xx * yy - xy**2
         slope_x, slope_y = (yy * xz - xy * yz) / det, (xx * yz - xy * xz) / det
         tilted = frames[:, :3, 2] - slope_x[:, None] * frames[:, :3, 0] - slope_y[:, None] * frames[:, :3, 1]
@@ -105,9 +109,7 @@ def pad_axes(samples: SurfaceSamples, points_m: Array, normals: Array, radius_m:
     return -normal
 
 
-def seat(
-    samples: SurfaceSamples, caster: RayCaster, frames: Array, tool: GrindToolConfig, force_n: float
-) -> Seating:
+def seat(samples: SurfaceSamples, caster: RayCaster, frames: Array, tool: GrindToolConfig, force_n: float) -> Seating:
     """Press the pad in every frame (N, 4, 4) and say which poses stand firmly with a free body."""
     pairs = pad_pairs(samples, frames, tool.radius_m)
     face = np.pi * tool.radius_m**2
@@ -115,7 +117,9 @@ def seat(
     first = balance(pairs, force_n, tool.stiffness_pa_per_m)
     ground = np.where(pairs.gap_m < first.advance_m[pairs.pose] + depth, pairs.area_m2, 0.0)
     area = np.bincount(pairs.pose, ground, pairs.n_poses)
-    x, y = (np.bincount(pairs.pose, ground * c, pairs.n_poses) / np.maximum(area, 1e-12) for c in (pairs.x_m, pairs.y_m))
+    x, y = (
+        np.bincount(pairs.pose, ground * c, pairs.n_poses) / np.maximum(area, 1e-12) for c in (pairs.x_m, pairs.y_m)
+    )
     wanted = force_n * np.minimum(1.0, PRESSURE_FACTOR_MAX * area / face)
     force = np.clip(wanted, tool.force_n.low, tool.force_n.high)
     contact = balance(pairs, force, tool.stiffness_pa_per_m)
@@ -137,7 +141,7 @@ def seat(
 
 
 def pressed_by(seating: Seating) -> Array:
-    """Return for every sample the highest pressure any valid pose brings, relative to that pose's mean contact pressure (S,)."""
+    """Return the highest pressure any valid pose brings to each sample (S,), over that pose's mean contact pressure."""
     mean = seating.force_n / np.maximum(seating.contact.contact_area_m2, 1e-12)
     relative = seating.contact.pressure_pa / mean[seating.pairs.pose]
     relative = np.where(seating.valid[seating.pairs.pose] & (seating.pairs.share > 0.5), relative, 0.0)

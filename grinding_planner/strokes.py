@@ -1,7 +1,7 @@
 """Lay strokes over the ground on which a pad can stand: patches by direction, parallel lines, a line along each border.
 
-The planner starts from seats: valid pad poses spread over the part. Seats that see each other form patches within a cone of
-directions; each patch is flattened along its mean axis, and lines are interpolated between its seats.
+The planner starts from seats: valid pad poses spread over the part. Seats that see each other form patches within a
+cone of directions; each patch is flattened along its mean axis, and lines are interpolated between its seats.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ import scipy.sparse
 from numpy.typing import NDArray
 from scipy.ndimage import binary_closing, gaussian_filter1d
 from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from cell_core.transforms import Array, unit
 
@@ -47,7 +47,7 @@ def patches_of(points_m: Array, axes: Array, spacing_m: float) -> list[NDArray[n
 
     Greedy: of 200 directions the one with the largest connected group wins, its seats are taken away, and so on.
     """
-    pairs = cKDTree(points_m).query_pairs(1.7 * spacing_m, output_type="ndarray")
+    pairs = KDTree(points_m).query_pairs(1.7 * spacing_m, output_type="ndarray")
     pairs = pairs[np.einsum("ij,ij->i", axes[pairs[:, 0]], axes[pairs[:, 1]]) > np.cos(STEP_RAD)]
     directions = _sphere(200)
     inside = axes @ directions.T > np.cos(CONE_RAD)
@@ -95,11 +95,12 @@ class Sheet:
         u, v = unit(u), np.cross(w, unit(u))
         flat = (points_m - self.origin_m) @ np.stack([u, v], axis=1)
         along = np.linalg.eigh(np.cov(flat.T) + 1e-12 * np.eye(2))[1][:, 1] if len(flat) > 2 else np.array([1.0, 0.0])
-        self.basis = np.stack([along[0] * u + along[1] * v, np.cross(w, along[0] * u + along[1] * v), w])
+        first = along[0] * u + along[1] * v
+        self.basis: Array = np.stack([first, np.cross(w, first), w]).astype(float)
         local = (points_m - self.origin_m) @ self.basis.T
         self._seats_m, self._height_m = local[:, :2], local[:, 2]
         self._axes = axes @ self.basis.T
-        self._tree = cKDTree(self._seats_m)
+        self._tree = KDTree(self._seats_m)
         self.low_m, self.high_m = self._seats_m.min(axis=0), self._seats_m.max(axis=0)
 
     def near(self, uv_m: Array) -> NDArray[np.bool_]:
@@ -107,7 +108,7 @@ class Sheet:
         return self._tree.query(uv_m)[0] <= NEAR_SEAT * self.spacing_m
 
     def lift(self, uv_m: Array) -> tuple[Array, Array]:
-        """Return positions (N, 3) [m] and tool axes (N, 3) at flat points, from the tangent planes of the seats around."""
+        """Return positions (N, 3) [m] and tool axes (N, 3) at flat points, by the tangent planes of seats around."""
         k = min(9, len(self._seats_m))
         distance, index = self._tree.query(uv_m, k=k)
         distance, index = distance.reshape(len(uv_m), k), index.reshape(len(uv_m), k)
@@ -138,15 +139,15 @@ def parallel_lines(sheet: Sheet, spacing_m: float, step_m: float, across: bool =
 
 
 def border_lines(sheet: Sheet, step_m: float, inset_m: float = 0.0) -> list[Line]:
-    """Return closed lines along the rim of the sheet's ground, `inset_m` inside its outermost seats; small loops are left out."""
+    """Return lines along the rim of the sheet's ground, `inset_m` inside its outermost seats, but no small loops."""
     pixel = 0.4 * sheet.spacing_m
     low = sheet.low_m - 4 * pixel
     counts = np.ceil((sheet.high_m + 4 * pixel - low) / pixel).astype(int) + 1
     u, v = (low[i] + pixel * np.arange(counts[i]) for i in range(2))
     grid = np.stack(np.meshgrid(u, v), axis=-1)
     distance = sheet._tree.query(grid.reshape(-1, 2))[0].reshape(grid.shape[:2])
-    ground = binary_closing(distance < 0.75 * sheet.spacing_m, iterations=2)
-    inside = cKDTree(grid[~ground]).query(grid.reshape(-1, 2))[0].reshape(grid.shape[:2])
+    ground = np.asarray(binary_closing(distance < 0.75 * sheet.spacing_m, iterations=2), bool)
+    inside = KDTree(grid[~ground]).query(grid.reshape(-1, 2))[0].reshape(grid.shape[:2])
     loops = contourpy.contour_generator(u, v, inside).lines(0.75 * sheet.spacing_m + inset_m)
     lines = []
     for loop in loops:
@@ -169,7 +170,7 @@ def clear_of(border: list[Line], lines: list[Line], distance_m: float) -> list[L
     """Return the parts of the lines that keep this far from the border lines."""
     if not border:
         return lines
-    tree = cKDTree(np.concatenate([line.position_m for line in border]))
+    tree = KDTree(np.concatenate([line.position_m for line in border]))
     return [part for line in lines for part in cut(line, tree.query(line.position_m)[0] > distance_m)]
 
 
@@ -190,7 +191,9 @@ def cut(line: Line, keep: NDArray[np.bool_], n_min: int = 2) -> list[Line]:
 
 def _resample(points: Array, n: int) -> Array:
     s = np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))]
-    return np.stack([np.interp(np.linspace(0.0, s[-1], n + 1), s, points[:, i]) for i in range(points.shape[1])], axis=1)
+    return np.stack(
+        [np.interp(np.linspace(0.0, s[-1], n + 1), s, points[:, i]) for i in range(points.shape[1])], axis=1
+    )
 
 
 def _runs(mask: NDArray[np.bool_]) -> list[slice]:

@@ -32,10 +32,10 @@ def check_map(target_m: Array, n_vertices: int) -> Array:
 
 
 def target_from_cad(surface: Surface, cad: Surface, deepest_m: float) -> Array:
-    """Return how far each vertex (V,) stands above the CAD surface along the CAD's outward normal, cut to [0, deepest_m] [m].
+    """Return how far each vertex (V,) stands above the CAD along its outward normal, cut to [0, deepest_m] [m].
 
-    Vertices further than CAD_DISTANCE_MAX_M from the CAD, or facing another way than its nearest face, belong to something
-    else (fixture, clutter) and get 0. Both surfaces are in one frame; alignment is the caller's.
+    Vertices further than CAD_DISTANCE_MAX_M from the CAD, or facing another way than its nearest face, belong to
+    something else (fixture, clutter) and get 0. Both surfaces are in one frame; alignment is the caller's.
 
     Raises:
         InputRefusedError: no vertex belongs to the CAD, or nothing stands above it.
@@ -49,7 +49,8 @@ def target_from_cad(surface: Surface, cad: Surface, deepest_m: float) -> Array:
     )
     if not own.any():
         raise InputRefusedError(
-            f"CAD: no vertex of the scan lies within {CAD_DISTANCE_MAX_M:g} m of it, facing the same way: are both in one frame?"
+            f"CAD: no vertex of the scan lies within {CAD_DISTANCE_MAX_M:g} m of it and faces the same way: "
+            "are both in one frame?"
         )
     target = np.where(own, np.clip(height, 0.0, deepest_m), 0.0)
     if target.max() <= 0.0:

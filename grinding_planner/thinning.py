@@ -1,4 +1,4 @@
-"""Leave out what a plan is better without: at top speed a needless pass still removes, and nothing else can take it back."""
+"""Leave out what a plan is better without: even at top speed a needless pass removes, and nothing puts it back."""
 
 from dataclasses import dataclass
 
@@ -26,7 +26,7 @@ class LeastSquares:
     def solve(self, start: Array, n_iterations: int = 150) -> Array:
         """Return an approximate minimiser by accelerated projected gradients with restart."""
         transposed = self.matrix.T.tocsr()
-        z, norm = np.ones(self.matrix.shape[1]), 1.0
+        z, norm = np.ones(len(self.low)), 1.0
         for _ in range(12):
             z = transposed @ (self.weights * (self.matrix @ z))
             norm = float(np.linalg.norm(z)) or 1.0
@@ -48,11 +48,11 @@ class LeastSquares:
 def needed_samples(
     problem: LeastSquares, line_of_column: NDArray[np.int64], n_min: int
 ) -> tuple[NDArray[np.bool_], Array]:
-    """Return which samples (N,) to keep so that lines lose their ends, or go, where the plan gains by it, and the solution.
+    """Return which samples (N,) to keep, and the solution: lines lose their ends, or go, where the plan gains by it.
 
-    With x optimal, leaving out the samples J of one line changes the objective by -g.x + 1/2 |B_J x_J|^2 if the others stay
-    as they are: a bound that re-optimising only improves. Each round cuts every line's best head, tail or whole where that
-    pays, at most half of the lines at a time, and solves again.
+    With x optimal, leaving out the samples J of one line changes the objective by -g.x + 1/2 |B_J x_J|^2 if the
+    others stay as they are: a bound that re-optimising only improves. Each round cuts every line's best head, tail or
+    whole where that pays, at most half of the lines at a time, and solves again.
     """
     keep = np.ones(len(line_of_column), bool)
     x = problem.solve(problem.low)
@@ -64,7 +64,9 @@ def needed_samples(
         cuts = []
         for line in np.unique(line_of_column[keep]):
             own = np.flatnonzero((line_of_column == line) & keep)
-            gain, drop = _best_cut(columns[:, own] @ scipy.sparse.diags(x[own]), problem.weights, gradient[own] * x[own], n_min)
+            gain, drop = _best_cut(
+                columns[:, own] @ scipy.sparse.diags(x[own]), problem.weights, gradient[own] * x[own], n_min
+            )
             if gain > GAIN_MIN * value:
                 cuts.append((gain, own[drop]))
         if not cuts:
@@ -90,7 +92,10 @@ def _best_cut(laid: scipy.sparse.csc_matrix, weights: Array, pull: Array, n_min:
     head = np.cumsum(pull) - 0.5 * np.diag(square)
     total, last = square[-1, -1], np.arange(n)
     # samples after i: total - 2 (first i against all) + (first i against first i)
-    tail = np.r_[pull.sum() - 0.5 * total, (pull.sum() - np.cumsum(pull)) - 0.5 * (total - 2.0 * square[last, -1] + np.diag(square))]
+    tail = np.r_[
+        pull.sum() - 0.5 * total,
+        (pull.sum() - np.cumsum(pull)) - 0.5 * (total - 2.0 * square[last, -1] + np.diag(square)),
+    ]
     options: list[tuple[float, slice]] = [(float(head[-1]), slice(0, n))]
     if n > 2 * n_min:
         i = int(np.argmax(head[n_min - 1 : n - n_min])) + n_min

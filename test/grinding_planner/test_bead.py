@@ -1,0 +1,96 @@
+"""Beads: found where they are, taken off in the planner's own model, parent left alone."""
+
+import numpy as np
+import pytest
+
+from cell_core.errors import CoverageError
+from cell_core.surface import Surface
+from grinding_planner.bead import find_beads, parent_of
+from grinding_planner.planner import plan_grind
+from grinding_planner.samples import sample_surface
+
+HEIGHT_M, WIDTH_M = 1.5e-3, 14e-3
+
+
+def middle(x):
+    return 0.02 * np.sin(20.0 * x)
+
+
+def bead_height(x, y):
+    across = np.clip(np.abs(y - middle(x)) / (WIDTH_M / 2), 0.0, 1.0)
+    along = np.clip((0.08 - np.abs(x)) / 0.005, 0.0, 1.0)
+    return HEIGHT_M * (1.0 - across**2) * along
+
+
+def parent_height(x, y):
+    return -0.35 * x**2 - 0.2 * y**2
+
+
+@pytest.fixture(scope="module")
+def casting(make_sheet) -> Surface:
+    clean = make_sheet((0.26, 0.20), 0.0025, lambda x, y: parent_height(x, y) + bead_height(x, y))
+    noise = np.random.default_rng(5).normal(0.0, 0.05e-3, len(clean.vertices_m))
+    return Surface(vertices_m=clean.vertices_m + np.c_[0 * noise, 0 * noise, noise], triangles=clean.triangles)
+
+
+@pytest.fixture(scope="module")
+def plan(casting, bead_recipe, disc):
+    return plan_grind(casting, bead_recipe, disc)
+
+
+def test_the_bead_is_found_with_its_middle_and_width(casting):
+    samples = sample_surface(casting, 0.003)
+    height, outward, scatter = parent_of(casting).at(samples.points_m, samples.normals)
+    beads = find_beads(samples, height, scatter)
+    assert len(beads) == 1
+    line = beads[0].middle_m
+    assert np.abs(line[:, 1] - middle(line[:, 0])).max() < 0.004
+    assert np.ptp(line[:, 0]) > 0.14
+    assert beads[0].width_m == pytest.approx(WIDTH_M, rel=0.2)
+    true = bead_height(samples.points_m[:, 0], samples.points_m[:, 1])
+    inner = np.isfinite(scatter) & (np.abs(samples.points_m[:, 0]) < 0.1)
+    assert np.abs(height - true)[inner].mean() < 0.06e-3
+    assert np.abs(np.linalg.norm(outward, axis=1) - 1.0).max() < 1e-9
+
+
+def test_the_bead_goes_and_the_parent_stays(plan, casting):
+    figures = plan.figures
+    assert figures["left_max_m"] <= 0.3e-3
+    assert figures["over_cut_max_m"] <= 0.15e-3
+    x, y = casting.vertices_m[:, 0], casting.vertices_m[:, 1]
+    removed = plan.fields["predicted_change_m"]
+    on_bead = bead_height(x, y) > 0.4e-3
+    assert on_bead.sum() > 100
+    assert np.quantile((bead_height(x, y) - removed)[on_bead], 0.98) < 0.3e-3
+    # a sample's width off the bead nothing more than the noise's peaks goes
+    off = (np.abs(y - middle(x)) > WIDTH_M / 2 + 0.003) | (np.abs(x) > 0.083)
+    assert removed[off].max() < 0.15e-3
+
+
+def test_passes_are_bead_strokes_within_limits(plan, disc):
+    assert 2 <= len(plan.toolpath.strokes) <= 40
+    for stroke in plan.toolpath.strokes:
+        assert stroke.kind == "bead"
+        assert stroke.speed_m_per_s.max() <= disc.speed_m_per_s.high + 1e-9
+        assert stroke.speed_m_per_s.min() >= 0.5 * disc.speed_m_per_s.low
+        steps = stroke.step_lengths_m
+        assert (np.abs(np.diff(stroke.speed_m_per_s**2)) / (2 * steps)).max() <= disc.acceleration_m_per_s2 * (1 + 1e-6)
+
+
+def test_a_soft_pad_is_refused_because_it_would_undercut(casting, bead_recipe, disc):
+    # PROCESS.md: a soft layer follows the surface, so it takes from the parent what it takes from the bead
+    soft = disc.model_copy(update={"stiffness_pa_per_m": 5e6})
+    with pytest.raises(CoverageError, match="stiffer or smaller tool"):
+        plan_grind(casting, bead_recipe, soft)
+
+
+def test_nothing_raised_is_nothing_to_do(make_sheet, bead_recipe, disc):
+    smooth = make_sheet((0.2, 0.15), 0.004, parent_height)
+    with pytest.raises(CoverageError, match="nothing stands"):
+        plan_grind(smooth, bead_recipe, disc)
+
+
+def test_a_step_is_no_bead(make_sheet, bead_recipe, disc):
+    step = make_sheet((0.2, 0.15), 0.003, lambda x, y: 0.002 * (x > 0.0))
+    with pytest.raises(CoverageError, match="nothing stands"):
+        plan_grind(step, bead_recipe, disc)

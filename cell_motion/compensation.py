@@ -21,7 +21,8 @@ def compensated(run: Stroke, planned: Stroke, tool: GunConfig | GrindToolConfig)
         tool: its least flow or force bounds the scaling; a gun without `flow_min_m3_per_s` cannot be throttled.
 
     Returns:
-        The stroke, and the largest relative excess that remains at any sample with the process on (0: none).
+        The stroke, switched off where less than half the least value is wanted, and the largest relative excess that
+        remains at any sample with the process on (0: none).
     """
     ratio = np.minimum(run.speed_m_per_s / planned.speed_m_per_s, 1.0)
     low = tool.flow_min_m3_per_s if isinstance(tool, GunConfig) else tool.force_n.low
@@ -30,5 +31,7 @@ def compensated(run: Stroke, planned: Stroke, tool: GunConfig | GrindToolConfig)
     else:
         value = np.maximum(planned.process_value * ratio, np.minimum(low, planned.process_value))
     wanted = planned.process_value * ratio
+    # at a standstill the least flow would pile up: off is nearer to what is wanted than the least
+    on = run.on & (wanted >= 0.5 * value)
     excess = np.divide(value - wanted, wanted, out=np.zeros_like(value), where=wanted > 0.0)
-    return replace(run, process_value=value), float(np.max(excess[run.on], initial=0.0))
+    return replace(run, process_value=value, on=on), float(np.max(excess[on], initial=0.0))

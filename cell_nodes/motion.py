@@ -15,7 +15,7 @@ from cell_nodes.action_work import ActionWorker, Work, summary
 from cell_nodes.node_base import PATIENT, CellNode, run_node
 from robot_description import Cell, load_cell
 
-TIME_BUDGET_S = 60.0
+TIME_BUDGET_S = 180.0
 
 
 class MotionNode(CellNode):

@@ -36,10 +36,21 @@ def test_flow_over_speed_is_kept() -> None:
 def test_force_stops_at_the_tools_least_and_says_what_remains() -> None:
     tool = load_named(GrindToolConfig, "tools", "orbital_125")
     planned = _stroke(np.full(11, 0.2), 50.0)
-    run = replace(planned, speed_m_per_s=np.full(11, 0.02))
+    run = replace(planned, speed_m_per_s=np.full(11, 0.03))
     stroke, excess = compensated(run, planned, tool)
     np.testing.assert_allclose(stroke.process_value, tool.force_n.low)
-    assert excess == pytest.approx(tool.force_n.low / 5.0 - 1.0)
+    assert stroke.on.all()
+    assert excess == pytest.approx(tool.force_n.low / 7.5 - 1.0)
+
+
+def test_a_tool_nearly_at_rest_is_switched_off() -> None:
+    gun = load_named(GunConfig, "guns", "hvlp_240")
+    planned = _stroke(np.full(11, 0.3), 2.4e-6)
+    speed = np.full(11, 0.3)
+    speed[:2] = 0.001
+    stroke, excess = compensated(replace(planned, speed_m_per_s=speed), planned, gun)
+    assert stroke.on.tolist() == [False, False] + [True] * 9
+    assert excess == 0.0
 
 
 def test_a_gun_that_cannot_be_throttled_keeps_its_flow() -> None:

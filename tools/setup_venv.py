@@ -127,12 +127,14 @@ def python_key(distribution: Path | None) -> str:
 def interfaces_key(distribution: Path | None) -> str:
     """Hash of what decides how the interface packages come out."""
     files = [p for folder in INTERFACES for p in sorted((ROOT / folder).rglob("*")) if p.is_file()]
-    return digest([*files, ROOT / "tools/constraints.txt"], distribution)
+    tools = ("ros-", "cmake=", "empy=", "lark=", "ninja=", "catkin-pkg=")
+    held = [line for line in (ROOT / "tools/constraints.txt").read_text().splitlines() if line.startswith(tools)]
+    return digest(files, distribution, "\n".join(held))
 
 
-def digest(files: list[Path], distribution: Path | None) -> str:
+def digest(files: list[Path], distribution: Path | None, more: str = "") -> str:
     """SHA-256 over the files' names and bytes, the Python in use, the place of the tree and the distribution."""
-    state = hashlib.sha256(f"{sys.version}\0{ROOT}\0{distribution}\0".encode())
+    state = hashlib.sha256(f"{sys.version}\0{ROOT}\0{distribution}\0{more}\0".encode())
     for path in files:
         state.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes() + b"\0")
     return state.hexdigest()

@@ -18,8 +18,8 @@ from grinding_planner.contact import nominal_speed, removal_rates
 from grinding_planner.filling import helping_lines
 from grinding_planner.ground import Ground, survey
 from grinding_planner.results import Removal, plan_of, stroke_of
-from grinding_planner.seating import Seating, seat
-from grinding_planner.strokes import Line, Sheet, border_lines, clear_of, cut, parallel_lines, patches_of
+from grinding_planner.seating import Seating, pad_axes, seat
+from grinding_planner.strokes import Line, Sheet, border_lines, clear_of, cut, parallel_lines, patches_of, turned
 from grinding_planner.target import check_map, target_from_cad
 from grinding_planner.thinning import LeastSquares, needed_samples
 
@@ -221,9 +221,13 @@ def lay(
 
 
 def firm_parts(ground: Ground, tool: GrindToolConfig, force_n: float, lines: list[Line]) -> list[Line]:
-    """Return the parts of the lines on which the pad stands firmly."""
+    """Return the lines with the axis that lays the pad flat along them, cut to where it then stands firmly."""
     if not lines:
         return []
+    ends = np.cumsum([len(line) for line in lines])[:-1]
+    points, axes = (np.concatenate([getattr(line, n) for line in lines]) for n in ("position_m", "tool_axis"))
+    flat = np.split(pad_axes(ground.samples, points, -axes, tool.radius_m, n_rounds=1), ends)
+    lines = [turned(line, axis) for line, axis in zip(lines, flat, strict=True)]
     valid = seat_lines(ground, tool, force_n, lines).valid
     parts = np.split(valid, np.cumsum([len(line) for line in lines])[:-1])
     return [part for line, ok in zip(lines, parts, strict=True) for part in cut(line, ok, N_MIN)]

@@ -19,8 +19,9 @@ DOWNWARD_NORMAL_Z_MIN = -0.3
 """Surfaces facing further down than this lie towards the table."""
 PRESSURE_FACTOR_MAX = 1.5
 """Over an edge the force goes down so that the ground carries at most this many times the pressure of a full pad."""
-PRESSED_FRACTION_MIN = 0.5
-"""A point counts as pressed from this share of the mean contact pressure of the pose."""
+PRESSED_FRACTION_MIN = 0.6
+"""A point counts as pressed from this share of the typical pressure of the pose: with less in every pose it cannot come
+within a third of a uniform depth without its neighbours losing too much."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -141,9 +142,14 @@ def seat(samples: SurfaceSamples, caster: RayCaster, frames: Array, tool: GrindT
 
 
 def pressed_by(seating: Seating) -> Array:
-    """Return the highest pressure any valid pose brings to each sample (S,), over that pose's mean contact pressure."""
-    mean = seating.force_n / np.maximum(seating.contact.contact_area_m2, 1e-12)
-    relative = seating.contact.pressure_pa / mean[seating.pairs.pose]
+    """Return the highest pressure any valid pose brings to each sample (S,), over that pose's typical pressure.
+
+    Typical is the pressure's mean weighted with itself: that of a flat contact, 4/3 of the mean of a ball's.
+    """
+    pairs, contact = seating.pairs, seating.contact
+    square = np.bincount(pairs.pose, contact.pressure_pa**2 * pairs.area_m2, pairs.n_poses)
+    typical = square / np.maximum(contact.force_n, 1e-12)
+    relative = contact.pressure_pa / np.maximum(typical[pairs.pose], 1e-12)
     relative = np.where(seating.valid[seating.pairs.pose] & (seating.pairs.share > 0.5), relative, 0.0)
     best = np.zeros(seating.pairs.n_points)
     np.maximum.at(best, seating.pairs.point, relative)

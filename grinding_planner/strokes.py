@@ -183,6 +183,14 @@ def line_through(position_m: Array, axis: Array) -> Line | None:
     return Line(position_m=position_m, tool_axis=unit(axis), travel=unit(travel))
 
 
+def turned(line: Line, tool_axis: Array, smoothing_samples: float = 1.0) -> Line:
+    """Return the line with other tool axes (N, 3), smoothed along it."""
+    closed = np.allclose(line.position_m[0], line.position_m[-1])
+    axis = unit(gaussian_filter1d(tool_axis, smoothing_samples, axis=0, mode="wrap" if closed else "nearest"))
+    travel = line.travel - np.einsum("ij,ij->i", line.travel, axis)[:, None] * axis
+    return Line(position_m=line.position_m, tool_axis=axis, travel=unit(travel))
+
+
 def cut(line: Line, keep: NDArray[np.bool_], n_min: int = 2) -> list[Line]:
     """Return the runs of samples kept, those with at least n_min samples."""
     runs = [run for run in _runs(keep) if run.stop - run.start >= n_min]

@@ -34,6 +34,8 @@ class Station:
     joint_rad: Array
     on_part: bool
     """Whether a way out along the tool axis is needed before a free move."""
+    height_m: float = 0.0
+    """How far it is off the stroke already, along the tool axis."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -85,7 +87,7 @@ class Connector:
         last: Motion | str | None = _NONE_LEFT
         free = self.runner.checkers.free
         for distance in RETRACT_M if station.on_part else ():
-            line = self.runner.line(station.joint_rad, distance)
+            line = self.runner.line(station.joint_rad, distance, station.height_m)
             if line is not None and free.is_free(line.position_rad[-1]):
                 last = line
                 yield line
@@ -109,9 +111,9 @@ class Connector:
 
 def station_before(run: Run) -> Station:
     """Return where a run begins."""
-    return Station(joint_rad=run.motion.position_rad[0], on_part=True)
+    return Station(joint_rad=run.motion.position_rad[0], on_part=True, height_m=run.heights_m[0])
 
 
 def station_after(run: Run) -> Station:
     """Return where a run ends."""
-    return Station(joint_rad=run.motion.position_rad[-1], on_part=True)
+    return Station(joint_rad=run.motion.position_rad[-1], on_part=True, height_m=run.heights_m[1])

@@ -50,7 +50,7 @@ def plan_figures(
         "n_splits": sum(n - 1 for n in n_legs.values()),
         "n_reversed": sum(r.reverse for r in runs),
         "n_unreached_samples": len(trajectory.unreached),
-        "reached_fraction": 1.0 - lost / on_planned if on_planned > 0.0 else 1.0,
+        "reached_fraction": 1.0 - float(lost) / on_planned if on_planned > 0.0 else 1.0,
         "process_on_length_m": on_run,
         "duration_s": trajectory.duration_s,
         "process_time_s": process_s,

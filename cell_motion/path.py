@@ -1,6 +1,7 @@
 """A stroke as a smooth curve of tool frames, and the law by which the tool runs along it."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy.interpolate import BSpline, make_interp_spline, make_smoothing_spline
@@ -23,7 +24,7 @@ DEVIATION_M = 1e-4
 AXIS_DEVIATION = 0.01
 TRAVEL_DEVIATION = 0.05
 """Most that smoothing may change [m, rad, rad]."""
-SMOOTHING_S = 0.04
+SMOOTHING_S = 0.06
 """Speed is averaged over so long, which bounds jerk where the prescribed acceleration jumps [s]."""
 
 
@@ -34,7 +35,8 @@ class StrokePath:
     on along a parabola and then straight, so that lead-in and lead-out join smoothly.
     """
 
-    def __init__(self, stroke: Stroke) -> None:
+    def __init__(self, stroke: Stroke, reference: Array | None = None) -> None:
+        """Build the curves; `reference` (N, 3) gives the direction of x at zero spin, None: that of `spin_reference`."""
         steps = stroke.step_lengths_m
         if np.any(steps < 1e-7):
             i = int(np.argmin(steps))
@@ -42,11 +44,12 @@ class StrokePath:
         self.stroke = stroke
         self.at_m = np.r_[0.0, np.cumsum(steps)]
         """(N,) chord length at each sample [m]."""
-        frames = stroke.frames
+        reference = spin_reference(stroke) if reference is None else reference
+        frames = tool_frames(stroke.position_m, stroke.tool_axis, reference)
         wave_m = WAVE_S * self.length_m / float(stroke.times_s[-1])
         self._position = _smooth(self.at_m, stroke.position_m, wave_m, DEVIATION_M, fade=False)
         self._axis = _smooth(self.at_m, frames[:, :3, 2], wave_m, AXIS_DEVIATION, fade=True)
-        self._travel = _smooth(self.at_m, frames[:, :3, 0], wave_m, TRAVEL_DEVIATION, fade=True)
+        self._reference = _smooth(self.at_m, frames[:, :3, 0], wave_m, TRAVEL_DEVIATION, fade=True)
 
     @property
     def length_m(self) -> float:
@@ -72,8 +75,27 @@ class StrokePath:
         """
         near = np.clip(s_m, -_BEYOND_M, self.length_m + _BEYOND_M)
         position = self._position(near) + (s_m - near)[:, None] * self._position(near, 1)
-        T = tool_frames(position, self._axis(near), self._travel(near))
+        T = tool_frames(position, self._axis(near), self._reference(near))
         return turned(T, spin_rad=spin_rad, tilt_rad=tilt_rad, standoff_m=standoff_m, pivot_m=pivot_m)
+
+
+def spin_reference(stroke: Stroke) -> Array:
+    """Return the direction (N, 3) of the tool's x at zero spin.
+
+    With a fixed spin it is the direction of travel; with a free one it turns as little as possible about the tool axis, so
+    that a corner in the stroke does not ask the tool to turn.
+    """
+    frames = stroke.frames
+    if stroke.freedom.spin == "fixed":
+        return frames[:, :3, 0]
+    x = [frames[0, :3, 0]]
+    for z0, z1 in pairwise(frames[:, :3, 2]):
+        # the smallest rotation from z0 to z1 (Rodrigues), applied to the last direction
+        axis, cosine = np.cross(z0, z1), float(z0 @ z1)
+        turned_x = cosine * x[-1] + np.cross(axis, x[-1]) + axis * (axis @ x[-1]) / max(1.0 + cosine, 1e-6)
+        turned_x -= (turned_x @ z1) * z1
+        x.append(turned_x / np.linalg.norm(turned_x))
+    return np.array(x)
 
 
 def _smooth(at_m: Array, values: Array, wave_m: float, deviation: float, *, fade: bool) -> BSpline:

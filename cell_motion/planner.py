@@ -33,13 +33,15 @@ from robot_description.model import Cell
 PLANNED_FRACTION = 0.95
 """Share of the joint limits that plans use."""
 RETRIES_PER_STROKE = 16
+TRANSITION_RETRIES = 4
 GENTLE_RETRIES = 8
 """After so many a whole rung is given up, which splits the stroke."""
 NODE_RADIUS_RAD = 0.3
 CONNECT_S = 4.0
-LOSS_S = 0.02
+LOSS_S = 0.05
+LOSS_SHARE = 0.03
 CHOICES = 4
-"""Where a stroke would have to slow down by more than LOSS_S, so many ways are compared."""
+"""Where a stroke would lose more time than this by slowing down, so many ways are compared."""
 SLOWED_COST = 10.0
 SELF_MARGIN_M = 0.005
 
@@ -210,7 +212,8 @@ class _Desk:
                 continue
             stroke = leg.ladder.stroke
             retries[stroke] = retries.get(stroke, 0) + 1
-            if fault is None or retries[stroke] > RETRIES_PER_STROKE:
+            allowed = TRANSITION_RETRIES if fault is not None and fault.reason == "transition" else RETRIES_PER_STROKE
+            if fault is None or retries[stroke] > allowed:
                 unreached += _unreached(leg, "transition" if fault is None else fault.reason)
                 continue
             ladder = self._blocked(leg, fault, entry_nodes, gently=retries[stroke] <= GENTLE_RETRIES)
@@ -249,7 +252,7 @@ class _Desk:
             if connection is None:
                 continue
             step = _Step(run=run, connection=connection)
-            if run.lost_s < LOSS_S:
+            if run.lost_s < max(LOSS_S, LOSS_SHARE * float(run.stroke.times_s[-1])):
                 return step, None, []
             found.append((SLOWED_COST * run.lost_s + connection.move.duration_s, step))
         if found:
@@ -287,7 +290,9 @@ class _Desk:
             run = step.run
             first, last = run.leg.samples
             planned = self.strokes[run.leg.ladder.stroke].part(first, last + 1)
-            stroke, left = compensated(run.stroke, planned.reversed() if run.reverse else planned, self.tool.config)
+            planned = planned.reversed() if run.reverse else planned
+            planned = replace(planned, speed_m_per_s=planned.speed_m_per_s * run.stretch)
+            stroke, left = compensated(run.stroke, planned, self.tool.config)
             done.append(replace(step, run=replace(run, stroke=stroke)))
             excess = max(excess, left)
         return done, excess

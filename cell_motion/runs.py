@@ -17,7 +17,7 @@ from cell_motion.timing import Limits, Motion, along, through
 from cell_motion.transitions import REACH_M
 
 CONTACT_M = 0.005
-"""The pad may touch the part so far before and after a stroke."""
+"""The pad may touch the part until it is so far off the stroke's end, measured along the tool axis there."""
 LIFT_M = 0.004
 """A pad comes down by this on the lead-in and goes up by it on the lead-out."""
 CHECK_STEP_M = 0.006
@@ -52,12 +52,16 @@ class Run:
     """The samples as really run, in the part's frame: axes, positions and speeds."""
     motion: Motion
     """Lead-in, process, lead-out; at rest at both ends."""
+    heights_m: tuple[float, float]
+    """How far beginning and end of the motion are off the stroke, along the tool axis [m]."""
     start: int
     """Time node at the stroke's first sample."""
     end: int
     """Time node at the stroke's last sample."""
     sample_times_s: Array
     """(N,) when the motion passes each sample [s]."""
+    stretch: Array
+    """(N,) length run by the tool centre point per length planned; 1 unless a tilt turns about a point ahead of it."""
     lost_s: float
     """How much longer the stroke takes than planned [s]."""
     n_slowed: int
@@ -115,7 +119,8 @@ class Runner:
         first, last = leg.samples
         part = stroke.part(first, last + 1)
         part = part.reversed() if reverse else part
-        path = StrokePath(part)
+        reference = leg.ladder.reference[first : last + 1]
+        path = StrokePath(part, reference[::-1] if reverse else reference)
         joints, choice, at = self._through_nodes(leg, path, nodes, reverse)
         joints = self._whole_turns(joints, entry_rad)
         if joints is None:
@@ -139,8 +144,6 @@ class Runner:
         sample = leg.ladder.sample[leg.first : leg.last + 1] - leg.samples[0]
         if reverse:
             joints, choice = joints[::-1], choice.take(np.arange(len(nodes))[::-1])
-            # x and y of the path's frame turn over with the direction of travel
-            choice = replace(choice, spin_rad=choice.spin_rad + np.pi, tilt_rad=-choice.tilt_rad)
             sample = sample[-1] - sample[::-1]
         wraps = self.kinematics.upper_rad - self.kinematics.lower_rad > TURN_RAD + 1e-6
         joints = np.where(wraps, unwrapped_rows(joints), joints)
@@ -177,7 +180,7 @@ class Runner:
                             ratio[nodes] = 0.0
                     factor = factor * _dip(law.s_m, np.clip(s, 0.0, plan.path.length_m), ratio)
                     continue
-                hit = self._first_hit(motion.position_rad)
+                hit = self._first_hit(motion.position_rad, self._heights(motion, start, end))
                 if hit is None:
                     return self._finished(leg, plan, timing, law, motion, (start, end), reverse)
                 kinds = [h[0] for h in self.checkers.process.hits(motion.position_rad[hit])] or ["part"]
@@ -223,11 +226,23 @@ class Runner:
             return Fault(reason="flip", s_m=float(s[np.argmax(jump)]))
         return through(time, joints), start, end, s
 
-    def _first_hit(self, joints: Array) -> int | None:
+    def _heights(self, motion: Motion, start: int, end: int) -> Array:
+        """Return how far each node of lead-in and lead-out is off the stroke's end along the tool axis there (N,) [m]."""
+        T = self.kinematics.forward(motion.position_rad)
+        height = np.zeros(len(T))
+        for node, part in ((start, slice(0, start)), (end, slice(end + 1, None))):
+            height[part] = (T[node, :3, 3] - T[part, :3, 3]) @ T[node, :3, 2]
+        return height
+
+    def _first_hit(self, joints: Array, height: Array) -> int | None:
         moved = np.r_[0.0, np.cumsum(np.abs(np.diff(joints, axis=0)) @ np.array(REACH_M))]
         wanted = np.linspace(0.0, moved[-1], int(np.ceil(moved[-1] / CHECK_STEP_M)) + 2)
-        index = np.unique(np.searchsorted(moved, wanted).clip(0, len(joints) - 1))
-        free = self.checkers.process.free(joints[index])
+        index = np.searchsorted(moved, wanted).clip(0, len(joints) - 1)
+        index = np.unique(np.r_[index, np.flatnonzero(height > 0.5 * CONTACT_M)])  # no margin there: look at every node
+        touching = (height[index] <= CONTACT_M) if self.grinding else np.ones(len(index), bool)
+        free = np.empty(len(index), bool)
+        free[touching] = self.checkers.process.free(joints[index[touching]])
+        free[~touching] = self.checkers.leaving.free(joints[index[~touching]])
         return None if free.all() else int(index[np.argmin(free)])
 
     def _lift(self, s: Array, length_m: float, timing: Profile) -> Array:
@@ -252,9 +267,11 @@ class Runner:
         times = timing.time_at(path.at_m)
         speed = np.interp(path.at_m, law.s_m, law.speed_m_per_s)
         frames = plan.frames(path.at_m, np.zeros(len(path.at_m)))
+        stretch_at_samples = self._stretch(plan, path.at_m)
         axis_turn = np.arccos(np.clip(np.sum(frames[:, :3, 2] * planned.tool_axis, axis=1), -1.0, 1.0))
         shift = np.linalg.norm(frames[:, :3, 3] - planned.position_m, axis=1)
         start, end = bounds
+        heights = self._heights(motion, start, end)
         inner = slice(start, end + 1)
         node_s = timing.at(motion.time_s[inner])
         velocity = motion.velocity_rad_per_s[inner]
@@ -273,15 +290,17 @@ class Runner:
                 planned,
                 position_m=frames[:, :3, 3] if shift.max() > 1e-6 else planned.position_m,
                 tool_axis=frames[:, :3, 2] if axis_turn.max() > 1e-4 else planned.tool_axis,
-                speed_m_per_s=np.maximum(speed * self._stretch(plan, path.at_m), SLOWEST_M_PER_S),
+                speed_m_per_s=np.maximum(speed * stretch_at_samples, SLOWEST_M_PER_S),
             ),
             motion=motion,
+            heights_m=(float(heights[0]), float(heights[-1])),
             start=start,
             end=end,
             sample_times_s=times,
+            stretch=stretch_at_samples,
             lost_s=max(float(times[-1] - times[0] - planned.times_s[-1]), 0.0),
             n_slowed=int((speed < 0.99 * planned.speed_m_per_s).sum()),
-            n_tilted=int(((axis_turn > 1e-3) | (shift > 1e-4)).sum()),
+            n_tilted=int(((axis_turn > 0.015) | (shift > 5e-4)).sum()),
             speed_error=(tool_speed / wanted - 1.0)[on],
             planned_speed_error=(tool_speed / as_planned - 1.0)[on],
             node_length_m=np.gradient(node_s)[on],
@@ -299,7 +318,7 @@ class Runner:
         ahead, behind = (self.kinematics.forward(position + sign * step * velocity) for sign in (1.0, -1.0))
         return np.linalg.norm(ahead[:, :3, 3] - behind[:, :3, 3], axis=1) / (2.0 * step)
 
-    def line(self, joint_rad: Array, distance_m: float) -> Motion | None:
+    def line(self, joint_rad: Array, distance_m: float, height_m: float = 0.0) -> Motion | None:
         """Return the straight move from joint position (6,) back along the tool axis, or None if it is not free."""
         T = self.kinematics.forward(joint_rad[None])[0]
         n = max(int(np.ceil(distance_m / CHECK_STEP_M)), 4)
@@ -311,11 +330,13 @@ class Runner:
             return None
         if ((joints < self.kinematics.lower_rad) | (joints > self.kinematics.upper_rad)).any():
             return None
-        near = back < CONTACT_M - LIFT_M if self.grinding else np.zeros(n + 1, bool)
-        if not (self.checkers.process.free(joints[near]).all() and self.checkers.leaving.free(joints[~near]).all()):
-            return None
         speed = LINE_SPEED_M_PER_S["grind" if self.grinding else "spray"]
-        return along(joints, self.limits, self.period_s, shortest_s=1.875 * distance_m / speed)
+        motion = along(joints, self.limits, self.period_s, shortest_s=1.875 * distance_m / speed)
+        moved = (T[:3, 3] - self.kinematics.forward(motion.position_rad)[:, :3, 3]) @ T[:3, 2]
+        near = height_m + moved <= CONTACT_M if self.grinding else np.zeros(len(moved), bool)
+        process, leaving = self.checkers.process, self.checkers.leaving
+        free = process.free(motion.position_rad[near]).all() and leaving.free(motion.position_rad[~near]).all()
+        return motion if free else None
 
 
 @dataclass(kw_only=True)

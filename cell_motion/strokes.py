@@ -12,7 +12,7 @@ from cell_motion.collision import Checker
 from cell_motion.freedom import Choice, Lanes, may_follow, nominal, shares
 from cell_motion.kinematics import TURN_RAD, Kinematics
 from cell_motion.ladder import EdgeRule, Policy, Rung, solve, split
-from cell_motion.path import StrokePath, turned
+from cell_motion.path import StrokePath, spin_reference, turned
 
 RUNG_SPACING_M = 0.02
 RUNG_TURN_RAD = 0.10
@@ -21,6 +21,8 @@ STRAINED = 0.6
 BREAK_COST = 20.0
 """A break costs as much as 20 s of joint motion; with the process off a fifth of that."""
 TILT_COST = 0.02
+LIMIT_ROOM_RAD = 0.03
+"""Rungs keep so far from position limits, because joints overshoot a little between them."""
 LIMIT_NEAR_RAD = 0.15
 SINGULAR = 0.25
 """Regularity (see Solutions) below which a position starts to cost."""
@@ -45,6 +47,8 @@ class Ladder:
     """Per rung: why it has no node, or empty."""
     break_cost: Array
     """(K - 1,)."""
+    reference: Array
+    """(N, 3) direction of x at zero spin, for all samples of the stroke."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -89,7 +93,8 @@ class LadderBuilder:
 
     def build(self, index: int, stroke: Stroke) -> Ladder:
         """Return the ladder of a stroke given in the base frame."""
-        path = StrokePath(stroke)
+        reference = spin_reference(stroke)
+        path = StrokePath(stroke, reference)
         sample = rung_samples(stroke)
         frames = path.frames(path.at_m[sample])
         spins = nominal(stroke.freedom)
@@ -102,7 +107,7 @@ class LadderBuilder:
         self._add(work, Lanes.full(stroke.freedom), [k for k, reason in enumerate(reasons) if reason])
         edges = self._edges(work, durations)
         gentle = Lanes.gentle(stroke.freedom)
-        if len(gentle):
+        if len(gentle) and stroke.freedom.spin == "fixed":  # a free spin is freedom enough
             strained = self._strained(rungs, edges, durations, break_cost)
             if strained:
                 self._add(work, gentle, strained)
@@ -116,6 +121,7 @@ class LadderBuilder:
             edges=edges,
             reasons=reasons,
             break_cost=break_cost,
+            reference=reference,
         )
 
     def _edges(self, work: "_Work", durations_s: Array) -> list[Array]:
@@ -152,7 +158,8 @@ class LadderBuilder:
             pivot_m=self._pivot_m,
         )
         answer = self._kinematics.solve(poses)
-        usable = answer.within_limits & (np.nan_to_num(answer.regularity) > SINGULAR_REFUSED)
+        room = np.minimum(answer.position_rad - self._kinematics.lower_rad, self._kinematics.upper_rad - answer.position_rad)
+        usable = (np.nan_to_num(answer.regularity) > SINGULAR_REFUSED) & (np.nan_to_num(room.min(axis=2)) > LIMIT_ROOM_RAD)
         which, branch = np.nonzero(usable)
         position = answer.position_rad[which, branch]
         free = self._checker.free(position)

@@ -18,7 +18,7 @@ from cell_scanning.depth_filter import FilteredDepth, cut_to_box, filter_depth
 from cell_scanning.frames import Frame, usable_frames
 from cell_scanning.holes import Hole, find_holes
 from cell_scanning.mesh_cleaning import merged_slivers, vertex_components, without_crumbs
-from cell_scanning.pose_refinement import refined_poses
+from cell_scanning.pose_refinement import model_residual_m, refined_poses
 from cell_scanning.support import frame_spread, measure_support, view_labels
 from cell_scanning.tsdf import TRUNCATION_VOXELS, mean_mesh
 
@@ -32,6 +32,12 @@ PINHOLE_VOXELS = 8.0
 """Loops shorter than this many voxels are counted apart."""
 FLOOR_CLEARANCE_M = 0.003
 """How much above the crop box's lowest face the fixture is cut away, and the part's lowest rim with it."""
+REACH_VOXELS = 1.5
+"""Readings pair with the mean model within this many voxels, unless poses are far off."""
+POSES_OFF_VOXELS = 0.4
+"""They are when the median reading lies farther than this from the mean model."""
+REFINED_RESIDUAL = 0.97
+"""Refined poses must bring the readings' distance from their mean surface below this share of what it was."""
 CROP_MARGIN_M = 0.03
 """Readings this far outside the crop box still help to place the frames."""
 
@@ -103,10 +109,21 @@ def fuse(
     if refine and len(good) > 1:
         model = _surface(*mean_mesh(images, poses, camera, voxel_m, weight_min), "empty mean model")
         progress(0.5, "refining poses")
-        poses = refined_poses(model, images, poses, camera, 2.0 * TRUNCATION_VOXELS * voxel_m)
+        far_m = 2.0 * TRUNCATION_VOXELS * voxel_m
+        given_m = model_residual_m(model, images, poses, camera, far_m)
+        # pairs far apart are needed where poses are far off, and elsewhere tie one layer of the part to another
+        reach_m = far_m if given_m > POSES_OFF_VOXELS * voxel_m else REACH_VOXELS * voxel_m
+        refined = refined_poses(model, images, poses, camera, reach_m)
+        progress(0.6, "fusing")
+        surface = _surface(*mean_mesh(images, refined, camera, voxel_m, weight_min), "no surface in the crop box")
+        # frames of a smooth part may slide over one another; poses that fit no better than those given are not taken
+        if model_residual_m(surface, images, refined, camera, far_m) < REFINED_RESIDUAL * given_m:
+            poses = refined
+        else:
+            surface = model
         shift_m, turn_rad = _changes(poses, [f.T_part_camera for f in good], model)
-    progress(0.7, "fusing")
-    surface = _surface(*mean_mesh(images, poses, camera, voxel_m, weight_min), "no surface in the crop box")
+    else:
+        surface = _surface(*mean_mesh(images, poses, camera, voxel_m, weight_min), "no surface in the crop box")
     surface, crumbs = _measured_part(surface, depths, poses, camera, voxel_m, weight_min, crop)
     progress(0.9, "holes")
     floor_z_m = None if crop is None else float(crop[0, 2])

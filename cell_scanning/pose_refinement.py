@@ -42,25 +42,60 @@ def refined_poses(
     return [gauge @ T for T in refined]
 
 
+def model_residual_m(
+    model: Surface, depths_m: Sequence[NDArray[np.float32]], poses: Sequence[Array], camera: Intrinsics, reach_m: float
+) -> float:
+    """Return how far readings lie from the model across its surface [m], the median over all frames; readings without
+    a model within `reach_m` count as that far. A median, since a part with layers has readings that belong to another.
+    """
+    caster = RayCaster(model)
+    residuals = []
+    for depth_m, T in zip(depths_m, poses, strict=True):
+        rows, columns = np.nonzero(depth_m)
+        if len(rows) < N_RAYS_MIN:
+            continue
+        slopes, z = _readings(depth_m, rows, columns, camera)
+        rays, gap, triangle, pair = _paired(caster, T, slopes, z, reach_m)
+        residual = np.full(len(z), reach_m)
+        normals = model.triangle_normals[triangle[pair]]
+        residual[pair] = np.sum(normals * rays[pair], axis=1) * gap[pair]
+        residuals.append(np.abs(residual))
+    return float(np.median(np.concatenate(residuals))) if residuals else 0.0
+
+
+def _readings(
+    depth_m: NDArray[np.float32], rows: NDArray[np.int64], columns: NDArray[np.int64], camera: Intrinsics
+) -> tuple[Array, Array]:
+    pick = np.linspace(0, len(rows) - 1, min(N_RAYS, len(rows))).astype(int)
+    rows, columns = rows[pick], columns[pick]
+    slopes = np.stack(
+        [(columns - camera.cx_px) / camera.fx_px, (rows - camera.cy_px) / camera.fy_px, np.ones(len(rows))], axis=1
+    )
+    return slopes, depth_m[rows, columns].astype(float)
+
+
+def _paired(
+    caster: RayCaster, T: Array, slopes: Array, z: Array, reach_m: float
+) -> tuple[Array, Array, NDArray[np.int64], NDArray[np.bool_]]:
+    """Return rays, gap along them in depth, triangle hit, and which readings have the model within reach."""
+    rays = rotate(T, slopes)
+    t, triangle = caster.first_hit(np.broadcast_to(T[:3, 3], rays.shape), rays)
+    pair = np.isfinite(t)
+    gap = np.where(pair, z - np.where(pair, t, 0.0), np.inf)
+    pair &= np.abs(gap) * np.linalg.norm(slopes, axis=1) < reach_m
+    return rays, gap, triangle, pair
+
+
 def _aligned(
     caster: RayCaster, model: Surface, depth_m: NDArray[np.float32], T: Array, camera: Intrinsics, reach_m: float
 ) -> Array:
     rows, columns = np.nonzero(depth_m)
     if len(rows) < N_RAYS_MIN:
         return T
-    pick = np.linspace(0, len(rows) - 1, min(N_RAYS, len(rows))).astype(int)
-    rows, columns = rows[pick], columns[pick]
-    slopes = np.stack(
-        [(columns - camera.cx_px) / camera.fx_px, (rows - camera.cy_px) / camera.fy_px, np.ones(len(rows))], axis=1
-    )
-    z = depth_m[rows, columns].astype(float)
+    slopes, z = _readings(depth_m, rows, columns, camera)
     start = T
     for _ in range(ITERATIONS_MAX):
-        rays = rotate(T, slopes)
-        t, triangle = caster.first_hit(np.broadcast_to(T[:3, 3], rays.shape), rays)
-        pair = np.isfinite(t)
-        gap = np.where(pair, z - np.where(pair, t, 0.0), np.inf)
-        pair &= np.abs(gap) * np.linalg.norm(slopes, axis=1) < reach_m
+        rays, gap, triangle, pair = _paired(caster, T, slopes, z, reach_m)
         if pair.sum() < N_RAYS_MIN:
             return start
         normals = model.triangle_normals[triangle[pair]]

@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: the licence in a way that every setuptools takes, and the ROS package share."""
+"""What pyproject.toml cannot say in a way that every setuptools and colcon take; and the ROS package share."""
 
 from pathlib import Path
 
@@ -21,6 +21,7 @@ def share(*folders: str) -> list[tuple[str, list[str]]]:
 
 setup(
     license="Apache-2.0",
+    python_requires=">=3.11,<3.14",  # colcon reads literals; from pyproject.toml it would be an object
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),

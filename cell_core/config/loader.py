@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import sys
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,7 +36,7 @@ _UNITS = (
 def config_root() -> Path:
     """Return the folder that holds robots/, cells/, guns/, tools/, cameras/ and recipes/.
 
-    CELL_CONFIG_ROOT overrides; then the ROS package share, then the source tree.
+    CELL_CONFIG_ROOT overrides; then the source tree, the ROS package share, the Python installation's share.
     """
     override = os.environ.get("CELL_CONFIG_ROOT")
     if override:
@@ -43,7 +44,7 @@ def config_root() -> Path:
     source = Path(__file__).resolve().parents[2] / "config"
     if source.is_dir():
         return source
-    for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep):
+    for prefix in [*os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep), sys.prefix]:
         share = Path(prefix) / "share" / "grind_spray_cell" / "config"
         if share.is_dir():
             return share

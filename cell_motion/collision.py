@@ -1,5 +1,8 @@
 """Collision scene: the arm with its tools, the cell's boxes, and the part as a mesh that is not hollow."""
 
+# pinocchio and coal are compiled without stubs
+# pyright: reportAttributeAccessIssue=false
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal

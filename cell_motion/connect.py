@@ -6,7 +6,8 @@ from typing import Protocol
 
 from cell_core.transforms import Array
 from cell_motion.collision import Checker
-from cell_motion.runs import Run, Runner
+from cell_motion.run import Run
+from cell_motion.runs import Runner
 from cell_motion.timing import Limits, Motion, polyline
 
 RETRACT_M = (0.06, 0.10, 0.03, 0.15)

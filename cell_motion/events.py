@@ -31,9 +31,7 @@ def spray_events(passages: list[Passage], gun: GunConfig) -> list[ProcessEvent]:
     for passage in passages:
         for on_s, off_s, values in _intervals(passage):
             start = max(on_s - gun.on_delay_s, 0.0)
-            first = ProcessEvent(
-                time_s=max(start - SET_BEFORE_S, 0.0), name="set_flow_m3_per_s", value=values[0][1]
-            )
+            first = ProcessEvent(time_s=max(start - SET_BEFORE_S, 0.0), name="set_flow_m3_per_s", value=values[0][1])
             events += [first, ProcessEvent(time_s=start, name="on")]
             events += [ProcessEvent(time_s=t, name="set_flow_m3_per_s", value=v) for t, v in values[1:]]
             events.append(ProcessEvent(time_s=max(off_s - gun.off_delay_s, start), name="off"))

@@ -9,7 +9,7 @@ from cell_core.statistics import weighted_quantile
 from cell_core.toolpath import Stroke, ToolPath
 from cell_core.trajectory import JointTrajectory
 from cell_core.transforms import Array
-from cell_motion.runs import Run
+from cell_motion.run import Run
 from cell_motion.timing import Limits, Motion
 from robot_description.model import RobotModel
 
@@ -71,7 +71,7 @@ def plan_figures(
 
 
 def on_lengths_m(stroke: Stroke) -> Array:
-    """Return the length of path with the process on that belongs to each sample (N,): half of each step beside it [m]."""
+    """Return the length of path with the process on (N,) [m]: half of each step beside a sample belongs to it."""
     half = 0.5 * stroke.step_lengths_m
     return np.where(stroke.on, np.r_[half, 0.0] + np.r_[0.0, half], 0.0)
 

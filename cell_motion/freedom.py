@@ -125,7 +125,7 @@ class Lanes:
 
 
 def shares(at_m: Array, needy: Sequence[int]) -> Array:
-    """Return how much of a lane to take at positions (K,) along a stroke: all at the needy ones, less and less around them."""
+    """Return the share of a lane to take at positions (K,) along a stroke: 1 at the needy ones, less around them."""
     if len(needy) == 0:
         return np.zeros(len(at_m))
     distance = np.abs(at_m[:, None] - at_m[list(needy)][None, :]).min(axis=1)

@@ -60,11 +60,11 @@ class Kinematics:
         joints, _, extension, _, wrist = self._opw.reach(poses.reshape(-1, 16), _NO_JACOBIAN, None, 1)
         exists = np.isfinite(joints).all(axis=2)
         joints = self._into_limits(joints)
-        inside = (joints >= self.lower_rad - 1e-9) & (joints <= self.upper_rad + 1e-9)
+        inside = ((joints >= self.lower_rad - 1e-9) & (joints <= self.upper_rad + 1e-9)).all(axis=2)
         return Solutions(
             position_rad=joints,
-            exists=exists,
-            within_limits=exists & inside.all(axis=2),
+            exists=np.asarray(exists),
+            within_limits=np.asarray(exists & inside),
             regularity=np.minimum(np.asarray(wrist), np.asarray(extension)[:, None] / EXTENSION_M),
         )
 
@@ -83,7 +83,7 @@ class Kinematics:
         turn = d[..., :3, :3] @ np.swapaxes(self.forward(position_rad)[:, None, :3, :3], -1, -2)
         rows = [*(d[..., i, 3] for i in range(3)), turn[..., 2, 1], turn[..., 0, 2], turn[..., 1, 0]]
         jacobian = np.stack(rows, axis=1)
-        return np.linalg.svd(jacobian, compute_uv=False)[:, -1]
+        return np.asarray(np.linalg.svd(jacobian, compute_uv=False)[:, -1], float)
 
     def _into_limits(self, joints: Array) -> Array:
         too_high = np.ceil((joints - self.upper_rad) / TURN_RAD - 1e-12)
@@ -125,6 +125,7 @@ class Kinematics:
 
 def _solver(config: RobotConfig) -> "py_opw_kinematics._internal.Robot":
     opw = config.opw
+    s1, s2, s3, s4, s5, s6 = (s < 0 for s in opw.sign_corrections)
     model = py_opw_kinematics.KinematicModel(
         a1=opw.a1_m,
         a2=opw.a2_m,
@@ -134,7 +135,7 @@ def _solver(config: RobotConfig) -> "py_opw_kinematics._internal.Robot":
         c3=opw.c3_m,
         c4=opw.c4_m,
         offsets=opw.offsets_rad,
-        flip_axes=tuple(s < 0 for s in opw.sign_corrections),
+        flip_axes=(s1, s2, s3, s4, s5, s6),
     )
     return py_opw_kinematics._internal.Robot(model, False)
 

@@ -29,9 +29,7 @@ class Entry:
     """Estimated time of the move to it, and what its way costs above the leg's cheapest."""
 
 
-def entries(
-    leg: Leg, here_rad: Array, rule: EdgeRule, *, count: int = 6, policy: Policy | None = None
-) -> list[Entry]:
+def entries(leg: Leg, here_rad: Array, rule: EdgeRule, *, count: int = 6, policy: Policy | None = None) -> list[Entry]:
     """Return up to `count` clearly different ways to run a leg from joint position (6,), cheapest first."""
     policy, rungs = policy or leg.policy, leg.ladder.rungs
     cheapest = float(min(policy.first_cost.min(), policy.last_cost.min()))
@@ -46,9 +44,7 @@ def entries(
         nodes = policy.to_last(node) if reverse else policy.from_first(node)
         first, last = (rungs[k].position_rad[nodes[i]] for k, i in ((leg.first, 0), (leg.last, -1)))
         enter, leave = (last, first) if reverse else (first, last)
-        if any(
-            e.reverse == reverse and np.abs(rule.difference(e.enter_rad, enter)).max() < 0.5 for e in kept
-        ):
+        if any(e.reverse == reverse and np.abs(rule.difference(e.enter_rad, enter)).max() < 0.5 for e in kept):
             continue
         kept.append(Entry(leg=leg, reverse=reverse, nodes=nodes, enter_rad=enter, exit_rad=leave, cost_s=STOP_S + cost))
         if len(kept) == count:

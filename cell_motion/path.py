@@ -31,12 +31,12 @@ SMOOTHING_S = 0.06
 class StrokePath:
     """Smooth curves through a stroke's positions, axes and travel directions over chord length.
 
-    Smoothing splines cut waves shorter than WAVE_S at the stroke's speed, as far as the deviations above allow. Both ends go
-    on along a parabola and then straight, so that lead-in and lead-out join smoothly.
+    Smoothing splines cut waves shorter than WAVE_S at the stroke's speed, as far as the deviations above allow. Both
+    ends go on along a parabola and then straight, so that lead-in and lead-out join smoothly.
     """
 
     def __init__(self, stroke: Stroke, reference: Array | None = None) -> None:
-        """Build the curves; `reference` (N, 3) gives the direction of x at zero spin, None: that of `spin_reference`."""
+        """Build the curves; `reference` (N, 3) is the direction of x at zero spin, None: that of `spin_reference`."""
         steps = stroke.step_lengths_m
         if np.any(steps < 1e-7):
             i = int(np.argmin(steps))
@@ -82,8 +82,8 @@ class StrokePath:
 def spin_reference(stroke: Stroke) -> Array:
     """Return the direction (N, 3) of the tool's x at zero spin.
 
-    With a fixed spin it is the direction of travel; with a free one it turns as little as possible about the tool axis, so
-    that a corner in the stroke does not ask the tool to turn.
+    With a fixed spin it is the direction of travel; with a free one it turns as little as possible about the tool axis,
+    so that a corner in the stroke does not ask the tool to turn.
     """
     frames = stroke.frames
     if stroke.freedom.spin == "fixed":
@@ -99,7 +99,7 @@ def spin_reference(stroke: Stroke) -> Array:
 
 
 def _smooth(at_m: Array, values: Array, wave_m: float, deviation: float, *, fade: bool) -> BSpline:
-    """Return a spline through values (N, 3) that cuts waves shorter than `wave_m`, but deviates no more than allowed."""
+    """Return a spline along values (N, 3) that cuts waves shorter than `wave_m` as far as the deviation allows."""
     step = at_m[-1] / (len(at_m) - 1)
     before, after = (_continued(x, v, step, fade) for x, v in ((at_m, values), (at_m[-1] - at_m[::-1], values[::-1])))
     n = len(before)
@@ -232,7 +232,7 @@ def profile(law: SpeedLaw, acceleration_in_m_per_s2: float, acceleration_out_m_p
     lead = [1.5 * float(x) / a for x, a in ((v[0], acceleration_in_m_per_s2), (v[-1], acceleration_out_m_per_s2))]
     at = np.r_[0.0, np.cumsum(2.0 * np.diff(law.s_m) / (v[:-1] + v[1:]))]
     total = lead[0] + at[-1] + lead[1]
-    time = np.arange(int(np.ceil(total / _FINE_S)) + 2) * _FINE_S
+    time = _FINE_S * np.arange(int(np.ceil(total / _FINE_S)) + 2, dtype=float)
     s = _law_position(law, at, time - lead[0])
     rise = np.clip(time / lead[0], 0.0, 1.0)
     s = np.where(time < lead[0], v[0] * lead[0] * (rise**3 - 0.5 * rise**4 - 0.5), s)
@@ -243,7 +243,7 @@ def profile(law: SpeedLaw, acceleration_in_m_per_s2: float, acceleration_out_m_p
     padded = np.concatenate([np.full(n, s[0]), s, np.full(n, s[-1])])
     sums = np.cumsum(np.r_[0.0, padded])
     smooth = (sums[n:] - sums[:-n]) / n
-    result = Profile(time_s=np.arange(len(smooth)) * _FINE_S, s_m=smooth, start_s=0.0, end_s=0.0)
+    result = Profile(time_s=_FINE_S * np.arange(len(smooth), dtype=float), s_m=smooth, start_s=0.0, end_s=0.0)
     start, end = result.time_at(np.array([0.0, law.s_m[-1]]))
     return Profile(time_s=result.time_s, s_m=smooth, start_s=float(start), end_s=float(end))
 

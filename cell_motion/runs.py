@@ -3,15 +3,14 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.interpolate import CubicSpline
-from scipy.ndimage import gaussian_filter1d, minimum_filter1d
 
 from cell_core.toolpath import Stroke
 from cell_core.transforms import Array
-from cell_motion.collision import Checker
 from cell_motion.freedom import Choice
 from cell_motion.kinematics import TURN_RAD, Kinematics
+from cell_motion.pacing import Course, Ramp, dip, smoothed
 from cell_motion.path import Profile, SpeedLaw, StrokePath, profile, unwrapped
+from cell_motion.run import Checkers, Fault, Run
 from cell_motion.strokes import Leg
 from cell_motion.timing import Limits, Motion, along, through
 from cell_motion.transitions import REACH_M
@@ -29,66 +28,6 @@ ROUNDS = 24
 FLIP_RAD_PER_M = 43.0
 FLIP_RAD = 0.03
 """A larger step between time nodes, and more than 5 degrees per 2 mm, is a flip."""
-DIP_M = 0.02
-"""Speed goes down and up again over at least about this length."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fault:
-    """Why a leg cannot be run as chosen."""
-
-    reason: str
-    s_m: float
-    """Where, as chord length along the leg; below 0 on the lead-in, above its length on the lead-out."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Run:
-    """One leg as it will be run."""
-
-    leg: Leg
-    reverse: bool
-    stroke: Stroke
-    """The samples as really run, in the part's frame: axes, positions and speeds."""
-    motion: Motion
-    """Lead-in, process, lead-out; at rest at both ends."""
-    heights_m: tuple[float, float]
-    """How far beginning and end of the motion are off the stroke, along the tool axis [m]."""
-    start: int
-    """Time node at the stroke's first sample."""
-    end: int
-    """Time node at the stroke's last sample."""
-    sample_times_s: Array
-    """(N,) when the motion passes each sample [s]."""
-    stretch: Array
-    """(N,) length run by the tool centre point per length planned; 1 unless a tilt turns about a point ahead of it."""
-    lost_s: float
-    """How much longer the stroke takes than planned [s]."""
-    n_slowed: int
-    """Samples run slower than planned by more than 1 %."""
-    n_tilted: int
-    """Samples run with another axis or standoff than planned."""
-    speed_error: Array
-    """(M,) tool speed over that of the stroke as run, less 1, at time nodes with the process on."""
-    planned_speed_error: Array
-    """(M,) tool speed over that of the stroke as planned, less 1, there."""
-    node_length_m: Array
-    """(M,) length of path around those nodes [m]."""
-    singular_value_min: float
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Checkers:
-    """Views of the scene for the phases of a run."""
-
-    process: Checker
-    """Planning margins; the pad may touch the part."""
-    leaving: Checker
-    """Planning margins; the pad may come close to the part but not touch it."""
-    free: Checker
-    """Planning margins for free moves."""
-    verify: Checker
-    """Zero margins."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -127,8 +66,14 @@ class Runner:
             return Fault(reason="limits", s_m=0.5 * path.length_m)
         fault: Fault | None = None
         for smooth in (True, False):
-            plan = _Plan(path=path, at_m=at, joints=joints, choice=_smoothed(choice, at) if smooth else choice, pivot_m=self.pivot_m)
-            outcome = self._timed(leg, plan, reverse)
+            course = Course(
+                path=path,
+                at_m=at,
+                joints=joints,
+                choice=smoothed(choice, at) if smooth else choice,
+                pivot_m=self.pivot_m,
+            )
+            outcome = self._timed(leg, course, reverse)
             if isinstance(outcome, Run):
                 return outcome
             fault = outcome
@@ -146,7 +91,7 @@ class Runner:
             joints, choice = joints[::-1], choice.take(np.arange(len(nodes))[::-1])
             sample = sample[-1] - sample[::-1]
         wraps = self.kinematics.upper_rad - self.kinematics.lower_rad > TURN_RAD + 1e-6
-        joints = np.where(wraps, unwrapped_rows(joints), joints)
+        joints = np.where(wraps, np.unwrap(joints, axis=0, period=TURN_RAD), joints)
         choice = replace(choice, spin_rad=unwrapped(choice.spin_rad))
         return joints, choice, path.at_m[sample]
 
@@ -161,16 +106,16 @@ class Runner:
             shifted[:, j] = q + TURN_RAD * turns[np.argmin(np.abs(q[0] + TURN_RAD * turns - entry_rad[j]))]
         return shifted
 
-    def _timed(self, leg: Leg, plan: "_Plan", reverse: bool) -> Run | Fault:
-        """Find ramps and, where the arm cannot follow, lower speeds such that the leg can be run; all nodes solved exactly."""
-        prescribed = SpeedLaw.of(plan.path)
+    def _timed(self, leg: Leg, course: Course, reverse: bool) -> Run | Fault:
+        """Find ramps and, where the arm cannot follow, lower speeds by which the leg can be run."""
+        prescribed = SpeedLaw.of(course.path)
         factor = np.ones(len(prescribed.s_m))
-        ramps = {side: _Ramp() for side in ("in", "out")}
+        ramps = {side: Ramp() for side in ("in", "out")}
         for _ in range(ROUNDS):
             law = replace(prescribed, speed_m_per_s=np.maximum(factor * prescribed.speed_m_per_s, SLOWEST_M_PER_S))
             law = self._resting_ends(law, ramps)
             timing = profile(law, self._ramp(ramps["in"], law, 0), self._ramp(ramps["out"], law, -1))
-            outcome = self._followed(plan, timing)
+            outcome = self._followed(course, timing)
             if not isinstance(outcome, Fault):
                 motion, start, end, s = outcome
                 ratio = self._strain(motion)
@@ -178,19 +123,19 @@ class Runner:
                     for side, nodes in (("in", slice(0, start)), ("out", slice(end + 1, None))):
                         if ratio[nodes].max(initial=0.0) > 1.0 and ramps[side].gentler():
                             ratio[nodes] = 0.0
-                    factor = factor * _dip(law.s_m, np.clip(s, 0.0, plan.path.length_m), ratio)
+                    factor = factor * dip(law.s_m, np.clip(s, 0.0, course.path.length_m), ratio)
                     continue
                 hit = self._first_hit(motion.position_rad, self._heights(motion, start, end))
                 if hit is None:
-                    return self._finished(leg, plan, timing, law, motion, (start, end), reverse)
+                    return self._finished(leg, course, timing, law, motion, (start, end), reverse)
                 kinds = [h[0] for h in self.checkers.process.hits(motion.position_rad[hit])] or ["part"]
                 outcome = Fault(reason=kinds[0], s_m=float(s[hit]))
-            side = "in" if outcome.s_m < 0.0 else "out" if outcome.s_m > plan.path.length_m else ""
+            side = "in" if outcome.s_m < 0.0 else "out" if outcome.s_m > course.path.length_m else ""
             if not (side and ramps[side].shorter()):
                 return outcome
-        return Fault(reason="speed", s_m=0.5 * plan.path.length_m)
+        return Fault(reason="speed", s_m=0.5 * course.path.length_m)
 
-    def _resting_ends(self, law: SpeedLaw, ramps: "dict[str, _Ramp]") -> SpeedLaw:
+    def _resting_ends(self, law: SpeedLaw, ramps: dict[str, Ramp]) -> SpeedLaw:
         """Let the stroke itself start or end at rest where there is no room for a ramp."""
         cap = np.full(len(law.s_m), 1e3)
         for side, index in (("in", 0), ("out", -1)):
@@ -198,7 +143,7 @@ class Runner:
                 cap[index] = SLOWEST_M_PER_S
         return law if cap.min() >= 1e3 else law.capped(law.s_m, cap, 0.5 * self.acceleration_m_per_s2)
 
-    def _ramp(self, ramp: "_Ramp", law: SpeedLaw, end: int) -> float:
+    def _ramp(self, ramp: Ramp, law: SpeedLaw, end: int) -> float:
         shortest_s = RAMP_S["grind" if self.grinding else "spray"]
         softest = 1.5 * float(law.speed_m_per_s[end]) / shortest_s
         return ramp.share * min(softest, self.acceleration_m_per_s2 if ramp.exists else softest)
@@ -209,12 +154,12 @@ class Runner:
         jerk = np.cbrt(self.jerk_fraction * motion.jerk_ratios(self.limits))
         return np.maximum(np.maximum(velocity, np.sqrt(acceleration)), jerk)
 
-    def _followed(self, plan: "_Plan", timing: Profile) -> tuple[Motion, int, int, Array] | Fault:
+    def _followed(self, course: Course, timing: Profile) -> tuple[Motion, int, int, Array] | Fault:
         """Solve every time node exactly and check limits and jumps."""
         time, start, end = timing.nodes(self.period_s)
         s = timing.at(time)
-        frames = plan.frames(s, self._lift(s, plan.path.length_m, timing))
-        joints, distance = self.kinematics.follow(frames, plan.guess(s))
+        frames = course.frames(s, self._lift(s, course.path.length_m, timing))
+        joints, distance = self.kinematics.follow(frames, course.guess(s))
         if not np.isfinite(distance).all():
             return Fault(reason="ik", s_m=float(s[np.argmax(~np.isfinite(distance))]))
         outside = (joints < self.kinematics.lower_rad) | (joints > self.kinematics.upper_rad)
@@ -227,7 +172,7 @@ class Runner:
         return through(time, joints), start, end, s
 
     def _heights(self, motion: Motion, start: int, end: int) -> Array:
-        """Return how far each node of lead-in and lead-out is off the stroke's end along the tool axis there (N,) [m]."""
+        """Return how far each node of lead-in and lead-out is off the stroke's end, along the tool axis there [m]."""
         T = self.kinematics.forward(motion.position_rad)
         height = np.zeros(len(T))
         for node, part in ((start, slice(0, start)), (end, slice(end + 1, None))):
@@ -256,18 +201,18 @@ class Runner:
     def _finished(
         self,
         leg: Leg,
-        plan: "_Plan",
+        course: Course,
         timing: Profile,
         law: SpeedLaw,
         motion: Motion,
         bounds: tuple[int, int],
         reverse: bool,
     ) -> Run:
-        path, planned = plan.path, plan.path.stroke
+        path, planned = course.path, course.path.stroke
         times = timing.time_at(path.at_m)
         speed = np.interp(path.at_m, law.s_m, law.speed_m_per_s)
-        frames = plan.frames(path.at_m, np.zeros(len(path.at_m)))
-        stretch_at_samples = self._stretch(plan, path.at_m)
+        frames = course.frames(path.at_m, np.zeros(len(path.at_m)))
+        stretch_at_samples = self._stretch(course, path.at_m)
         axis_turn = np.arccos(np.clip(np.sum(frames[:, :3, 2] * planned.tool_axis, axis=1), -1.0, 1.0))
         shift = np.linalg.norm(frames[:, :3, 3] - planned.position_m, axis=1)
         start, end = bounds
@@ -278,10 +223,8 @@ class Runner:
         tool_speed = self._tool_speed(motion.position_rad[inner], velocity)
         on = planned.on[np.clip(np.searchsorted(path.at_m, node_s), 0, len(planned) - 1)]
         # with a tilt about a point ahead the tool centre point runs on a longer or shorter line than planned
-        stretch = self._stretch(plan, node_s)
-        wanted, as_planned = (
-            stretch * np.interp(node_s, x.s_m, x.speed_m_per_s) for x in (law, SpeedLaw.of(path))
-        )
+        stretch = self._stretch(course, node_s)
+        wanted, as_planned = (stretch * np.interp(node_s, x.s_m, x.speed_m_per_s) for x in (law, SpeedLaw.of(path)))
         sigma = self.kinematics.conditioning(motion.position_rad[inner][:: max((end - start) // 50, 1)])
         return Run(
             leg=leg,
@@ -307,10 +250,10 @@ class Runner:
             singular_value_min=float(sigma.min()),
         )
 
-    def _stretch(self, plan: "_Plan", s: Array) -> Array:
+    def _stretch(self, course: Course, s: Array) -> Array:
         """Return length run by the tool centre point per length of planned path (M,)."""
         step = 1e-4
-        ahead, behind = (plan.frames(s + d, np.zeros(len(s)))[:, :3, 3] for d in (step, -step))
+        ahead, behind = (course.frames(s + d, np.zeros(len(s)))[:, :3, 3] for d in (step, -step))
         return np.linalg.norm(ahead - behind, axis=1) / (2.0 * step)
 
     def _tool_speed(self, position: Array, velocity: Array) -> Array:
@@ -337,92 +280,3 @@ class Runner:
         process, leaving = self.checkers.process, self.checkers.leaving
         free = process.free(motion.position_rad[near]).all() and leaving.free(motion.position_rad[~near]).all()
         return motion if free else None
-
-
-@dataclass(kw_only=True)
-class _Ramp:
-    """A lead-in or lead-out under trial."""
-
-    exists: bool = True
-    """False: no ramp, the stroke itself starts or ends at rest."""
-    share: float = 1.0
-    """Peak acceleration as a share of the usual."""
-    trials: int = 0
-
-    def gentler(self) -> bool:
-        """Take it more slowly; tell whether that was possible."""
-        self.trials += 1
-        if not self.exists or self.trials > 4:
-            return False
-        self.share *= 0.7
-        return True
-
-    def shorter(self) -> bool:
-        """Take a harder ramp once, then none at all; tell whether there was anything left to try."""
-        if not self.exists:
-            return False
-        self.exists = self.trials == 0
-        self.share = 2.0 if self.exists else 1.0
-        self.trials += 5
-        return True
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Plan:
-    """How freedoms and joints run along a path."""
-
-    path: StrokePath
-    at_m: Array
-    joints: Array
-    choice: Choice
-    pivot_m: float
-
-    def frames(self, s: Array, lift_m: Array) -> Array:
-        """Tool frames at chord lengths, lifted back along the axis."""
-        return self.path.frames(
-            s,
-            spin_rad=self._along(self.choice.spin_rad, s),
-            tilt_rad=self._along(self.choice.tilt_rad, s),
-            standoff_m=self._along(self.choice.standoff_m, s) + lift_m,
-            pivot_m=self.pivot_m,
-        )
-
-    def _along(self, values: Array, s: Array) -> Array:
-        return CubicSpline(self.at_m, values, bc_type="clamped")(np.clip(s, self.at_m[0], self.at_m[-1]))
-
-    def guess(self, s: Array) -> Array:
-        """Joint positions near those wanted at chord lengths."""
-        return np.stack([np.interp(s, self.at_m, self.joints[:, j]) for j in range(self.joints.shape[1])], axis=1)
-
-
-def unwrapped_rows(joints: Array) -> Array:
-    """Return joint rows (K, 6) without jumps of more than half a turn."""
-    return np.unwrap(joints, axis=0, period=TURN_RAD)
-
-
-def _smoothed(choice: Choice, at_m: Array) -> Choice:
-    """Smooth how spin, tilt and standoff change from rung to rung (they are steps of a search grid)."""
-    if len(at_m) < 5:
-        return choice
-    spin, tilt, standoff = (
-        gaussian_filter1d(x, 2.0, axis=0, mode="nearest")
-        for x in (choice.spin_rad, choice.tilt_rad, choice.standoff_m)
-    )
-    return replace(choice, spin_rad=spin, tilt_rad=tilt, standoff_m=standoff)
-
-
-def _dip(grid_m: Array, s_m: Array, ratio: Array) -> Array:
-    """Return factors on the grid that slow the places s (N,) by their ratios, spread and smoothed along the path."""
-    wanted = np.ones(len(grid_m))
-    index = np.clip(np.searchsorted(grid_m, s_m), 0, len(grid_m) - 1)
-    np.minimum.at(wanted, index, np.where(ratio > 1.0, 0.97 / np.maximum(ratio, 1.0), 1.0))
-    n = len(grid_m)
-    even = np.linspace(0.0, grid_m[-1], max(int(grid_m[-1] / 0.002), 2))
-    width = max(round(DIP_M / 0.002), 1)
-    spread = minimum_filter1d(np.interp(even, grid_m, _nearest_low(wanted)), 2 * width + 1, mode="nearest")
-    smooth = gaussian_filter1d(spread, 0.5 * width, mode="nearest")
-    return np.minimum(np.interp(grid_m, even, smooth), 1.0) if n else wanted
-
-
-def _nearest_low(values: Array) -> Array:
-    return minimum_filter1d(values, 3, mode="nearest")

@@ -99,7 +99,7 @@ class LadderBuilder:
         frames = path.frames(path.at_m[sample])
         spins = nominal(stroke.freedom)
         found = [self._nodes(frame, spins, stroke.freedom) for frame in frames]
-        rungs, choices, reasons = ([f[i] for f in found] for i in range(3))
+        rungs, choices, reasons = ([f[0] for f in found], [f[1] for f in found], [f[2] for f in found])
         durations = np.diff(stroke.times_s[sample])
         on = stroke.on[sample]
         break_cost = np.where(on[:-1] & on[1:], BREAK_COST, 0.2 * BREAK_COST)
@@ -131,9 +131,7 @@ class LadderBuilder:
             edges.append(np.where(may_follow(work.choices[k], work.choices[k + 1]), cost, np.float32(np.inf)))
         return edges
 
-    def _strained(
-        self, rungs: list[Rung], edges: list[Array], durations_s: Array, break_cost: Array
-    ) -> list[int]:
+    def _strained(self, rungs: list[Rung], edges: list[Array], durations_s: Array, break_cost: Array) -> list[int]:
         """Return the rungs at which the cheapest way breaks or would have to slow down."""
         found: list[int] = []
         ranges = split(rungs, edges, break_cost)
@@ -158,24 +156,26 @@ class LadderBuilder:
             pivot_m=self._pivot_m,
         )
         answer = self._kinematics.solve(poses)
-        room = np.minimum(answer.position_rad - self._kinematics.lower_rad, self._kinematics.upper_rad - answer.position_rad)
-        usable = (np.nan_to_num(answer.regularity) > SINGULAR_REFUSED) & (np.nan_to_num(room.min(axis=2)) > LIMIT_ROOM_RAD)
+        low, high = self._kinematics.lower_rad, self._kinematics.upper_rad
+        room = np.minimum(answer.position_rad - low, high - answer.position_rad).min(axis=2)
+        regular = np.nan_to_num(answer.regularity) > SINGULAR_REFUSED
+        usable = regular & (np.nan_to_num(room) > LIMIT_ROOM_RAD)
         which, branch = np.nonzero(usable)
         position = answer.position_rad[which, branch]
         free = self._checker.free(position)
         reason = ""
         if not free.any():
-            reason = self._reason(answer.exists, answer.within_limits, position)
+            reason = self._reason(answer.exists, answer.within_limits & ~regular, position)
         position, which, branch = position[free], which[free], branch[free]
         cost = self._node_cost(position, answer.regularity[which, branch], choice.take(which), freedom)
         return Rung(position_rad=position, cost=cost), choice.take(which), reason
 
-    def _reason(self, exists: NDArray[np.bool_], within: NDArray[np.bool_], position: Array) -> str:
+    def _reason(self, exists: NDArray[np.bool_], singular: NDArray[np.bool_], position: Array) -> str:
         if len(position):
             some = position[:: max(len(position) // 8, 1)]
             kinds = Counter(kind for q in some for kind in {hit[0] for hit in self._checker.hits(q)})
             return kinds.most_common(1)[0][0]
-        if within.any():
+        if singular.any():
             return "singularity"
         return "limits" if exists.any() else "ik"
 
@@ -259,7 +259,8 @@ def leg_between(ladder: Ladder, first: int, last: int) -> Leg | None:
     lanes = [choice.lane for choice in ladder.choices[first : last + 1]]
     plain = None
     if any(lane.any() for lane in lanes):
-        plain = solve([replace(r, cost=np.where(n > 0, np.inf, r.cost)) for r, n in zip(rungs, lanes, strict=True)], edges)
+        bare = [replace(r, cost=np.where(lane > 0, np.inf, r.cost)) for r, lane in zip(rungs, lanes, strict=True)]
+        plain = solve(bare, edges)
     return Leg(ladder=ladder, first=first, last=last, policy=policy, plain=plain)
 
 

@@ -148,4 +148,4 @@ def _averaged(start_rad: Array, legs: Array, legs_s: Array, windows_s: tuple[flo
     velocity = np.concatenate([velocity, np.zeros((rest, legs.shape[1]))])
     position = start_rad + np.concatenate([np.zeros((1, legs.shape[1])), np.cumsum(velocity, axis=0) * _FINE_S])
     position = position[::stride]
-    return through(np.arange(len(position)) * stride * _FINE_S, position)
+    return through(stride * _FINE_S * np.arange(len(position), dtype=float), position)

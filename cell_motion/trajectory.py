@@ -79,8 +79,8 @@ def check_trajectory(
 ) -> list[Collision]:
     """Return every pair in collision at zero margin, sampled each period and at every time node.
 
-    The part is filled where it is closed. The pad of the active grinding tool may touch the part within process segments
-    and, on approach and retract, within 5 mm of the neighbouring stroke's end; nothing else may touch anything.
+    The part is filled where it is closed. The pad of the active grinding tool may touch the part within process
+    segments and, on approach and retract, within 5 mm of the neighbouring stroke's end; nothing else may touch.
 
     Args:
         part: the part, or the true mesh that a judge knows, in its own frame.

@@ -1,5 +1,8 @@
 """Free moves between strokes and views: a straight joint move where it is clear, else RRTConnect, shortened."""
 
+# OMPL's stubs know neither the indices of states nor the kinds of paths
+# pyright: reportIndexIssue=false, reportAttributeAccessIssue=false
+
 import time
 from dataclasses import dataclass
 from itertools import pairwise

@@ -69,9 +69,7 @@ def plan_views(
     hits = strict.hits(start)
     if hits:
         raise CollisionError(f"start_rad: {hits[0][1]} is in collision with {hits[0][2]}", pair=hits[0][1:])
-    checker = scene.checker(
-        Margins(self_m=0.005, cell_m=config.collision_margin_m, part_m=config.part_margin_m)
-    )
+    checker = scene.checker(Margins(self_m=0.005, cell_m=config.collision_margin_m, part_m=config.part_margin_m))
     kinematics = Kinematics(cell.robot, config.camera.optical_frame)
     candidates, reasons = _candidates(kinematics, checker, views)
     limits = Limits.of(cell.robot, PLANNED_FRACTION)
@@ -125,9 +123,7 @@ def plan_views(
     }
     for reason in sorted({reasons[k] for k in unreached}):
         figures[f"n_unreached_{reason}"] = reasons.count(reason)
-    return MotionPlan(
-        trajectory=trajectory, toolpath=None, figures=figures, reached_views=reached, stop_times_s=stops
-    )
+    return MotionPlan(trajectory=trajectory, toolpath=None, figures=figures, reached_views=reached, stop_times_s=stops)
 
 
 def work_volume(cell: Cell) -> BoxModel:

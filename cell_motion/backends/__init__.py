@@ -24,5 +24,5 @@ def free_mover(backend: str, cell: Cell, checker: Checker, part: Surface | None,
     if backend == "moveit":
         from cell_motion.backends.moveit import MoveItMover
 
-        return MoveItMover.connect(cell, part, T_base_part)
+        return MoveItMover.connect(cell, part, T_base_part, embedded)
     raise ConfigurationError(f"motion: backend {backend!r}: must be one of {', '.join(BACKENDS)}")

@@ -55,7 +55,9 @@ def stroke_over(
     )
 
 
-def dome_strokes(process: Process, n_strokes: int, *, step_m: float = 0.01, x_m: float = 0.34, y_m: float = 0.52) -> list[Stroke]:
+def dome_strokes(
+    process: Process, n_strokes: int, *, step_m: float = 0.01, x_m: float = 0.34, y_m: float = 0.52
+) -> list[Stroke]:
     """Return alternating strokes along y over the dome, as a planner would lay them."""
     strokes = []
     y = np.linspace(-0.5 * y_m, 0.5 * y_m, int(y_m / step_m) + 1)
@@ -64,15 +66,24 @@ def dome_strokes(process: Process, n_strokes: int, *, step_m: float = 0.01, x_m:
         points = np.stack([x, y, dome_height(x, y)], axis=1)
         if process == "spray":
             stroke = stroke_over(
-                points, dome_normal(x, y), speed_m_per_s=0.3, value=5e-6, standoff_m=0.2, off_ends=3,
+                points,
+                dome_normal(x, y),
+                speed_m_per_s=0.3,
+                value=5e-6,
+                standoff_m=0.2,
+                off_ends=3,
                 freedom=Freedom(spin="fixed", tilt_rad=0.35),
             )
         else:
-            stroke = stroke_over(points, dome_normal(x, y), speed_m_per_s=0.08, value=50.0, freedom=Freedom(tilt_rad=0.0))
+            stroke = stroke_over(
+                points, dome_normal(x, y), speed_m_per_s=0.08, value=50.0, freedom=Freedom(tilt_rad=0.0)
+            )
         strokes.append(stroke.reversed() if k % 2 else stroke)
     return strokes
 
 
 def toolpath(process: Process, strokes: list[Stroke]) -> ToolPath:
     """Return a tool path around strokes."""
-    return ToolPath(process=process, strokes=strokes, tool={"name": "test", "kind": "test"}, surface={"path": "", "sha256": ""})
+    return ToolPath(
+        process=process, strokes=strokes, tool={"name": "test", "kind": "test"}, surface={"path": "", "sha256": ""}
+    )

@@ -1,0 +1,108 @@
+"""Join runs and free moves into one trajectory with its process events."""
+
+from dataclasses import replace
+
+from cell_core.errors import CollisionError
+from cell_core.toolpath import Stroke
+from cell_core.trajectory import JointTrajectory, Unreached
+from cell_core.transforms import Array, inverse
+from cell_motion.accounting import unreached_block
+from cell_motion.compensation import compensated
+from cell_motion.connect import Connection
+from cell_motion.desk import Desk, Step
+from cell_motion.events import Passage, grind_events, spray_events
+from cell_motion.figures import plan_figures
+from cell_motion.plan import MotionPlan, Served
+from cell_motion.run import Run
+from cell_motion.trajectory import Joiner, backwards, collisions_at
+
+
+def assemble(
+    desk: Desk, steps: list[Step], home: Connection, start: Array, unreached: tuple[Unreached, ...]
+) -> MotionPlan:
+    """Join all motions, set the events, check the whole and count it up.
+
+    Raises:
+        CollisionError: something meets at zero margin after all; names the pair and the time.
+    """
+    runs, excess = _compensated(desk, steps)
+    joiner, passages = _joined(steps, runs, home, start)
+    make = spray_events if desk.toolpath.process == "spray" else grind_events
+    time_s, position, velocity, acceleration = joiner.arrays()
+    trajectory = JointTrajectory(
+        joint_names=desk.cell.robot.joint_names,
+        time_s=time_s,
+        position_rad=position,
+        velocity_rad_per_s=velocity,
+        acceleration_rad_per_s2=acceleration,
+        segments=joiner.segments,
+        events=make(passages, desk.tool.config),  # pyright: ignore[reportArgumentType]
+        tool_frame=desk.tool.tcp_frame,
+        base_frame=desk.cell.robot.config.base_frame,
+        T_base_part=desk.T_base_part,
+        unreached=unreached,
+    )
+    touching = desk.touching or desk.checkers.verify
+    collisions = collisions_at(desk.cell, trajectory, desk.checkers.verify, touching, trajectory.time_s)
+    if collisions:
+        hit = collisions[0]
+        raise CollisionError(
+            f"motion: {hit.pair[0]} meets {hit.pair[1]} at {hit.time_s:.3f} s ({hit.segment}) at zero margin",
+            collisions=collisions,
+        )
+    T_part_base = inverse(desk.T_base_part)
+    run_path = replace(
+        desk.toolpath,
+        strokes=[run.stroke.transformed(T_part_base) for run in runs],
+        unreached=unreached_block(desk.toolpath, unreached),
+    )
+    served = tuple(
+        Served(stroke=r.leg.ladder.stroke, first=r.leg.samples[0], last=r.leg.samples[1], reversed=r.reverse)
+        for r in runs
+    )
+    figures = plan_figures(desk.cell.robot, desk.toolpath, run_path, trajectory, runs, len(collisions))
+    figures["uncompensated_excess_fraction"] = excess
+    figures["plan_time_s"] = desk.clock.elapsed_s
+    return MotionPlan(trajectory=trajectory, toolpath=run_path, figures=figures, served=served)
+
+
+def _joined(steps: list[Step], runs: list[Run], home: Connection, start: Array) -> tuple[Joiner, list[Passage]]:
+    """Append everything in order; process segments count the runs."""
+    joiner = Joiner(start)
+    passages: list[Passage] = []
+    waiting: tuple[Stroke, Array] | None = None
+    for index, connection in enumerate([*(s.connection for s in steps), home]):
+        if connection.out is not None:
+            joiner.append(connection.out)
+        joiner.close("retract")
+        if waiting is not None:
+            passages.append(Passage(stroke=waiting[0], sample_times_s=waiting[1], clear_s=joiner.time_s))
+        joiner.append(connection.move)
+        joiner.close("transition")
+        if connection.into is not None:
+            joiner.append(backwards(connection.into))
+        if index == len(steps):
+            break
+        run = runs[index]
+        waiting = (run.stroke, joiner.time_s + run.sample_times_s)
+        joiner.append(run.motion, 0, run.start)
+        joiner.close("approach")
+        joiner.append(run.motion, run.start, run.end)
+        joiner.close("process", stroke=index)
+        joiner.append(run.motion, run.end)
+    return joiner, passages
+
+
+def _compensated(desk: Desk, steps: list[Step]) -> tuple[list[Run], float]:
+    """Let flow or force follow the speed where the arm is slower than planned; also the largest excess left over."""
+    done, excess = [], 0.0
+    for step in steps:
+        run = step.run
+        first, last = run.leg.samples
+        planned = desk.strokes[run.leg.ladder.stroke].part(first, last + 1)
+        planned = planned.reversed() if run.reverse else planned
+        planned = replace(planned, speed_m_per_s=planned.speed_m_per_s * run.stretch)
+        stroke, left = compensated(run.stroke, planned, desk.tool.config)
+        done.append(replace(run, stroke=stroke))
+        excess = max(excess, left)
+    return done, excess

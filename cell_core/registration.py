@@ -156,7 +156,7 @@ def _coarse_poses(source: Surface, target: Surface, spacing_m: float, seed: int)
         cloud.normalize_normals()
         clouds.append(cloud)
         search = o3d.geometry.KDTreeSearchParamHybrid(radius=5.0 * spacing_m, max_nn=100)
-        features.append(o3d.pipelines.registration.compute_fpfh_feature(cloud, search))
+        features.append(cast(Any, o3d.pipelines.registration.compute_fpfh_feature)(cloud, search))
     poses = []
     registration = o3d.pipelines.registration
     for trial in range(N_TRIALS):

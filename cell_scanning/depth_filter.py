@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter
+from scipy.ndimage import correlate1d, uniform_filter, uniform_filter1d
 
 from cell_core.transforms import Array
 from cell_scanning.camera import Intrinsics
@@ -88,14 +88,30 @@ def _grown(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _cos_incidence(z: NDArray[np.float32], camera: Intrinsics) -> NDArray[np.float32]:
-    share = uniform_filter((z > 0.0).astype(np.float32), SMOOTHING_PX, mode="nearest")
-    mean = uniform_filter(z, SMOOTHING_PX, mode="nearest") / np.maximum(share, np.float32(1e-6))
-    z_v, z_u = np.zeros_like(z), np.zeros_like(z)
-    z_u[:, 2:-2] = (mean[:, 4:] - mean[:, :-4]) * np.float32(0.25)
-    z_v[2:-2] = (mean[4:] - mean[:-4]) * np.float32(0.25)
+    # weighted line fits over the window along rows and columns, so that missing readings do not bend the slopes
+    has = (z > 0.0).astype(np.float32)
+    steps = np.arange(SMOOTHING_PX, dtype=np.float32) - SMOOTHING_PX // 2
+    n, total = (_summed(_summed(f, 0), 1) for f in (has, z))
+    n = np.maximum(n, np.float32(1.0))
+    slopes, offset = [], total / n
+    for axis in (1, 0):
+        has_across, z_across = _summed(has, 1 - axis), _summed(z, 1 - axis)
+        s1, s2 = _weighted(has_across, steps, axis), _weighted(has_across, steps * steps, axis)
+        spread = np.maximum(s2 - s1 * s1 / n, np.float32(1.0))
+        slope = (_weighted(z_across, steps, axis) - s1 * total / n) / spread
+        slopes.append(slope)
+        offset = offset - slope * s1 / n
     u, v = camera.ray_slopes()
-    a, b = np.float32(camera.fx_px) * z_u, np.float32(camera.fy_px) * z_v
-    along = mean + u * a + v * b
+    a, b = np.float32(camera.fx_px) * slopes[0], np.float32(camera.fy_px) * slopes[1]
+    along = offset + u * a + v * b
     # normal (-a, -b, along) times the ray (u, v, 1) is the depth itself
     length = np.sqrt((a * a + b * b + along * along) * (u * u + v * v + np.float32(1.0)))
-    return (mean / np.maximum(length, np.float32(1e-6))).astype(np.float32)
+    return (offset / np.maximum(length, np.float32(1e-6))).astype(np.float32)
+
+
+def _summed(image: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
+    return uniform_filter1d(image, SMOOTHING_PX, axis, mode="constant") * np.float32(SMOOTHING_PX)
+
+
+def _weighted(image: NDArray[np.float32], weights: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
+    return correlate1d(image, weights, axis, mode="constant")

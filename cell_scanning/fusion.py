@@ -105,25 +105,13 @@ def fuse(
     per_view = frame_spread(poses)
     weight_min = int(np.clip(round(per_view), 1, WEIGHT_MIN))
     progress(0.3, "mean model")
-    shift_m = turn_rad = np.zeros(len(good))
+    model = _surface(*mean_mesh(images, poses, camera, voxel_m, weight_min), "no surface in the crop box")
+    surface = model
     if refine and len(good) > 1:
-        model = _surface(*mean_mesh(images, poses, camera, voxel_m, weight_min), "empty mean model")
         progress(0.5, "refining poses")
-        far_m = 2.0 * TRUNCATION_VOXELS * voxel_m
-        given_m = model_residual_m(model, images, poses, camera, far_m)
-        # pairs far apart are needed where poses are far off, and elsewhere tie one layer of the part to another
-        reach_m = far_m if given_m > POSES_OFF_VOXELS * voxel_m else REACH_VOXELS * voxel_m
-        refined = refined_poses(model, images, poses, camera, reach_m)
-        progress(0.6, "fusing")
-        surface = _surface(*mean_mesh(images, refined, camera, voxel_m, weight_min), "no surface in the crop box")
-        # frames of a smooth part may slide over one another; poses that fit no better than those given are not taken
-        if model_residual_m(surface, images, refined, camera, far_m) < REFINED_RESIDUAL * given_m:
-            poses = refined
-        else:
-            surface = model
-        shift_m, turn_rad = _changes(poses, [f.T_part_camera for f in good], model)
-    else:
-        surface = _surface(*mean_mesh(images, poses, camera, voxel_m, weight_min), "no surface in the crop box")
+        surface, poses = _refined(model, images, poses, camera, voxel_m, weight_min)
+    shift_m, turn_rad = _changes(poses, [f.T_part_camera for f in good], model)
+    progress(0.7, "cleaning")
     surface, crumbs = _measured_part(surface, depths, poses, camera, voxel_m, weight_min, crop)
     progress(0.9, "holes")
     floor_z_m = None if crop is None else float(crop[0, 2])
@@ -160,6 +148,26 @@ def _surface(vertices_m: Array, triangles: NDArray[np.int64], empty: str) -> Sur
     if len(triangles) == 0:
         raise InputRefusedError(f"scan: {empty}: 0 triangles; nothing was measured there")
     return Surface(vertices_m=vertices_m, triangles=triangles)
+
+
+def _refined(
+    model: Surface,
+    images: Sequence[NDArray[np.float32]],
+    poses: list[Array],
+    camera: Intrinsics,
+    voxel_m: float,
+    weight_min: int,
+) -> tuple[Surface, list[Array]]:
+    far_m = 2.0 * TRUNCATION_VOXELS * voxel_m
+    given_m = model_residual_m(model, images, poses, camera, far_m)
+    # pairs far apart are needed where poses are far off, and elsewhere tie one layer of the part to another
+    reach_m = far_m if given_m > POSES_OFF_VOXELS * voxel_m else REACH_VOXELS * voxel_m
+    refined = refined_poses(model, images, poses, camera, reach_m)
+    surface = _surface(*mean_mesh(images, refined, camera, voxel_m, weight_min), "no surface in the crop box")
+    # frames of a smooth part may slide over one another; poses that fit no better than those given are not taken
+    if model_residual_m(surface, images, refined, camera, far_m) < REFINED_RESIDUAL * given_m:
+        return surface, refined
+    return model, poses
 
 
 def _changes(poses: Sequence[Array], given: Sequence[Array], model: Surface) -> tuple[Array, Array]:

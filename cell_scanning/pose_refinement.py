@@ -45,8 +45,10 @@ def refined_poses(
 def model_residual_m(
     model: Surface, depths_m: Sequence[NDArray[np.float32]], poses: Sequence[Array], camera: Intrinsics, reach_m: float
 ) -> float:
-    """Return how far readings lie from the model across its surface [m], the median over all frames; readings without
-    a model within `reach_m` count as that far. A median, since a part with layers has readings that belong to another.
+    """Return how far readings lie from the model across its surface [m], the median over all frames.
+
+    Readings without a model within `reach_m` count as that far. A median, since a part with layers has readings
+    that belong to another.
     """
     caster = RayCaster(model)
     residuals = []

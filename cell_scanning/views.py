@@ -16,7 +16,10 @@ from cell_scanning.frontier import find_frontier, surface_patches
 from cell_scanning.measurability import Patches, greedy_cover, measurable
 
 FIRST_LOOK_CLEARANCE_M = 0.10
-"""Distance of the camera from the work volume before anything is known of what stands in it."""
+"""Distance of the camera from the sides of the work volume before anything is known of what stands in it."""
+FIRST_LOOK_HEIGHT_M = 0.20
+"""Its distance from the top: high enough for one image to take in most of a part."""
+FIRST_LOOK_RANGE_MIN_M = 0.60
 RANGES_M = (0.45, 0.60)
 """Distances at which candidates look at what is missing."""
 CLEARANCE_M = 0.30
@@ -67,8 +70,8 @@ def plan_first_look(camera: Intrinsics | CameraConfig, centre_m: ArrayLike, size
     centre, half = np.asarray(centre_m, float), 0.5 * np.asarray(size_m, float)
     floor, top = centre[2] - half[2], centre[2] + half[2]
     long, short = (1, 0) if half[1] >= half[0] else (0, 1)
-    eye_z = top + FIRST_LOOK_CLEARANCE_M
     aim_z = floor + min(0.1, half[2])
+    eye_z = max(top + FIRST_LOOK_HEIGHT_M, aim_z + FIRST_LOOK_RANGE_MIN_M)
     # neighbouring images overlap by a third at the height of the aim
     width = (eye_z - aim_z) * camera.width_px / camera.fx_px
     n_row = max(1, int(np.ceil((2.0 * half[long] - 0.5 * width) / (0.67 * width))))
@@ -87,8 +90,10 @@ def plan_first_look(camera: Intrinsics | CameraConfig, centre_m: ArrayLike, size
         eye[side] += np.sign(eye[side] - centre[side]) * FIRST_LOOK_CLEARANCE_M
         eye[2] = floor + 0.85 * (top - floor)
         aim[long] += along * 0.35 * half[long]
+        aim[short] += across * 0.35 * half[short]
         aim[2] = aim_z
-        views.append(looking_at(eye, aim))
+        back = max(FIRST_LOOK_RANGE_MIN_M / float(np.linalg.norm(eye - aim)), 1.0)
+        views.append(looking_at(aim + back * (eye - aim), aim))
     return np.asarray(views)
 
 

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from cell_core.config import load_recipe, load_recipe_tool
+from cell_core.config.loader import find_config
 from cell_core.errors import ConfigurationError
 from cell_core.files import write_npz
 from cell_core.jobs import JobFolder
@@ -27,7 +29,8 @@ def simulated_cell(job_dir: Path, cell_name: str = "") -> tuple[Any, Any]:
     if config.simulated_part is None:
         raise ConfigurationError(f"{job_dir / 'job.yaml'}: simulated_part is missing; the embedded simulator needs one")
     part = config.simulated_part
-    cell = load_cell(config.cell or cell_name)
+    recipe = load_recipe(config.recipe)
+    cell = load_cell(config.cell or cell_name).equipped(load_recipe_tool(recipe, find_config("recipes", config.recipe)))
     path = Path(part.path)
     surface, _ = load_surface(path if path.is_absolute() else job_dir / path, part.unit, frame="mesh")
     T_fixture_mesh = (

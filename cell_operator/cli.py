@@ -55,7 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--recipe",
         metavar="FILE",
-        help="recipe file or name in config/recipes (default: spray_50um; grind_30um, grind_bead for the generated casting)",
+        help="recipe file or name in config/recipes (default: spray_50um, grind_30um; grind_bead for the casting)",
     )
     demo.add_argument(
         "--cell", default="default", metavar="FILE", help="cell file or name in config/cells (default: default)"
@@ -86,6 +86,12 @@ def build_parser() -> argparse.ArgumentParser:
             metavar="DIR",
             help="writes toolpath.json, fields.npz, figures.json, surface.ply, plan.png",
         )
+        if process == "spray":
+            p.add_argument(
+                "--free-hanging",
+                action="store_true",
+                help="coat all sides (default: the part lies on a plane through its lowest point, z up)",
+            )
         if process == "grind":
             p.add_argument(
                 "--cad",

@@ -14,10 +14,11 @@ from cell_core.config import (
     GunConfig,
     SprayRecipe,
     config_root,
+    find_config,
     load_named,
     load_recipe,
+    load_recipe_tool,
 )
-from cell_core.config.loader import find_config
 from cell_core.errors import ConfigurationError, InputRefusedError
 from cell_core.files import read_npz, sha256, write_json, write_npz
 from cell_core.plan import Plan
@@ -27,6 +28,7 @@ from cell_core.surface_io import load_surface, write_ply
 from cell_core.toolpath import ToolPath
 from cell_core.transforms import Array, transform_from_xyz_rpy
 from cell_operator.progress import StepProgress, print_figures
+from robot_description import Cell
 
 console = Console(highlight=False)
 
@@ -88,19 +90,26 @@ def _plan(args: argparse.Namespace) -> int:
     recipe = load_recipe(args.recipe)
     if recipe.process != args.process:
         raise ConfigurationError(f"{args.recipe}: recipe is for {recipe.process!r}, wanted {args.process!r}")
-    beside = find_config("recipes", args.recipe)
-    if isinstance(recipe, SprayRecipe):
-        tool: GunConfig | GrindToolConfig = load_named(GunConfig, "guns", recipe.gun, beside)
-    else:
-        tool = load_named(GrindToolConfig, "tools", recipe.tool, beside)
+    tool = load_recipe_tool(recipe, find_config("recipes", args.recipe))
     surface = _read_surface(args.surface, args.unit)
-    reference = {"surface_path": str(args.surface.resolve()), "surface_sha256": sha256(args.surface)}
+    reference = (str(args.surface.resolve()), sha256(args.surface))
     with StepProgress(console, f"plan {args.process}") as progress:
-        if isinstance(recipe, SprayRecipe) and isinstance(tool, GunConfig):
+        if isinstance(recipe, SprayRecipe):
             from spray_planner.planner import plan_spray
 
-            plan = plan_spray(surface, recipe, tool, progress=progress, **reference)
+            assert isinstance(tool, GunConfig)
+            source, digest = reference
+            plan = plan_spray(
+                surface,
+                recipe,
+                tool,
+                surface_path=source,
+                surface_sha256=digest,
+                table=not args.free_hanging,
+                progress=progress,
+            )
         else:
+            assert isinstance(tool, GrindToolConfig)
             plan = _plan_grind(args, surface, recipe, tool, reference, progress)
     plan.write(out)
     write_ply(out / "surface.ply", surface.with_fields(**plan.fields))
@@ -117,7 +126,7 @@ def _plan_grind(
     surface: Surface,
     recipe: GrindRecipe,
     tool: GrindToolConfig,
-    reference: dict[str, str],
+    reference: tuple[str, str],
     progress: StepProgress,
 ) -> Plan:
     from grinding_planner.planner import plan_grind
@@ -129,7 +138,16 @@ def _plan_grind(
         if "target_m" not in arrays:
             raise InputRefusedError(f"{args.target}: holds {sorted(arrays)}, wanted an array target_m")
         target = arrays["target_m"]
-    return plan_grind(surface, recipe, tool, cad=cad, target_m=target, progress=progress, **reference)
+    return plan_grind(
+        surface,
+        recipe,
+        tool,
+        cad=cad,
+        target_m=target,
+        progress=progress,
+        surface_path=reference[0],
+        surface_sha256=reference[1],
+    )
 
 
 def _predict(args: argparse.Namespace) -> int:
@@ -177,7 +195,7 @@ def _motion(args: argparse.Namespace) -> int:
 
     out = _new_folder(args.out)
     toolpath = ToolPath.read(args.toolpath)
-    cell = load_cell(args.cell)
+    cell = _equipped(load_cell(args.cell), toolpath)
     part = _read_surface(_surface_of(toolpath, args), args.unit)
     pose = parse_pose(args.part_pose) if args.part_pose else None
     T_fixture_part = transform_from_xyz_rpy(*pose) if pose else resting_pose(part)
@@ -198,6 +216,15 @@ def _motion(args: argparse.Namespace) -> int:
     print_figures(console, f"motion, {plan.trajectory.duration_s:.1f} s", plan.figures)
     console.print(f"written to {out}")
     return 0
+
+
+def _equipped(cell: Cell, toolpath: ToolPath) -> Cell:
+    # the tool path names its tool; one that no file describes is taken to be the one the cell carries
+    name = str(toolpath.tool["name"])
+    kind = "guns" if toolpath.process == "spray" else "tools"
+    if not (config_root() / kind / f"{name}.yaml").is_file():
+        return cell
+    return cell.equipped(load_named(GunConfig if kind == "guns" else GrindToolConfig, kind, name))
 
 
 def _surface_of(toolpath: ToolPath, args: argparse.Namespace) -> Path:

@@ -13,7 +13,7 @@ from typing import IO, Any
 from rich.console import Console
 from rich.prompt import Confirm
 
-from cell_core.config import GrindToolConfig, GunConfig, JobConfig, SprayRecipe, load_config, load_named, load_recipe
+from cell_core.config import JobConfig, load_config, load_recipe, load_recipe_tool
 from cell_core.config.loader import find_config
 from cell_core.config.models import Pose, SimulatedPart
 from cell_core.errors import CellError, ConfigurationError
@@ -79,11 +79,7 @@ def _check_recipe(name: str, process: str) -> None:
     recipe = load_recipe(name)
     if recipe.process != process:
         raise ConfigurationError(f"{name}: recipe is for {recipe.process!r}, wanted {process!r}")
-    beside = find_config("recipes", name)
-    if isinstance(recipe, SprayRecipe):
-        load_named(GunConfig, "guns", recipe.gun, beside)
-    else:
-        load_named(GrindToolConfig, "tools", recipe.tool, beside)
+    load_recipe_tool(recipe, find_config("recipes", name))
 
 
 def _portable(name: str, kind: str) -> str:

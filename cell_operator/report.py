@@ -209,7 +209,7 @@ def _change(job: JobFolder, config: JobConfig) -> Iterator[Section]:
 
 def _inspected(job: JobFolder) -> np.ndarray | None:
     path = job.path / "inspection" / "fields.npz"
-    return read_npz(path).get("true_change_m") if path.is_file() else None
+    return read_npz(path).get("change_m") if path.is_file() else None
 
 
 def _motion(job: JobFolder, config: JobConfig) -> Iterator[Section]:

@@ -1,6 +1,6 @@
 """The robot and the cell as the rest of the system sees them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -130,6 +130,15 @@ class Cell:
     T_base_fixture: Array
     """(4, 4) fixture frame in the base frame."""
     obstacles: tuple[BoxModel, ...]
+
+    def equipped(self, config: GunConfig | GrindToolConfig) -> "Cell":
+        """Return the cell with this gun or grinding tool in the place of the one it carries for the same process.
+
+        Raises:
+            ConfigurationError: the cell carries none for that process.
+        """
+        mounted = self.tool("spray" if isinstance(config, GunConfig) else "grind")
+        return replace(self, tools=tuple(replace(t, config=config) if t is mounted else t for t in self.tools))
 
     def tool(self, process: str) -> ToolModel:
         """Return the tool for "spray" or "grind".

@@ -1,6 +1,6 @@
 """YAML configuration: strict models and one loader whose errors name file, line, key, value and bound."""
 
-from cell_core.config.loader import config_root, load_config, load_named, load_recipe
+from cell_core.config.loader import config_root, find_config, load_config, load_named, load_recipe, load_recipe_tool
 from cell_core.config.models import (
     CameraConfig,
     CellConfig,
@@ -24,7 +24,9 @@ __all__ = [
     "RobotConfig",
     "SprayRecipe",
     "config_root",
+    "find_config",
     "load_config",
     "load_named",
     "load_recipe",
+    "load_recipe_tool",
 ]

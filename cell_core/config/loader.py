@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import pydantic
 import yaml
 
-from cell_core.config.models import GrindRecipe, SprayRecipe
+from cell_core.config.models import GrindRecipe, GrindToolConfig, GunConfig, SprayRecipe
 from cell_core.errors import ConfigurationError
 
 Model = TypeVar("Model", bound=pydantic.BaseModel)
@@ -63,6 +63,13 @@ def load_recipe(name: str, beside: Path | None = None) -> SprayRecipe | GrindRec
     if process not in ("spray", "grind"):
         raise ConfigurationError(f"{path}: process: value {process!r}: must be 'spray' or 'grind'")
     return load_config(SprayRecipe if process == "spray" else GrindRecipe, path)
+
+
+def load_recipe_tool(recipe: SprayRecipe | GrindRecipe, beside: Path | None = None) -> GunConfig | GrindToolConfig:
+    """Load the gun or grinding tool that a recipe names."""
+    if isinstance(recipe, SprayRecipe):
+        return load_named(GunConfig, "guns", recipe.gun, beside)
+    return load_named(GrindToolConfig, "tools", recipe.tool, beside)
 
 
 def find_config(kind: str, name: str, beside: Path | None = None) -> Path:

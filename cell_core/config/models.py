@@ -149,7 +149,7 @@ class GrindRecipe(Strict):
     name: str
     tool: str
     strategy: Literal["area", "target", "bead"]
-    """area: target_depth_m everywhere; target: a map given, or scan minus CAD; bead: what stands above its surroundings."""
+    """area: target_depth_m everywhere; target: a given map or scan minus CAD; bead: what stands proud."""
     target_depth_m: Annotated[float, Field(gt=0.0, le=0.005)] = 30e-6
     """Depth for area; for bead and target the largest depth ever asked for."""
     force_n: Positive

@@ -1,6 +1,7 @@
 """Plan a grinding job: refuse what cannot be, find what the pad can serve, lay strokes, optimise speeds, predict."""
 
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import scipy.sparse
@@ -12,6 +13,7 @@ from cell_core.dwell import SMOOTHING_LENGTH_M, SpeedLimits, optimise_speed
 from cell_core.errors import CoverageError, InputRefusedError, LimitError
 from cell_core.plan import Plan, Progress, no_progress
 from cell_core.surface import Surface
+from cell_core.toolpath import Stroke
 from cell_core.transforms import Array, tool_frames
 from grinding_planner.bead_plan import plan_bead
 from grinding_planner.contact import nominal_speed, removal_rates
@@ -27,6 +29,10 @@ SPACING_RADII = 0.5
 STEP_RADII = 0.2
 SHORTEST_STROKE_RADII = 0.4
 FILL_ROUNDS = 2
+LAG = 1.1
+"""Points that lack more than this many tolerances count for more in the end, up to RAISED_MAX times."""
+LAG_ROUNDS = 3
+RAISED_MAX = 2.0
 N_MIN = 1 + round(SHORTEST_STROKE_RADII / STEP_RADII)
 OUTSIDE_WEIGHT = 0.3
 """Weight of removal where none is asked for."""
@@ -168,17 +174,18 @@ def sweep(ground: Ground, recipe: GrindRecipe, tool: GrindToolConfig, target_m: 
         stroke_of_column=np.repeat(np.arange(len(strokes)), [len(s) for s in strokes]),
     )
     progress(0.6, "optimising speeds")
+    limits = SpeedLimits(
+        low_m_per_s=tool.speed_m_per_s.low,
+        high_m_per_s=tool.speed_m_per_s.high,
+        acceleration_m_per_s2=tool.acceleration_m_per_s2,
+    )
     # every pass is the same: it gets its share of the depth
     result = optimise_speed(
         operator,
         strokes,
         goal / n_passes,
-        weights,
-        SpeedLimits(
-            low_m_per_s=tool.speed_m_per_s.low,
-            high_m_per_s=tool.speed_m_per_s.high,
-            acceleration_m_per_s2=tool.acceleration_m_per_s2,
-        ),
+        lagging_raised(operator, strokes, goal / n_passes, weights, limits, recipe.acceptance.tolerance_fraction),
+        limits,
         smoothness=SMOOTHNESS * max(0.2, tool.radius_m / SMOOTHING_LENGTH_M) ** 2,
         knot_m=KNOT_RADII * tool.radius_m,
     )
@@ -191,6 +198,29 @@ def sweep(ground: Ground, recipe: GrindRecipe, tool: GrindToolConfig, target_m: 
         # a map is judged where it asks for something, an area where the pad can press
         judged=wanted,
     )
+
+
+def lagging_raised(
+    operator: CoverageOperator,
+    strokes: Sequence[Stroke],
+    goal_m: Array,
+    weights: Array,
+    limits: SpeedLimits,
+    tolerance_fraction: float,
+) -> Array:
+    """Return weights (S,) raised where least squares leaves less than tolerated, at the others' slight cost."""
+    length = np.concatenate([np.convolve(stroke.step_lengths_m, [0.5, 0.5]) for stroke in strokes])
+    scale = float(goal_m.max())
+    matrix = operator.matrix.astype(float) / scale
+    low, high = length / limits.high_m_per_s, length / limits.low_m_per_s
+    factor, x = np.ones(len(weights)), low
+    share = weights / weights.sum()
+    lag = LAG * tolerance_fraction * np.maximum(goal_m / scale, 0.2)
+    for _ in range(LAG_ROUNDS):
+        x = LeastSquares(matrix=matrix, goal=goal_m / scale, weights=share * factor, low=low, high=high).solve(x, 80)
+        lacking = (goal_m / scale - matrix @ x) / lag
+        factor = np.minimum(factor * np.clip(lacking, 1.0, 1.3), RAISED_MAX)
+    return weights * factor
 
 
 def lay(

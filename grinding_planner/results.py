@@ -19,6 +19,7 @@ from grinding_planner.contact import nominal_speed
 from grinding_planner.samples import SurfaceSamples
 from grinding_planner.strokes import Line
 
+TILT_PRESSURE_FRACTION = 0.4
 UNTOUCHED_FRACTION = 0.05
 """A point that loses less than this share of its target counts as untouched."""
 
@@ -57,6 +58,15 @@ class Removal:
     """(S,) samples the figures are taken over."""
 
 
+def tolerable_tilt(tool: GrindToolConfig, force_n: float) -> float:
+    """Return the tilt [rad] that motion may use: the tool's, or less where it would upset the pressure.
+
+    A tilt t adds K R t to the pressure at the rim; it stays below TILT_PRESSURE_FRACTION of a full pad's.
+    """
+    compression = force_n / (np.pi * tool.radius_m**2 * tool.stiffness_pa_per_m)
+    return float(min(tool.tilt_max_rad, TILT_PRESSURE_FRACTION * compression / tool.radius_m))
+
+
 def stroke_of(
     line: Line, force_n: Array, kind: Literal["area", "bead"], speed_m_per_s: ArrayLike, tool: GrindToolConfig
 ) -> Stroke:
@@ -69,7 +79,7 @@ def stroke_of(
         speed_m_per_s=np.broadcast_to(np.asarray(speed_m_per_s, float), (len(line),)),
         process_value=force_n,
         on=np.ones(len(line), bool),
-        freedom=Freedom(spin="free", tilt_rad=tool.tilt_max_rad),
+        freedom=Freedom(spin="free", tilt_rad=tolerable_tilt(tool, float(np.min(force_n)))),
     )
 
 

@@ -90,7 +90,8 @@ def test_strokes_are_what_a_machine_can_run(area_plan, panel, orbital):
     for stroke in area_plan.toolpath.strokes:
         assert stroke.kind == "area"
         assert stroke.freedom.spin == "free"
-        assert stroke.freedom.tilt_rad == orbital.tilt_max_rad
+        # a tilt of 0.01 rad at 50 N already costs a tenth of the area its tolerance
+        assert 0.0 < stroke.freedom.tilt_rad <= min(orbital.tilt_max_rad, 0.006)
         assert stroke.speed_m_per_s.min() >= orbital.speed_m_per_s.low - 1e-9
         assert stroke.speed_m_per_s.max() <= orbital.speed_m_per_s.high + 1e-9
         change = np.abs(np.diff(stroke.speed_m_per_s**2)) / (2 * stroke.step_lengths_m)

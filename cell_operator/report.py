@@ -203,7 +203,8 @@ def _change(job: JobFolder, config: JobConfig) -> Iterator[Section]:
         axes[1].set_title("true, on the physical part (simulator)")
         mapped = _inspected(job)
         if mapped is not None and len(mapped) == len(region):
-            fig.histogram_axes(axes[2], fig.UM_PER_M * mapped[region], areas[region], "true", "#d1495b", reference)
+            known = region & np.isfinite(mapped)
+            fig.histogram_axes(axes[2], fig.UM_PER_M * mapped[known], areas[known], "true", "#d1495b", reference)
     yield Section(title=f"{label.capitalize()}: predicted and true", picture=_image(figure))
 
 

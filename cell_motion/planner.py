@@ -33,10 +33,10 @@ def plan_process(
     """Plan approach, process, retract and transitions for every stroke that the arm can reach without collision.
 
     Per stroke: inverse kinematics over spin (and tilt and standoff where nominal poses fail), a layered graph search
-    that refuses flips, exact solution at every controller period at the prescribed speed, and collision checks with margins;
-    then the whole trajectory is checked again at zero margin. A stroke without a continuous way is split, samples that
-    cannot be served are listed with the reason. When time runs out the best plan so far is returned and the rest is
-    unreached for "time".
+    that refuses flips, exact solution at every controller period at the prescribed speed, and collision checks with
+    margins; then the whole trajectory is checked again at zero margin. A stroke without a continuous way is split,
+    samples that cannot be served are listed with the reason. When time runs out the best plan so far is returned and
+    the rest is unreached for "time".
 
     Args:
         toolpath: strokes in the frame of the part.

@@ -25,6 +25,7 @@ SLOWEST_M_PER_S = 0.002
 RAMP_S = {"spray": 0.1, "grind": 0.3}
 """Shortest lead-in and lead-out; a pad comes down in that time."""
 ROUNDS = 24
+NEAR_NODES = 6
 FLIP_RAD_PER_M = 43.0
 FLIP_RAD = 0.03
 """A larger step between time nodes, and more than 5 degrees per 2 mm, is a flip."""
@@ -120,7 +121,10 @@ class Runner:
                 motion, start, end, s = outcome
                 ratio = self._strain(motion)
                 if ratio.max() > 1.0:
-                    for side, nodes in (("in", slice(0, start)), ("out", slice(end + 1, None))):
+                    for side, first, last in (("in", 0, start), ("out", end, len(ratio) - 1)):
+                        # a ramp may strain the nodes next to it too
+                        more = NEAR_NODES if ramps[side].trials < 2 else -1
+                        nodes = slice(first, last + more) if side == "in" else slice(max(first - more, 0), last + 1)
                         if ratio[nodes].max(initial=0.0) > 1.0 and ramps[side].gentler():
                             ratio[nodes] = 0.0
                     factor = factor * dip(law.s_m, np.clip(s, 0.0, course.path.length_m), ratio)

@@ -1,0 +1,57 @@
+"""Events follow the on flags and set-points of a stroke."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from motion_paths import stroke_over
+
+from cell_core.config import GrindToolConfig, GunConfig, load_named
+from cell_core.toolpath import Stroke
+from cell_motion.events import Passage, grind_events, spray_events
+
+
+def _stroke(on: list[bool], value: list[float]) -> Stroke:
+    n = len(on)
+    points = np.stack([0.01 * np.arange(n), np.zeros(n), np.zeros(n)], axis=1)
+    stroke = stroke_over(points, np.tile([0.0, 0.0, 1.0], (n, 1)), speed_m_per_s=0.1, value=1.0)
+    return replace(stroke, on=np.array(on), process_value=np.array(value, float))
+
+
+def _passage(stroke: Stroke, start_s: float) -> Passage:
+    return Passage(stroke=stroke, sample_times_s=start_s + stroke.times_s, clear_s=start_s + stroke.times_s[-1] + 0.3)
+
+
+def test_every_interval_gets_its_own_switches_half_way_between_samples() -> None:
+    gun = load_named(GunConfig, "guns", "hvlp_240")
+    stroke = _stroke([False, True, True, False, False, True], [1e-6, 2e-6, 2e-6, 2e-6, 2e-6, 3e-6])
+    events = spray_events([_passage(stroke, 5.0)], gun)
+    assert [e.name for e in events] == ["set_flow_m3_per_s", "on", "off"] * 2
+    switches = [e.time_s for e in events if e.name in ("on", "off")]
+    np.testing.assert_allclose(switches, np.array([5.05, 5.25, 5.45, 5.50]) - 0.03)
+    assert [e.value for e in events if e.name == "set_flow_m3_per_s"] == [2e-6, 3e-6]
+
+
+def test_changing_values_are_set_on_the_way() -> None:
+    gun = load_named(GunConfig, "guns", "hvlp_240")
+    stroke = _stroke([True] * 5, [1e-6, 1e-6, 1.2e-6, 1.201e-6, 1.5e-6])
+    events = spray_events([_passage(stroke, 1.0)], gun)
+    sets = [(round(e.time_s, 6), e.value) for e in events if e.name == "set_flow_m3_per_s"]
+    assert sets == [(0.95, 1e-6), (1.15, 1.2e-6), (1.35, 1.5e-6)]
+
+
+def test_the_spindle_keeps_turning_between_close_strokes_only() -> None:
+    tool = load_named(GrindToolConfig, "tools", "orbital_125")
+    stroke = _stroke([True] * 11, [50.0] * 11)
+    near = grind_events([_passage(stroke, 2.0), _passage(stroke, 4.0)], tool)
+    assert [e.name for e in near] == ["on", "set_force_n", "set_force_n", "set_force_n", "set_force_n", "off"]
+    far = grind_events([_passage(stroke, 2.0), _passage(stroke, 9.0)], tool)
+    assert [e.name for e in far].count("on") == 2
+    assert far[0].time_s == pytest.approx(2.0 - tool.spin_up_s)
+    assert [e.value for e in far if e.name == "set_force_n"] == [50.0, 0.0, 50.0, 0.0]
+
+
+def test_a_stroke_without_process_makes_no_events() -> None:
+    stroke = _stroke([False] * 4, [50.0] * 4)
+    assert grind_events([_passage(stroke, 1.0)], load_named(GrindToolConfig, "tools", "orbital_125")) == []
+    assert spray_events([_passage(stroke, 1.0)], load_named(GunConfig, "guns", "hvlp_240")) == []

@@ -110,8 +110,10 @@ def _cos_incidence(z: NDArray[np.float32], camera: Intrinsics) -> NDArray[np.flo
 
 
 def _summed(image: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
-    return uniform_filter1d(image, SMOOTHING_PX, axis, mode="constant") * np.float32(SMOOTHING_PX)
+    mean = np.asarray(uniform_filter1d(image, SMOOTHING_PX, axis, mode="constant"), np.float32)
+    mean *= np.float32(SMOOTHING_PX)
+    return mean
 
 
 def _weighted(image: NDArray[np.float32], weights: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
-    return correlate1d(image, weights, axis, mode="constant")
+    return np.asarray(correlate1d(image, weights, axis, mode="constant"), np.float32)

@@ -70,9 +70,9 @@ def _readings(
 ) -> tuple[Array, Array]:
     pick = np.linspace(0, len(rows) - 1, min(N_RAYS, len(rows))).astype(int)
     rows, columns = rows[pick], columns[pick]
-    slopes = np.stack(
-        [(columns - camera.cx_px) / camera.fx_px, (rows - camera.cy_px) / camera.fy_px, np.ones(len(rows))], axis=1
-    )
+    slopes = np.ones((len(rows), 3))
+    slopes[:, 0] = (columns - camera.cx_px) / camera.fx_px
+    slopes[:, 1] = (rows - camera.cy_px) / camera.fy_px
     return slopes, depth_m[rows, columns].astype(float)
 
 

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import numpy as np
+
 from cell_core.errors import CollisionError
 from cell_core.toolpath import Stroke
 from cell_core.trajectory import JointTrajectory, Unreached
@@ -15,6 +17,8 @@ from cell_motion.figures import plan_figures
 from cell_motion.plan import MotionPlan, Served
 from cell_motion.run import Run
 from cell_motion.trajectory import Joiner, backwards, collisions_at
+
+KINK_SHARE = 0.97
 
 
 def assemble(
@@ -101,7 +105,10 @@ def _compensated(desk: Desk, steps: list[Step]) -> tuple[list[Run], float]:
         first, last = run.leg.samples
         planned = desk.strokes[run.leg.ladder.stroke].part(first, last + 1)
         planned = planned.reversed() if run.reverse else planned
-        planned = replace(planned, speed_m_per_s=planned.speed_m_per_s * run.stretch)
+        wanted = planned.speed_m_per_s * run.stretch
+        as_run = run.stroke.speed_m_per_s
+        # rounded kinks of the speed law are no slowdown
+        planned = replace(planned, speed_m_per_s=np.where(as_run > KINK_SHARE * wanted, as_run, wanted))
         stroke, left = compensated(run.stroke, planned, desk.tool.config)
         done.append(replace(run, stroke=stroke))
         excess = max(excess, left)

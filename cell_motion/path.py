@@ -24,7 +24,7 @@ DEVIATION_M = 1e-4
 AXIS_DEVIATION = 0.01
 TRAVEL_DEVIATION = 0.05
 """Most that smoothing may change [m, rad, rad]."""
-SMOOTHING_S = 0.06
+SMOOTHING_S = (0.02, 0.04, 0.08)
 """Speed is averaged over so long, which bounds jerk where the prescribed acceleration jumps [s]."""
 
 
@@ -204,6 +204,11 @@ class Profile:
         """Return chord lengths at times [m]."""
         return np.interp(time_s, self.time_s, self.s_m)
 
+    def speed_at(self, time_s: Array) -> Array:
+        """Return speeds at times [m/s]."""
+        middles = 0.5 * (self.time_s[1:] + self.time_s[:-1])
+        return np.interp(time_s, middles, np.diff(self.s_m) / np.diff(self.time_s))
+
     def time_at(self, s_m: Array) -> Array:
         """Return when the tool is at chord lengths [s]."""
         moving = np.r_[True, np.diff(self.s_m) > 1e-12]
@@ -226,7 +231,12 @@ def ramp_length_m(speed_m_per_s: float, acceleration_m_per_s2: float) -> float:
     return 0.75 * speed_m_per_s**2 / acceleration_m_per_s2
 
 
-def profile(law: SpeedLaw, acceleration_in_m_per_s2: float, acceleration_out_m_per_s2: float) -> Profile:
+def profile(
+    law: SpeedLaw,
+    acceleration_in_m_per_s2: float,
+    acceleration_out_m_per_s2: float,
+    smoothing_s: float = SMOOTHING_S[-1],
+) -> Profile:
     """Run a law from rest to rest: speed rises as 3 tau^2 - 2 tau^3 on the lead-in, and falls likewise after."""
     v = law.speed_m_per_s
     lead = [1.5 * float(x) / a for x, a in ((v[0], acceleration_in_m_per_s2), (v[-1], acceleration_out_m_per_s2))]
@@ -239,7 +249,7 @@ def profile(law: SpeedLaw, acceleration_in_m_per_s2: float, acceleration_out_m_p
     fall = np.clip((total - time) / lead[1], 0.0, 1.0)
     s_end = law.s_m[-1] + v[-1] * lead[1] * (0.5 - fall**3 + 0.5 * fall**4)
     s = np.where(time > lead[0] + at[-1], s_end, s)
-    n = round(SMOOTHING_S / _FINE_S)
+    n = round(smoothing_s / _FINE_S)
     padded = np.concatenate([np.full(n, s[0]), s, np.full(n, s[-1])])
     sums = np.cumsum(np.r_[0.0, padded])
     smooth = (sums[n:] - sums[:-n]) / n

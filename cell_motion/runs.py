@@ -9,7 +9,7 @@ from cell_core.transforms import Array
 from cell_motion.freedom import Choice
 from cell_motion.kinematics import TURN_RAD, Kinematics
 from cell_motion.pacing import Course, Ramp, dip, smoothed
-from cell_motion.path import Profile, SpeedLaw, StrokePath, profile, unwrapped
+from cell_motion.path import SMOOTHING_S, Profile, SpeedLaw, StrokePath, profile, unwrapped
 from cell_motion.run import Checkers, Fault, Run
 from cell_motion.strokes import Leg
 from cell_motion.timing import Limits, Motion, along, through
@@ -112,10 +112,13 @@ class Runner:
         prescribed = SpeedLaw.of(course.path)
         factor = np.ones(len(prescribed.s_m))
         ramps = {side: Ramp() for side in ("in", "out")}
+        smoothing = 0
         for _ in range(ROUNDS):
             law = replace(prescribed, speed_m_per_s=np.maximum(factor * prescribed.speed_m_per_s, SLOWEST_M_PER_S))
             law = self._resting_ends(law, ramps)
-            timing = profile(law, self._ramp(ramps["in"], law, 0), self._ramp(ramps["out"], law, -1))
+            timing = profile(
+                law, self._ramp(ramps["in"], law, 0), self._ramp(ramps["out"], law, -1), SMOOTHING_S[smoothing]
+            )
             outcome = self._followed(course, timing)
             if not isinstance(outcome, Fault):
                 motion, start, end, s = outcome
@@ -127,11 +130,15 @@ class Runner:
                         nodes = slice(first, last + more) if side == "in" else slice(max(first - more, 0), last + 1)
                         if ratio[nodes].max(initial=0.0) > 1.0 and ramps[side].gentler():
                             ratio[nodes] = 0.0
+                    jerky = self._strain(motion, jerk=False).max() <= 1.0 < ratio.max()
+                    if jerky and smoothing + 1 < len(SMOOTHING_S):
+                        smoothing += 1
+                        continue
                     factor = factor * dip(law.s_m, np.clip(s, 0.0, course.path.length_m), ratio)
                     continue
                 hit = self._first_hit(motion.position_rad, self._heights(motion, start, end))
                 if hit is None:
-                    return self._finished(leg, course, timing, law, motion, (start, end), reverse)
+                    return self._finished(leg, course, timing, motion, (start, end), reverse)
                 kinds = [h[0] for h in self.checkers.process.hits(motion.position_rad[hit])] or ["part"]
                 outcome = Fault(reason=kinds[0], s_m=float(s[hit]))
             side = "in" if outcome.s_m < 0.0 else "out" if outcome.s_m > course.path.length_m else ""
@@ -152,11 +159,13 @@ class Runner:
         softest = 1.5 * float(law.speed_m_per_s[end]) / shortest_s
         return ramp.share * min(softest, self.acceleration_m_per_s2 if ramp.exists else softest)
 
-    def _strain(self, motion: Motion) -> Array:
-        """Return by how much each node would have to be slower for all limits to hold (N,)."""
+    def _strain(self, motion: Motion, *, jerk: bool = True) -> Array:
+        """Return by how much each node would have to be slower for all limits, or those without jerk, to hold (N,)."""
         velocity, acceleration = motion.ratios(self.limits)
-        jerk = np.cbrt(self.jerk_fraction * motion.jerk_ratios(self.limits))
-        return np.maximum(np.maximum(velocity, np.sqrt(acceleration)), jerk)
+        if not jerk:
+            return np.maximum(velocity, np.sqrt(acceleration))
+        jerks = np.cbrt(self.jerk_fraction * motion.jerk_ratios(self.limits))
+        return np.maximum(np.maximum(velocity, np.sqrt(acceleration)), jerks)
 
     def _followed(self, course: Course, timing: Profile) -> tuple[Motion, int, int, Array] | Fault:
         """Solve every time node exactly and check limits and jumps."""
@@ -207,14 +216,13 @@ class Runner:
         leg: Leg,
         course: Course,
         timing: Profile,
-        law: SpeedLaw,
         motion: Motion,
         bounds: tuple[int, int],
         reverse: bool,
     ) -> Run:
         path, planned = course.path, course.path.stroke
         times = timing.time_at(path.at_m)
-        speed = np.interp(path.at_m, law.s_m, law.speed_m_per_s)
+        speed = timing.speed_at(times)
         frames = course.frames(path.at_m, np.zeros(len(path.at_m)))
         stretch_at_samples = self._stretch(course, path.at_m)
         axis_turn = np.arccos(np.clip(np.sum(frames[:, :3, 2] * planned.tool_axis, axis=1), -1.0, 1.0))
@@ -228,7 +236,9 @@ class Runner:
         on = planned.on[np.clip(np.searchsorted(path.at_m, node_s), 0, len(planned) - 1)]
         # with a tilt about a point ahead the tool centre point runs on a longer or shorter line than planned
         stretch = self._stretch(course, node_s)
-        wanted, as_planned = (stretch * np.interp(node_s, x.s_m, x.speed_m_per_s) for x in (law, SpeedLaw.of(path)))
+        prescribed = SpeedLaw.of(path)
+        as_planned = stretch * np.interp(node_s, prescribed.s_m, prescribed.speed_m_per_s)
+        wanted = stretch * timing.speed_at(motion.time_s[inner])
         sigma = self.kinematics.conditioning(motion.position_rad[inner][:: max((end - start) // 50, 1)])
         return Run(
             leg=leg,

@@ -126,7 +126,7 @@ def polyline(waypoints_rad: Array, limits: Limits, period_s: float, speed: float
     # time is sum / k + k * blend: shortest for k = sqrt(sum / blend)
     k = speed * min(1.0, float(np.sqrt(fastest_s.sum() / blend_s)))
     jerk_s = float((limits.acceleration_rad_per_s2 / limits.jerk_rad_per_s3).max())
-    for _ in range(6):
+    for _ in range(12):
         motion = _averaged(waypoints_rad[0], legs, fastest_s / k, (k * blend_s, jerk_s), period_s)
         excess = motion.jerk_ratio(limits)
         if excess <= 1.0:

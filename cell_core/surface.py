@@ -8,7 +8,7 @@ from types import MappingProxyType
 import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from cell_core.arrays import frozen_array
 from cell_core.errors import InputRefusedError
@@ -67,7 +67,8 @@ class Surface:
     @cached_property
     def vertex_areas_m2(self) -> Array:
         """(V,) a third of the area of the triangles around each vertex [m2]; sums to the surface area."""
-        return np.bincount(self.triangles.ravel(), np.repeat(self.triangle_areas_m2 / 3.0, 3), len(self.vertices_m))
+        shares_m2 = np.repeat(self.triangle_areas_m2 / 3.0, 3)
+        return np.bincount(self.triangles.ravel(), weights=shares_m2, minlength=len(self.vertices_m))
 
     @cached_property
     def vertex_normals(self) -> Array:
@@ -88,9 +89,9 @@ class Surface:
         return np.stack([self.vertices_m.min(axis=0), self.vertices_m.max(axis=0)])
 
     @cached_property
-    def tree(self) -> cKDTree:
+    def tree(self) -> KDTree:
         """Nearest-vertex tree."""
-        return cKDTree(self.vertices_m)
+        return KDTree(self.vertices_m)
 
     @cached_property
     def edges(self) -> NDArray[np.int64]:

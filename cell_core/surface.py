@@ -68,7 +68,8 @@ class Surface:
     def vertex_areas_m2(self) -> Array:
         """(V,) a third of the area of the triangles around each vertex [m2]; sums to the surface area."""
         shares_m2 = np.repeat(self.triangle_areas_m2 / 3.0, 3)
-        return np.bincount(self.triangles.ravel(), weights=shares_m2, minlength=len(self.vertices_m))
+        sums_m2 = np.bincount(self.triangles.ravel(), weights=shares_m2, minlength=len(self.vertices_m))
+        return np.asarray(sums_m2, float)
 
     @cached_property
     def vertex_normals(self) -> Array:

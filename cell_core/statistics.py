@@ -38,9 +38,16 @@ def weighted_quantile(values: Array, weights: Array, q: float) -> float:
 
 
 def field_statistics(
-    values_m: Array, target_m: Array, areas_m2: Array, tolerance_fraction: float, mask: NDArray[np.bool_]
+    values_m: Array,
+    target_m: Array,
+    areas_m2: Array,
+    tolerance_fraction: float,
+    mask: NDArray[np.bool_],
+    tolerance_m: float = 0.0,
 ) -> FieldStatistics:
     """Return the figures of values (V,) against target (V,) over the masked vertices, weighted by their areas (V,).
+
+    A difference below `tolerance_m` is in tolerance, and no gap in the cover, however small the target.
 
     Raises:
         ValueError: the mask selects no area.
@@ -59,6 +66,8 @@ def field_statistics(
         max_m=float(values.max()),
         p01_m=weighted_quantile(values, w, 0.01),
         p99_m=weighted_quantile(values, w, 0.99),
-        in_tolerance_area_fraction=float(w @ (np.abs(values - target) <= tolerance_fraction * target)),
-        covered_area_fraction=float(w @ (values >= 0.5 * target)),
+        in_tolerance_area_fraction=float(
+            w @ (np.abs(values - target) <= np.maximum(tolerance_fraction * target, tolerance_m))
+        ),
+        covered_area_fraction=float(w @ (target - values <= np.maximum(0.5 * target, tolerance_m))),
     )

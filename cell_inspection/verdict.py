@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from cell_core.config.models import GrindAcceptance, GrindRecipe, SprayAcceptance, SprayRecipe
 from cell_core.errors import InputRefusedError
-from cell_core.statistics import field_statistics
+from cell_core.statistics import field_statistics, weighted_quantile
 from cell_core.transforms import Array
 from cell_inspection.regions import place_text, worst_places
 
@@ -64,14 +64,29 @@ def grind_verdict(
 ) -> Verdict:
     """Judge a removal (V,) [m] against its target (V,) over the masked vertices; else as `spray_verdict`."""
     bounds = recipe.acceptance
-    figures, removed = _figures(field_m, target_m, mask, areas_m2, bounds.tolerance_fraction)
+    figures, removed = _figures(field_m, target_m, mask, areas_m2, bounds.tolerance_fraction, bounds.tolerance_m)
     words = ("removal", "short", "too deep")
     reasons = _shortfalls(bounds, figures, removed, target_m, areas_m2 * mask, positions_m, words)
+    spared = np.isfinite(field_m) & (np.asarray(target_m) <= 0.0) & (areas_m2 > 0.0)
+    if bounds.undercut_max_m is not None and spared.any():
+        undercut = weighted_quantile(field_m[spared], areas_m2[spared], 0.999)
+        figures["undercut_p999_m"] = undercut
+        if undercut > bounds.undercut_max_m:
+            deep = np.where(spared, areas_m2 * np.nan_to_num(field_m), 0.0)
+            reasons.append(
+                f"undercut: {1e6 * undercut:.0f} um removed where nothing was to go, at most"
+                f" {1e6 * bounds.undercut_max_m:.0f} um allowed{_where(positions_m, deep)}"
+            )
     return Verdict(passed=not reasons, figures=figures, reasons=reasons)
 
 
 def _figures(
-    field_m: Array, target_m: Array, mask: NDArray[np.bool_], areas_m2: Array, tolerance_fraction: float
+    field_m: Array,
+    target_m: Array,
+    mask: NDArray[np.bool_],
+    areas_m2: Array,
+    tolerance_fraction: float,
+    tolerance_m: float = 0.0,
 ) -> tuple[dict[str, float], Array]:
     lengths = {len(field_m), len(target_m), len(mask), len(areas_m2)}
     if len(lengths) != 1:
@@ -81,7 +96,7 @@ def _figures(
         raise InputRefusedError("verdict: the mask holds 0 m2: the tool could serve nothing")
     measured = np.isfinite(field_m)
     values = np.where(measured, field_m, 0.0)
-    figures = field_statistics(values, target_m, areas_m2, tolerance_fraction, mask).as_dict()
+    figures = field_statistics(values, target_m, areas_m2, tolerance_fraction, mask, tolerance_m).as_dict()
     covered = mask & (values >= 0.5 * np.asarray(target_m))
     if areas_m2[covered].sum() > 0.0:
         figures["cv_covered"] = field_statistics(values, target_m, areas_m2, tolerance_fraction, covered).cv
@@ -102,19 +117,22 @@ def _shortfalls(
     what, low_word, high_word = words
     tolerance, area = bounds.tolerance_fraction, served_m2.sum()
     in_tolerance_min, covered_min = bounds.in_tolerance_area_fraction_min, bounds.covered_area_fraction_min
-    low = served_m2 * (values < (1.0 - tolerance) * target_m)
-    high = served_m2 * (values > (1.0 + tolerance) * target_m)
+    slack_m = bounds.tolerance_m if isinstance(bounds, GrindAcceptance) else 0.0
+    slack = np.maximum(tolerance * np.asarray(target_m), slack_m)
+    low = served_m2 * (values < target_m - slack)
+    high = served_m2 * (values > target_m + slack)
+    or_slack = f" or {1e6 * slack_m:.0f} um" if slack_m else ""
     reasons = []
     if figures["in_tolerance_area_fraction"] < in_tolerance_min:
         reasons.append(
-            f"{what} is within {100 * tolerance:.0f} % of the target on"
+            f"{what} is within {100 * tolerance:.0f} %{or_slack} of the target on"
             f" {100 * figures['in_tolerance_area_fraction']:.1f} % of the area,"
             f" at least {100 * in_tolerance_min:.1f} % wanted;"
             f" {100 * low.sum() / area:.1f} % {low_word}{_where(positions_m, low)},"
             f" {100 * high.sum() / area:.1f} % {high_word}{_where(positions_m, high)}"
         )
     if figures["covered_area_fraction"] < covered_min:
-        bare = served_m2 * (values < 0.5 * target_m)
+        bare = served_m2 * (target_m - values > np.maximum(0.5 * np.asarray(target_m), slack_m))
         missing = figures["unmeasured_area_fraction"]
         reasons.append(
             f"{100 * figures['covered_area_fraction']:.1f} % of the area is covered (half the target), at least"

@@ -245,8 +245,8 @@ def _scan(args: argparse.Namespace) -> int:
     from cell_scanning.offline import scan_folder
 
     out = _new_folder(args.out)
-    if not 0.0005 <= args.voxel <= 0.05:
-        raise ConfigurationError(f"--voxel: value {args.voxel} m: must be within 0.0005..0.05 m")
+    if args.voxel is not None and not 0.0005 <= args.voxel <= 0.01:
+        raise ConfigurationError(f"--voxel: value {args.voxel} m: must be within 0.0005..0.01 m")
     with StepProgress(console, "scan") as progress:
         result = scan_folder(args.frames, out, voxel_m=args.voxel, progress=progress)
     surface_figure(result.surface, out / "scan.png")

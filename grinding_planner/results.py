@@ -102,7 +102,14 @@ def plan_of(
         raise CoverageError(
             "target: nothing of it lies where the pad can press", serviceable_area_m2=served.serviceable_area_m2
         )
-    stats = field_statistics(removal.removed_m, target_m, areas, recipe.acceptance.tolerance_fraction, judged)
+    stats = field_statistics(
+        removal.removed_m,
+        target_m,
+        areas,
+        recipe.acceptance.tolerance_fraction,
+        judged,
+        recipe.acceptance.tolerance_m,
+    )
     share = areas[judged] / areas[judged].sum()
     excess = removal.removed_m - target_m
     prediction = {

@@ -115,6 +115,10 @@ class GrindAcceptance(Strict):
     """When a ground part passes; area-weighted over what the pad could serve."""
 
     tolerance_fraction: Fraction = 0.35
+    tolerance_m: NonNegative = 0.0
+    """A difference below this is in tolerance however small the target: the feet of a bead, the noise of a scan."""
+    undercut_max_m: Positive | None = None
+    """Largest removal (P99.9 of area) where nothing was to be removed; None: not judged."""
     in_tolerance_area_fraction_min: Fraction = 0.90
     covered_area_fraction_min: Fraction = 0.98
     """Covered: at least half the target removed."""

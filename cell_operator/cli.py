@@ -157,7 +157,9 @@ def build_parser() -> argparse.ArgumentParser:
     scan.add_argument(
         "--frames", type=Path, required=True, metavar="DIR", help="depth/*.png, intrinsics.json and poses in TUM format"
     )
-    scan.add_argument("--voxel", type=float, metavar="M", help="voxel size [m], 0.0005 to 0.01 (default: fits range and pixels)")
+    scan.add_argument(
+        "--voxel", type=float, metavar="M", help="voxel size [m], 0.0005 to 0.01 (default: fits range and pixels)"
+    )
     scan.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="writes surface.ply, report.json, scan.png"
     )

@@ -10,6 +10,7 @@ from launch.actions import DeclareLaunchArgument, ExecuteProcess
 from launch.substitutions import LaunchConfiguration
 
 from cell_core.ros_environment import ros_environment
+from robot_description.gazebo import MOCK_HARDWARE
 
 CELL = DeclareLaunchArgument("cell", default_value="default", description="cell: a name in config/cells or a path")
 JOB_ROOT = DeclareLaunchArgument(
@@ -27,6 +28,9 @@ APPROVE = DeclareLaunchArgument(
     default_value="ask",
     choices=["ask", "auto"],
     description="ask: wait for /cell/approve between plan and motion; auto: go on at once (simulation only)",
+)
+HARDWARE = DeclareLaunchArgument(
+    "hardware_plugin", default_value=MOCK_HARDWARE, description="ros2_control system plugin of the arm's drives"
 )
 RTF = DeclareLaunchArgument(
     "rtf", default_value="1.0", description="embedded: simulated seconds per wall second; 0.0: as fast as possible"

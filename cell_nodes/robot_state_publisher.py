@@ -9,6 +9,7 @@ from cell_core.transforms import Array
 from cell_nodes.messages import transform_message
 from cell_nodes.node_base import LATCHED, STREAM, CellNode, run_node
 from robot_description import Cell, load_cell
+from robot_description.gazebo import robot_urdf
 from robot_description.model import joint_motion
 
 RATE_HZ = 50.0
@@ -37,7 +38,7 @@ class RobotStatePublisherNode(CellNode):
         """Publish what never changes."""
         assert self._cell is not None
         robot = self._cell.robot
-        self._description.publish(String(data=robot.urdf_xml))
+        self._description.publish(String(data=robot_urdf(self._cell)))
         stamp = self.get_clock().now().to_msg()
         fixed = [
             transform_message(joint.T_parent_joint, joint.parent, joint.child, stamp)

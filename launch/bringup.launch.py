@@ -20,7 +20,7 @@ from launch.actions import (
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 
-from cell_nodes.launching import APPROVE, BACKEND, COMMON, RTF, alone_on_this_machine
+from cell_nodes.launching import APPROVE, BACKEND, COMMON, HARDWARE, RTF, alone_on_this_machine
 from cell_nodes.names import NODES
 
 HERE = Path(__file__).resolve().parent
@@ -36,7 +36,10 @@ def include(name: str, **arguments: str) -> IncludeLaunchDescription:
 def subsystems(context: LaunchContext) -> list:
     value = lambda name: LaunchConfiguration(name).perform(context)  # noqa: E731
     machine = value("sim")
-    nodes = [name for name in NODES if name != "simulator" or machine == "embedded"]
+    ros2_control = machine == "gazebo" or (machine == "none" and value("drives") == "ros2_control")
+    absent = {"simulator"} if machine != "embedded" else set()
+    absent |= {"robot_state_publisher"} if ros2_control else set()  # the distribution's takes its place
+    nodes = [name for name in NODES if name not in absent]
     required = ", ".join(name for name in nodes if name != "execution")
     actions: list = []
     if machine == "embedded":
@@ -46,13 +49,14 @@ def subsystems(context: LaunchContext) -> list:
         actions.append(include("simulator"))
     elif machine == "gazebo":
         actions.append(include("gazebo"))
-    elif value("drives") == "ros2_control":
+    elif ros2_control:
         actions.append(include("control"))
     sim_time = "true" if machine == "gazebo" else "false"
-    actions += [
-        include(name, use_sim_time=sim_time, **({"required_nodes": f"[{required}]"} if name == "execution" else {}))
-        for name in ALWAYS
-    ]
+    special = {
+        "execution": {"required_nodes": f"[{required}]"},
+        "description": {"description": machine if machine == "gazebo" else "ros2_control" if ros2_control else "plain"},
+    }
+    actions += [include(name, use_sim_time=sim_time, **special.get(name, {})) for name in ALWAYS]
     if value("motion_backend") == "moveit":
         actions.append(include("moveit", use_sim_time=sim_time))
     if value("rviz") == "true":
@@ -83,6 +87,7 @@ def generate_launch_description() -> LaunchDescription:
             APPROVE,
             BACKEND,
             RTF,
+            HARDWARE,
             DeclareLaunchArgument(
                 "rviz", default_value="false", choices=["true", "false"], description="open RViz as well"
             ),

@@ -22,7 +22,7 @@ from cell_core.transforms import transform_from_xyz_rpy
 from cell_nodes.launching import CELL
 from cell_nodes.names import NAMESPACE
 from robot_description import Cell, load_cell, resting_pose
-from robot_description.gazebo import MODEL, WORLD, gazebo_urdf, world_sdf
+from robot_description.gazebo import MODEL, WORLD, world_sdf
 
 CONTROLLERS = ("joint_state_broadcaster", "arm_controller")
 
@@ -45,10 +45,8 @@ def part_of(job_dir: str, cell: Cell) -> tuple | None:
 
 def simulation(context: LaunchContext) -> list:
     cell = load_cell(LaunchConfiguration("cell").perform(context))
-    folder = Path(tempfile.mkdtemp(prefix="grind_spray_cell_gazebo_"))
-    world, robot = folder / "world.sdf", folder / "robot.urdf"
+    world = Path(tempfile.mkdtemp(prefix="grind_spray_cell_gazebo_")) / "world.sdf"
     world.write_text(world_sdf(cell, part_of(LaunchConfiguration("job_dir").perform(context), cell)))
-    robot.write_text(gazebo_urdf(cell, config_root() / "ros2_control" / "controllers.yaml"))
     headless = "-s " if LaunchConfiguration("gazebo_gui").perform(context) == "false" else ""
     gazebo = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(
@@ -57,7 +55,9 @@ def simulation(context: LaunchContext) -> list:
         launch_arguments={"gz_args": f"-r {headless}{world}", "on_exit_shutdown": "true"}.items(),
     )
     spawn = Node(
-        package="ros_gz_sim", executable="create", arguments=["-world", WORLD, "-name", MODEL, "-file", str(robot)]
+        package="ros_gz_sim",
+        executable="create",
+        arguments=["-world", WORLD, "-name", MODEL, "-topic", "/robot_description"],
     )
     return [gazebo, spawn]
 

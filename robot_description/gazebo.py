@@ -56,11 +56,17 @@ def world_sdf(cell: Cell, part: tuple[Path, float, Array] | None = None) -> str:
     return _document(root)
 
 
-def control_urdf(cell: Cell, hardware_plugin: str = MOCK_HARDWARE) -> str:
-    """Return the robot's URDF with a ros2_control block: position commands, position and velocity states."""
+def robot_urdf(cell: Cell) -> str:
+    """Return the robot's URDF with its meshes as file:// URIs, as RViz, Gazebo and MoveIt want them."""
     root = ElementTree.fromstring(cell.robot.urdf_xml)
     for mesh in root.iter("mesh"):
         mesh.set("filename", Path(mesh.get("filename", "")).as_uri())
+    return _document(root)
+
+
+def control_urdf(cell: Cell, hardware_plugin: str = MOCK_HARDWARE) -> str:
+    """Return robot_urdf with a ros2_control block: position commands, position and velocity states."""
+    root = ElementTree.fromstring(robot_urdf(cell))
     control = _add(root, "ros2_control", name="arm", type="system")
     _add(_add(control, "hardware"), "plugin", hardware_plugin)
     robot = cell.robot

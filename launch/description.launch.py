@@ -44,6 +44,6 @@ def generate_launch_description() -> LaunchDescription:
         "description",
         default_value="plain",
         choices=["plain", "ros2_control", "gazebo"],
-        description="plain: the robot alone, needs no distribution; otherwise with drives, or drives and camera in Gazebo",
+        description="plain: the robot alone, needs no distribution; else with its drives, or as Gazebo wants it",
     )
     return LaunchDescription([*COMMON, HARDWARE, kind, OpaqueFunction(function=publisher)])

@@ -37,12 +37,11 @@ def main() -> int:
     venv = Path(os.path.abspath(arguments.venv))
     start = time.monotonic()
     try:
-        check_python()
         distribution = sourced_distribution()
         with locked(venv):
             work = {
-                "python": (python_key(distribution), install_python),
-                "ros": (interfaces_key(distribution), install_interfaces),
+                "python": (python_key(venv, distribution), install_python),
+                "ros": (interfaces_key(venv, distribution), install_interfaces),
             }
             for name, (key, install) in work.items():
                 if arguments.force or not is_done(venv, name, key):
@@ -119,25 +118,33 @@ def is_done(venv: Path, name: str, key: str) -> bool:
     return stamp.is_file() and stamp.read_text().strip() == key
 
 
-def python_key(distribution: Path | None) -> str:
+def python_key(venv: Path, distribution: Path | None) -> str:
     """Hash of what decides which wheels go in."""
-    return digest([ROOT / "pyproject.toml", ROOT / "setup.py", ROOT / "tools/constraints.txt"], distribution)
+    files = [ROOT / "pyproject.toml", ROOT / "setup.py", ROOT / "tools/constraints.txt"]
+    return digest(files, environment_version(venv), str(distribution))
 
 
-def interfaces_key(distribution: Path | None) -> str:
+def interfaces_key(venv: Path, distribution: Path | None) -> str:
     """Hash of what decides how the interface packages come out."""
     files = [p for folder in INTERFACES for p in sorted((ROOT / folder).rglob("*")) if p.is_file()]
     tools = ("ros-", "cmake=", "empy=", "lark=", "ninja=", "catkin-pkg=")
     held = [line for line in (ROOT / "tools/constraints.txt").read_text().splitlines() if line.startswith(tools)]
-    return digest(files, distribution, "\n".join(held))
+    return digest(files, environment_version(venv), str(distribution), *held)
 
 
-def digest(files: list[Path], distribution: Path | None, more: str = "") -> str:
-    """SHA-256 over the files' names and bytes, the Python in use, the place of the tree and the distribution."""
-    state = hashlib.sha256(f"{sys.version}\0{ROOT}\0{distribution}\0{more}\0".encode())
+def digest(files: list[Path], *facts: str) -> str:
+    """SHA-256 over the files' names and bytes, the place of the tree and other facts."""
+    state = hashlib.sha256("\0".join([str(ROOT), *facts]).encode())
     for path in files:
         state.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes() + b"\0")
     return state.hexdigest()
+
+
+def environment_version(venv: Path) -> str:
+    """Version of the environment's Python, or of this one where there is none yet."""
+    settings = venv / "pyvenv.cfg"
+    lines = settings.read_text().splitlines() if settings.is_file() else []
+    return next((line.split("=")[1].strip() for line in lines if line.startswith("version")), platform.python_version())
 
 
 @contextlib.contextmanager
@@ -150,17 +157,11 @@ def locked(venv: Path) -> Iterator[None]:
 
 
 def install_python(venv: Path, distribution: Path | None) -> None:
-    """Make the environment and install the project, editable, with its pinned wheels."""
+    """Make the environment, unless there is one, and install the project, editable, with its pinned wheels."""
     check_system()
     python = venv / "bin" / "python"
-    if python.exists():
-        command = [str(python), "-c", "import platform; print(platform.python_version())"]
-        version = subprocess.run(command, capture_output=True, text=True).stdout.strip()
-        if version != platform.python_version():
-            raise SetupError(
-                f"{venv.name} holds Python {version}, asked for {platform.python_version()}: make clean first"
-            )
-    else:
+    if not python.exists():
+        check_python()
         print(f"setup: new environment {venv.name} with Python {platform.python_version()}", flush=True)
         run([sys.executable, "-m", "venv", str(venv)])
     extras = "dev" if distribution else "dev,ros,ros-build"

@@ -96,8 +96,9 @@ class JobNode(CellNode):
             JobState.WAITING_FOR_APPROVAL: "waiting_for_approval",
             JobState.PAUSED: "paused",
         }
-        self._publish_state(status, step, message, progress)
+        # written first: who hears of a state finds it in the folder
         self._job.write_state(words[status], step, message)
+        self._publish_state(status, step, message, progress)
         self._work.progress(progress, message, step)
 
     def finished(self, summary: StepSummary) -> None:
@@ -164,8 +165,8 @@ class JobNode(CellNode):
     def _end(self, status: str, state: int, message: str, **facts: Any) -> None:
         assert self._job is not None
         step = self._run.step if self._run is not None else ""
-        self._publish_state(state, step, message, 1.0)
         self._job.write_state(status, step, message, **facts)
+        self._publish_state(state, step, message, 1.0)
         self._run = None
 
     def _journal_stop(self, job: JobFolder) -> None:

@@ -13,6 +13,7 @@ pytest.importorskip("cell_interfaces")
 sys.path.insert(0, str(Path(__file__).parent))
 
 import node_kit
+import supervised
 
 
 @pytest.fixture
@@ -21,6 +22,13 @@ def ros() -> Iterator[node_kit.Ros]:
     running = node_kit.Ros()
     yield running
     running.close()
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_running() -> Iterator[None]:
+    """End supervisors that a failed test left behind."""
+    yield
+    supervised.end_all()
 
 
 @pytest.fixture

@@ -24,6 +24,21 @@ scan: {voxel_m: 0.003, measured_area_fraction_min: 0.80, views_max: 7, frames_pe
 """
 
 
+STARTED: "list[Supervised]" = []
+
+
+def end_all() -> None:
+    """End whatever a failed test left running."""
+    while STARTED:
+        process = STARTED.pop().process
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(30.0)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
 class Supervised:
     """Runs `python -m cell_nodes.supervisor` on a job folder and reads its JSON lines."""
 
@@ -39,6 +54,7 @@ class Supervised:
             cwd=ROOT,
         )
         self.events: list[dict[str, Any]] = []
+        STARTED.append(self)
         self._changed = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()

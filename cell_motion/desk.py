@@ -38,6 +38,8 @@ CHOICES = 4
 """Where a stroke would lose more time than this by slowing down, so many ways are compared."""
 SLOWED_COST = 10.0
 SELF_MARGIN_M = 0.005
+PAD_MARGIN_M = 0.001
+"""The pad keeps so far from the scan when it is not to touch: the part may differ from it."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -80,7 +82,7 @@ class Desk:
         pad = contact_link(cell, toolpath.process)
         self.checkers = Checkers(
             process=scene.checker(margins, contact=pad),
-            leaving=scene.checker(margins, contact=pad, contact_margin_m=0.0),
+            leaving=scene.checker(margins, contact=pad, contact_margin_m=PAD_MARGIN_M),
             free=scene.checker(margins),
             verify=scene.checker(Margins()),
         )
@@ -88,7 +90,13 @@ class Desk:
         self.kinematics = Kinematics(cell.robot, tool.tcp_frame)
         self.limits = Limits.of(cell.robot, PLANNED_FRACTION)
         pivot_m = tool.config.reference_standoff_m if isinstance(tool.config, GunConfig) else 0.0
-        self.builder = LadderBuilder(self.kinematics, self.checkers.process, self.limits.velocity_rad_per_s, pivot_m)
+        self.builder = LadderBuilder(
+            self.kinematics,
+            self.checkers.process,
+            self.limits.velocity_rad_per_s,
+            pivot_m=pivot_m,
+            leaving=self.checkers.leaving if grinding else None,
+        )
         self.runner = Runner(
             kinematics=self.kinematics,
             limits=self.limits,

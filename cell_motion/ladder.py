@@ -19,6 +19,10 @@ class Rung:
     cost: Array
     """(n,) what standing there costs."""
 
+    def take(self, index: NDArray[np.int64]) -> "Rung":
+        """Return the nodes at `index`."""
+        return Rung(position_rad=self.position_rad[index], cost=self.cost[index])
+
 
 @dataclass(frozen=True, kw_only=True)
 class EdgeRule:

@@ -50,6 +50,8 @@ class Ramp:
     """False: no ramp, the stroke itself starts or ends at rest."""
     share: float = 1.0
     """Peak acceleration as a share of the usual."""
+    may_be_harder: bool = True
+    """Whether twice the usual acceleration may be tried; not for a pad that comes down meanwhile."""
     trials: int = 0
 
     def gentler(self) -> bool:
@@ -60,11 +62,15 @@ class Ramp:
         self.share *= 0.7
         return True
 
+    def yields(self) -> bool:
+        """Give way to limits: go more slowly, or drop a hard ramp; tell whether that was possible."""
+        return self.gentler() or (self.share > 1.0 and self.shorter())
+
     def shorter(self) -> bool:
         """Take a harder ramp once, then none at all; tell whether there was anything left to try."""
         if not self.exists:
             return False
-        self.exists = self.trials == 0
+        self.exists = self.trials == 0 and self.may_be_harder
         self.share = 2.0 if self.exists else 1.0
         self.trials += 5
         return True

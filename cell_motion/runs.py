@@ -25,6 +25,8 @@ SLOWEST_M_PER_S = 0.002
 RAMP_S = {"spray": 0.1, "grind": 0.3}
 """Shortest lead-in and lead-out; a pad comes down in that time."""
 ROUNDS = 24
+JERK_ROUNDS = 16
+"""After so many rounds jerk is no longer held, only reported."""
 NEAR_NODES = 6
 FLIP_RAD_PER_M = 43.0
 FLIP_RAD = 0.03
@@ -111,9 +113,9 @@ class Runner:
         """Find ramps and, where the arm cannot follow, lower speeds by which the leg can be run."""
         prescribed = SpeedLaw.of(course.path)
         factor = np.ones(len(prescribed.s_m))
-        ramps = {side: Ramp() for side in ("in", "out")}
+        ramps = {side: Ramp(may_be_harder=not self.grinding) for side in ("in", "out")}
         smoothing = 0
-        for _ in range(ROUNDS):
+        for trial in range(ROUNDS):
             law = replace(prescribed, speed_m_per_s=np.maximum(factor * prescribed.speed_m_per_s, SLOWEST_M_PER_S))
             law = self._resting_ends(law, ramps)
             timing = profile(
@@ -122,13 +124,13 @@ class Runner:
             outcome = self._followed(course, timing)
             if not isinstance(outcome, Fault):
                 motion, start, end, s = outcome
-                ratio = self._strain(motion)
+                ratio = self._strain(motion, jerk=trial < JERK_ROUNDS)
                 if ratio.max() > 1.0:
                     for side, first, last in (("in", 0, start), ("out", end, len(ratio) - 1)):
                         # a ramp may strain the nodes next to it too
                         more = NEAR_NODES if ramps[side].trials < 2 else -1
                         nodes = slice(first, last + more) if side == "in" else slice(max(first - more, 0), last + 1)
-                        if ratio[nodes].max(initial=0.0) > 1.0 and ramps[side].gentler():
+                        if ratio[nodes].max(initial=0.0) > 1.0 and ramps[side].yields():
                             ratio[nodes] = 0.0
                     jerky = self._strain(motion, jerk=False).max() <= 1.0 < ratio.max()
                     if jerky and smoothing + 1 < len(SMOOTHING_S):

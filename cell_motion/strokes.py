@@ -21,6 +21,7 @@ STRAINED = 0.6
 BREAK_COST = 20.0
 """A break costs as much as 20 s of joint motion; with the process off a fifth of that."""
 TILT_COST = 0.02
+DRAW_BACK_M = 0.05
 LIMIT_ROOM_RAD = 0.03
 """Rungs keep so far from position limits, because joints overshoot a little between them."""
 LIMIT_NEAR_RAD = 0.15
@@ -82,9 +83,24 @@ class LadderBuilder:
     """Builds ladders for one tool in one scene."""
 
     def __init__(
-        self, kinematics: Kinematics, checker: Checker, velocity_rad_per_s: Array, pivot_m: float = 0.0
+        self,
+        kinematics: Kinematics,
+        checker: Checker,
+        velocity_rad_per_s: Array,
+        *,
+        pivot_m: float = 0.0,
+        leaving: Checker | None = None,
     ) -> None:
-        """Take what is needed; tilts turn about the point `pivot_m` ahead of the tool centre point."""
+        """Take what is needed.
+
+        Args:
+            kinematics: of the tool centre point.
+            checker: what a node must keep clear of.
+            velocity_rad_per_s: (6,) joint speeds that may be used.
+            pivot_m: tilts turn about the point so far ahead of the tool centre point.
+            leaving: what the tool must keep clear of when drawn back from a stroke's end; None: it need not draw back.
+        """
+        self._leaving = leaving
         self._pivot_m = pivot_m
         self._kinematics = kinematics
         self._checker = checker
@@ -103,6 +119,9 @@ class LadderBuilder:
         durations = np.diff(stroke.times_s[sample])
         on = stroke.on[sample]
         break_cost = np.where(on[:-1] & on[1:], BREAK_COST, 0.2 * BREAK_COST)
+        for k in (0, len(rungs) - 1):
+            kept = self._that_can_leave(rungs[k])
+            rungs[k], choices[k] = rungs[k].take(kept), choices[k].take(kept)
         work = _Work(stroke.freedom, frames, path.at_m[sample], rungs, choices, reasons)
         self._add(work, Lanes.full(stroke.freedom), [k for k, reason in enumerate(reasons) if reason])
         edges = self._edges(work, durations)
@@ -123,6 +142,19 @@ class LadderBuilder:
             break_cost=break_cost,
             reference=reference,
         )
+
+    def _that_can_leave(self, rung: Rung) -> NDArray[np.int64]:
+        """Return the nodes from which the tool can be drawn back along its axis; all of them where none can."""
+        every = np.arange(len(rung.cost))
+        if self._leaving is None or len(every) == 0:
+            return every
+        T = self._kinematics.forward(rung.position_rad)
+        T[:, :3, 3] -= DRAW_BACK_M * T[:, :3, 2]
+        back, distance = self._kinematics.follow(T, rung.position_rad)
+        low, high = self._kinematics.lower_rad, self._kinematics.upper_rad
+        able = (distance < 0.5) & ((back >= low) & (back <= high)).all(axis=1)
+        able[able] = self._leaving.free(back[able])
+        return every[able] if able.any() else every
 
     def _edges(self, work: "_Work", durations_s: Array) -> list[Array]:
         edges = []

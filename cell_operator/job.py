@@ -230,7 +230,7 @@ def _show_event(event: dict[str, Any], line: str, answers: IO[str], console: Con
         print_figures(console, f"{event.get('step', 'job')}: {event.get('message', '')}", event.get("figures", {}))
     elif kind == "error":
         console.print("[bold red]error:[/] " + str(event.get("message", line)).replace("[", r"\["), soft_wrap=True)
-    elif kind == "done":
+    elif kind == "done" and event.get("exit_code") not in (2, 3, 5):  # those were told as errors already
         style = "bold green" if event.get("exit_code") == 0 else "bold red"
         console.print(f"[{style}]{str(event.get('message', '')).replace('[', chr(92) + '[')}[/]", soft_wrap=True)
     elif kind == "log":

@@ -11,6 +11,8 @@ from cell_core.surface import Surface
 from cell_core.transforms import Array, unit
 
 CANDIDATES_PER_SAMPLE = 4.0
+MEAN_NEIGHBOURS = 48
+"""Samples at most that a mean normal is taken over: a ball of three spacings holds about 28 of one sheet."""
 SAME_SIDE_COS = 0.5
 COHERENT = 0.75
 """Normals whose mean is at least this long lie on one side: noise gives more, an edge of 90 degrees 0.71 at most."""
@@ -40,6 +42,25 @@ class SurfaceSamples:
         return SurfaceSamples(
             points_m=self.points_m[keep], normals=self.normals[keep], areas_m2=self.areas_m2[keep]
         )
+
+    def mean_normals(self, at_m: Array, facing: Array, radius_m: float, facing_cos: float) -> Array:
+        """Return mean normals (N, 3) over the ball of `radius_m` around points (N, 3): not unit, short where bent.
+
+        Means are weighted by area and by 1 - (distance / radius)^2, over the samples whose normal is within
+        `facing_cos` of the unit vectors `facing` (N, 3), so that the far side of a thin wall does not count; where
+        there are none, `facing` is returned. `radius_m` should be about three sample spacings.
+        """
+        k = min(MEAN_NEIGHBOURS, len(self))
+        distance, index = self.tree.query(at_m, k=k, distance_upper_bound=radius_m)
+        distance, index = distance.reshape(len(at_m), k), index.reshape(len(at_m), k)
+        found = np.isfinite(distance)
+        index, distance = np.where(found, index, 0), np.where(found, distance, radius_m)
+        normals = self.normals[index]
+        own = np.einsum("nki,ni->nk", normals, facing) > facing_cos
+        weight = np.where(own, self.areas_m2[index] * (1.0 - (distance / radius_m) ** 2), 0.0)
+        total = weight.sum(axis=1, keepdims=True)
+        mean = np.einsum("nk,nki->ni", weight, normals) / np.maximum(total, 1e-300)
+        return np.where(total > 0.0, mean, facing)
 
     def spread(self, surface: Surface, *values: Array, nearest: bool = False) -> list[Array]:
         """Carry per-sample values (P,) to the vertices (V,) of `surface`.

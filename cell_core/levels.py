@@ -36,7 +36,7 @@ def even_levels(field: Array, areas_m2: Array, rule: LevelRule) -> Array:
         return np.array([0.5 * (low + high)])
     n = max(int(np.ceil((high - low) / (1.0 + rule.stretch) - 1e-6)), 1)
     step = min(max((high - low) / n, 1.0 - rule.stretch), 1.0 + rule.stretch)
-    return 0.5 * (low + high) + step * (np.arange(n + 1) - 0.5 * n)
+    return 0.5 * (low + high) + step * (np.arange(n + 1, dtype=float) - 0.5 * n)
 
 
 def field_range(field: Array, areas_m2: Array) -> tuple[float, float]:
@@ -83,7 +83,7 @@ def _tip_curves(patch: WorkingPatch, field: Array, levels: Array, rule: LevelRul
     at[peak] = (most - np.minimum(0.5, 0.5 * (most - floor)))[peak]
     at[pit] = (least + np.minimum(0.5, 0.5 * (roof - least)))[pit]
     at[lone] = (0.5 * (most + least))[lone]
-    return _curves_in_parts(patch, field, part, at, of_part - 0.5)
+    return _curves_in_parts(patch, field, part, at, of_part.astype(float) - 0.5)
 
 
 def _curves_in_parts(

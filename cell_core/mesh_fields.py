@@ -1,4 +1,4 @@
-"""Scalar fields on a triangle mesh whose curves of equal value are strokes: plane, distance, harmonic, equal spacing."""
+"""Scalar fields on a mesh whose curves of equal value are strokes: plane, distance, harmonic, equally spaced."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -180,18 +180,50 @@ def turns_about(surface: Surface, origin_m: Array, axis: Array) -> tuple[Array, 
 def border_loops(surface: Surface) -> list[Index]:
     """Return the border as loops of vertices in order, the surface on their left seen from outside, longest first.
 
-    Borders that meet in a vertex are cut there; a run from one such vertex to another counts as a loop.
+    Where borders meet in a vertex each goes on along its own side of the surface. Runs that do not close, at edges of
+    three triangles, are left out.
     """
     directed = surface.triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
     n = len(surface.vertices_m)
-    key = np.sort(directed, axis=1) @ np.array([n, 1])
-    _, first, count = np.unique(key, return_index=True, return_counts=True)
-    border = directed[first[count == 1]]
-    loops = []
-    for run, closed in chains(border):
-        loop = border[run, 0] if closed else np.r_[border[run, 0], border[run[-1], 1]]
-        loops.append(loop[:-1] if loop[0] == loop[-1] else loop)
+    low, high = directed.min(axis=1), directed.max(axis=1)
+    _, first, count = np.unique(low * n + high, return_index=True, return_counts=True)
+    single = np.sort(first[count == 1])
+    border = directed[single]
+    ends = border.copy()
+    leaving = np.bincount(border[:, 0], minlength=n)
+    pinched = np.flatnonzero(leaving > 1)
+    if len(pinched):
+        ends = _unpinched(surface, border, single // 3, pinched)
+    loops = [border[run, 0] for run, closed in chains(ends) if closed]
     return sorted(loops, key=lambda loop: -loop_length_m(surface, loop))
+
+
+def _unpinched(surface: Surface, border: Index, triangle: Index, pinched: Index) -> Index:
+    """Return the border edges' ends with a number of its own for each fan of triangles at a vertex where borders meet."""
+    around = np.flatnonzero(np.isin(surface.triangles, pinched).any(axis=1))
+    owner = {}
+    for t in around.tolist():
+        corners = surface.triangles[t].tolist()
+        for k in range(3):
+            owner[corners[k], corners[(k + 1) % 3]] = t
+    ends, at = border.copy(), set(pinched.tolist())
+    leaves = {(int(u), int(v)): row for row, (u, v) in enumerate(border.tolist())}
+    fresh = len(surface.vertices_m)
+    for row, (_, v) in enumerate(border.tolist()):
+        if v not in at:
+            continue
+        t, w = int(triangle[row]), -1
+        # turn about v, triangle by triangle, until an edge has none behind it
+        for _ in range(len(around) + 1):
+            corners = surface.triangles[t].tolist()
+            w = corners[(corners.index(v) + 1) % 3]
+            if (w, v) not in owner:
+                break
+            t = owner[w, v]
+        if (v, w) in leaves:
+            ends[row, 1] = ends[leaves[v, w], 0] = fresh
+            fresh += 1
+    return ends
 
 
 def loop_length_m(surface: Surface, loop: Index) -> float:

@@ -17,7 +17,8 @@ from cell_core.transforms import Array, unit
 from cell_core.working_patch import WorkingPatch, working_patch
 
 SeedKind = Literal["planar", "point", "curve", "border", "all_borders", "between_borders", "given"]
-ANY_SPIN = Freedom()
+STEEP = 0.1
+"""A heading with less than this share across the normal tells nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,7 +60,7 @@ class MeshLayoutRequest:
     stretch: float = 0.02
     """Share by which the spacing may differ to fit the patch; 0 keeps it."""
     reach_m: float | None = None
-    """What a stroke serves to each side [m]; tips and poles farther away get strokes of their own; None: 0.55 spacing."""
+    """What a stroke serves to each side [m]; tips and poles farther away get their own; None: 0.55 spacings."""
     link: Literal["raster", "one_way", "spiral"] = "raster"
     """raster: there and back; one_way: all in one direction; spiral: one winding stroke where curves are rings."""
     step_m: float
@@ -172,15 +173,13 @@ def strokes_on_mesh(lines: Sequence[MeshLine], request: MeshLayoutRequest) -> li
     strokes = []
     for line in lines:
         position = line.surface_m + request.standoff_m * line.normal
-        tangent = np.gradient(position, axis=0)
-        tangent -= np.einsum("ij,ij->i", tangent, line.normal)[:, None] * line.normal
         n = len(position)
         strokes.append(
             Stroke(
                 kind=request.kind,
                 position_m=position,
                 tool_axis=-line.normal,
-                travel=unit(tangent),
+                travel=_travel(position, line.normal),
                 speed_m_per_s=np.full(n, request.speed_m_per_s),
                 process_value=np.full(n, request.process_value),
                 on=line.on,
@@ -188,6 +187,19 @@ def strokes_on_mesh(lines: Sequence[MeshLine], request: MeshLayoutRequest) -> li
             )
         )
     return strokes
+
+
+def _travel(position: Array, normal: Array) -> Array:
+    """Return the heading (N, 3) across the normal; where a line drops along it, over an edge, that of the nearest."""
+    tangent = unit(np.gradient(position, axis=0))
+    across = tangent - np.einsum("ij,ij->i", tangent, normal)[:, None] * normal
+    clear = np.flatnonzero(np.linalg.norm(across, axis=1) > STEEP)
+    if len(clear):
+        middle = 0.5 * (clear[1:] + clear[:-1])
+        across = across[clear[np.searchsorted(middle, np.arange(len(across)))]]
+    else:
+        across = np.eye(3)[np.argmin(np.abs(normal), axis=1)]
+    return unit(across - np.einsum("ij,ij->i", across, normal)[:, None] * normal)
 
 
 def seed_field(work: WorkingPatch, seed: Seed) -> Array:

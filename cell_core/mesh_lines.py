@@ -1,4 +1,4 @@
-"""From curves on a working mesh to lines on the real surface: cut, smoothed, sampled by chord error, run on past ends."""
+"""From curves on a working mesh to lines on the surface: cut, smoothed, sampled by chord error, run on past ends."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +15,10 @@ from cell_core.working_patch import WorkingPatch
 BISECTIONS = 7
 PROBES = (0.25, 0.5, 0.75)
 """Places on a chord where its distance to the surface is measured."""
+REPEAT_M = 1e-6
+"""Samples nearer than this are one [m]."""
+CHORD_LEAST = 0.02
+"""Pieces are not halved below this share of the step."""
 TURN_MAX_RAD = 0.2
 """Normals turn by no more than this from sample to sample."""
 
@@ -88,7 +92,7 @@ def lines_from_curves(
     tracks = [track for track in tracks if len(track.points_m) >= 2]
     if not tracks:
         return []
-    return _on_surface(patch, tracks, rule)
+    return [line for line in map(_without_repeats, _on_surface(patch, tracks, rule)) if len(line.surface_m) >= 2]
 
 
 def _track(patch: WorkingPatch, level: float, curve: IsoCurve, normals: Array) -> Track:
@@ -221,16 +225,26 @@ def _on_surface(patch: WorkingPatch, tracks: Sequence[Track], rule: LineRule) ->
     inner = switches[(np.diff(axis)[switches - 1] < 1.0 - 1e-9) & ~np.isin(axis[switches], at)]
     at = np.sort(np.r_[at, axis[inner[~_last_points(lengths)[inner]]]])
     position, normal, air = evaluated(at)
+    fresh, off = np.ones(len(at), bool), np.zeros(len(at))
     for _ in range(BISECTIONS):
-        split = _bad_chords(patch, at, position, normal, air, starts, rule)
+        off[fresh] = _chord_errors(patch, position, air, np.flatnonzero(fresh))
+        inside = np.r_[(np.diff(np.searchsorted(starts, at, "right")) == 0), False]
+        short = np.r_[np.diff(at), 0.0] <= CHORD_LEAST * rule.step_m
+        turned = np.r_[np.einsum("ij,ij->i", normal[1:], normal[:-1]) < np.cos(TURN_MAX_RAD), False]
+        split = np.flatnonzero(inside & ~short & (turned | (off > rule.chord_m)))
         if not len(split):
             break
         middle = 0.5 * (at[split] + at[split + 1])
         new = evaluated(middle)
+        fresh = np.zeros(len(at), bool)
+        fresh[split] = True
         order = np.argsort(np.r_[at, middle], kind="stable")
-        at = np.r_[at, middle][order]
+        at, off = np.r_[at, middle][order], np.r_[off, np.zeros(len(middle))][order]
         position, normal = (np.vstack([a, b])[order] for a, b in zip((position, normal), new[:2], strict=True))
         air = np.r_[air, new[2]][order]
+        fresh = np.r_[fresh, np.ones(len(middle), bool)][order]
+    # what still leaves the surface crosses a notch of the border too fine for the working mesh
+    air = air | (inside & (off > 2.0 * rule.chord_m))
     owner = np.searchsorted(starts, at, "right") - 1
     edges = np.searchsorted(owner, np.arange(len(tracks) + 1))
     return [
@@ -246,30 +260,34 @@ def _on_surface(patch: WorkingPatch, tracks: Sequence[Track], rule: LineRule) ->
     ]
 
 
+def _without_repeats(line: MeshLine) -> MeshLine:
+    """Drop samples that fell together, as those put back onto a ragged border may."""
+    step = np.linalg.norm(np.diff(line.surface_m, axis=0), axis=1)
+    keep = np.r_[True, step > REPEAT_M]
+    if keep.all():
+        return line
+    return replace(
+        line, surface_m=line.surface_m[keep], normal=line.normal[keep], on=line.on[keep], served=line.served[keep]
+    )
+
+
 def _last_points(lengths: Sequence[Array]) -> NDArray[np.bool_]:
     last = np.zeros(sum(map(len, lengths)), bool)
     last[np.cumsum([len(length) for length in lengths]) - 1] = True
     return last
 
 
-def _bad_chords(
-    patch: WorkingPatch,
-    at: Array,
-    position: Array,
-    normal: Array,
-    air: NDArray[np.bool_],
-    starts: Array,
-    rule: LineRule,
-) -> NDArray[np.int64]:
-    owner = np.searchsorted(starts, at, "right")
-    inside = (owner[1:] == owner[:-1]) & (np.diff(at) > 0.02 * rule.step_m)
-    turned = np.einsum("ij,ij->i", normal[1:], normal[:-1]) < np.cos(TURN_MAX_RAD)
-    solid = np.flatnonzero(inside & ~(air[1:] & air[:-1]))
-    a, b = position[solid], position[solid + 1]
-    off = np.zeros(len(inside))
+def _chord_errors(
+    patch: WorkingPatch, position: Array, air: NDArray[np.bool_], after: NDArray[np.int64]
+) -> Array:
+    """Return how far the straight piece after each sample leaves the surface [m]; 0 over a hole and for the last."""
+    error = np.zeros(len(after))
+    asked = np.flatnonzero(after < len(position) - 1)
+    asked = asked[~(air[after[asked]] & air[after[asked] + 1])]
+    a, b = position[after[asked]], position[after[asked] + 1]
     probes = np.concatenate([(1.0 - t) * a + t * b for t in PROBES])
-    off[solid] = patch.caster.distance(probes).reshape(len(PROBES), -1).max(axis=0)
-    return np.flatnonzero(inside & (turned | (off > rule.chord_m)))
+    error[asked] = patch.caster.distance(probes).reshape(len(PROBES), -1).max(axis=0)
+    return error
 
 
 def run_on(line: MeshLine, rule: LineRule) -> MeshLine:

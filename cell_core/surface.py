@@ -98,7 +98,9 @@ class Surface:
     def edges(self) -> NDArray[np.int64]:
         """(E, 2) unique undirected edges, lower index first."""
         pairs = np.sort(self.triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
-        return np.unique(pairs, axis=0)
+        n = len(self.vertices_m)
+        # one integer per pair: sorted several times faster than rows
+        return np.stack(np.divmod(np.unique(pairs[:, 0] * n + pairs[:, 1]), n), axis=1)
 
     @cached_property
     def adjacency(self) -> scipy.sparse.csr_matrix:

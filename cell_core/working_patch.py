@@ -6,15 +6,19 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from cell_core.decimate import decimated
 from cell_core.mesh_fields import MeshFields, border_loops, loop_length_m
 from cell_core.raycast import RayCaster
 from cell_core.remesh import process_mesh, split_long_edges
 from cell_core.surface import Surface
 from cell_core.transforms import Array, unit
 
-EDGES_PER_SPACING = 4.0
+EDGES_PER_SPACING = 3.0
+LONGEST_EDGE = 0.6
+"""A patch whose edges are no longer than this many spacings, and which is no finer than asked, is taken as it is."""
 TRIANGLES_MAX = 150_000
 """Fields are smooth: beyond this a finer mesh changes no curve that matters."""
+CROWDED = 2.0
 HOLE_SHARE = 0.5
 """Only loops shorter than this share of the longest border are holes."""
 FILLER = "filler"
@@ -92,12 +96,23 @@ def working_patch(patch: Surface, spacing_m: float, *, hole_m: float) -> Working
     """Return the patch meshed for strokes `spacing_m` apart, holes up to `hole_m` across closed."""
     finest = float(np.sqrt(patch.area_m2 / (0.433 * TRIANGLES_MAX)))
     edge_m = max(spacing_m / EDGES_PER_SPACING, finest)
-    mesh = process_mesh(patch, edge_m)
+    mesh = _even(patch, edge_m, LONGEST_EDGE * EDGES_PER_SPACING * edge_m)
     filler = np.zeros(len(mesh.triangles), bool)
     holes = _small_holes(mesh, hole_m)
     if holes:
         mesh, filler = _closed(mesh, holes, edge_m)
     return WorkingPatch(real=patch, mesh=mesh, filler=filler)
+
+
+def _even(patch: Surface, edge_m: float, longest_m: float) -> Surface:
+    i, j = patch.triangles[:, [0, 1, 2]], patch.triangles[:, [1, 2, 0]]
+    longest = float(np.linalg.norm(patch.vertices_m[i] - patch.vertices_m[j], axis=2).max())
+    enough = 1.5 * patch.area_m2 / (0.433 * edge_m**2)
+    if longest <= longest_m and len(patch.triangles) <= enough:
+        return patch
+    mesh = process_mesh(patch, edge_m)
+    # long slivers halve into very many: collapse those again
+    return decimated(mesh, int(enough)) if len(mesh.triangles) > CROWDED * enough else mesh
 
 
 def _small_holes(mesh: Surface, hole_m: float) -> list[NDArray[np.int64]]:
@@ -109,8 +124,6 @@ def _small_holes(mesh: Surface, hole_m: float) -> list[NDArray[np.int64]]:
         loop
         for loop in loops[1:]
         if loop_length_m(mesh, loop) < HOLE_SHARE * longest
-        and len(loop) >= 3
-        and mesh.adjacency[loop[-1], loop[0]] > 0.0
         and float(np.linalg.norm(np.ptp(mesh.vertices_m[loop], axis=0))) <= np.sqrt(2.0) * hole_m
     ]
 
@@ -129,4 +142,4 @@ def _closed(mesh: Surface, holes: list[NDArray[np.int64]], edge_m: float) -> tup
         frame=mesh.frame,
     )
     split = split_long_edges(whole, 1.5 * edge_m)
-    return split, (split.fields[FILLER][split.triangles] > 0.0).any(axis=1)
+    return split, np.any(split.fields[FILLER][split.triangles] > 0.0, axis=1)

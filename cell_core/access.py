@@ -1,13 +1,15 @@
 """Where a contact tool can stand: poses whose body is clear of the part, and what of the surface they reach."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import scipy.sparse
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from cell_core.raycast import RayCaster
-from cell_core.sampling import sample_surface
+from cell_core.sampling import SurfaceSamples, sample_surface
 from cell_core.surface import Surface
 from cell_core.transforms import Array, unit
 
@@ -36,6 +38,19 @@ class RoundTool:
     def of_radius(radius_m: float) -> "RoundTool":
         """Return a tool whose body is 0.9 radii wide and starts a fifth of a radius behind the face."""
         return RoundTool(radius_m=radius_m, body_radius_m=0.9 * radius_m, lift_m=0.2 * radius_m)
+
+    def as_block(self) -> dict[str, Any]:
+        """Return the tool block of a tool path: all a stranger needs to count what was passed over."""
+        return {
+            "name": f"round_{2e3 * self.radius_m:.3g}mm",
+            "kind": "round",
+            "radius_m": self.radius_m,
+            "depth_m": self.depth_m,
+            "incidence_max_rad": self.incidence_max_rad,
+            "body_radius_m": self.body_radius_m,
+            "body_length_m": self.body_length_m,
+            "lift_m": self.lift_m,
+        }
 
     @property
     def depth_m(self) -> float:
@@ -74,7 +89,6 @@ def reached(
         return out
     reach = float(np.hypot(tool.radius_m, tool.depth_m))
     tree = KDTree(contact_m)
-    cos = np.cos(tool.incidence_max_rad)
     # the nearest pose serves most points; only the others are tried against all poses around
     for k in (1, 4, 16, 64):
         left = np.flatnonzero(~out)
@@ -85,12 +99,27 @@ def reached(
         distance, index = distance.reshape(-1, k), index.reshape(-1, k)
         index = np.where(np.isfinite(distance), index, 0)
         step = points_m[left][:, None] - contact_m[index]
-        axial = np.einsum("nki,nki->nk", step, outward[index])
-        lateral = np.sqrt(np.maximum(np.einsum("nki,nki->nk", step, step) - axial**2, 0.0))
-        facing = np.einsum("nki,ni->nk", outward[index], normals[left]) >= cos
-        near = np.isfinite(distance) & (lateral <= tool.radius_m) & (np.abs(axial) <= tool.depth_m)
-        out[left] = np.any(near & facing, axis=1)
+        hit = _touched(step, np.broadcast_to(normals[left][:, None], step.shape), outward[index], tool)
+        out[left] = np.any(np.isfinite(distance) & hit, axis=1)
     return out
+
+
+def touches(samples: SurfaceSamples, contact_m: Array, outward: Array, tool: RoundTool) -> Any:
+    """Return which samples poses on `contact_m` (N, 3) along `outward` (N, 3) touch: a (P, N) csr matrix of ones."""
+    reach = float(np.hypot(tool.radius_m, tool.depth_m))
+    pairs = KDTree(contact_m).sparse_distance_matrix(samples.tree, reach, output_type="ndarray")
+    pose, point = pairs["i"], pairs["j"]
+    hit = _touched(samples.points_m[point] - contact_m[pose], samples.normals[point], outward[pose], tool)
+    entries = (np.ones(int(hit.sum()), np.int8), (point[hit], pose[hit]))
+    return scipy.sparse.csr_matrix(entries, shape=(len(samples), len(contact_m)))
+
+
+def _touched(step_m: Array, normals: Array, outward: Array, tool: RoundTool) -> NDArray[np.bool_]:
+    axial = np.einsum("...i,...i->...", step_m, outward)
+    lateral2 = np.einsum("...i,...i->...", step_m, step_m) - axial**2
+    facing = np.einsum("...i,...i->...", normals, outward)
+    near = (lateral2 <= tool.radius_m**2) & (np.abs(axial) <= tool.depth_m)
+    return near & (facing >= np.cos(tool.incidence_max_rad))
 
 
 def seats(surface: Surface, caster: RayCaster, tool: RoundTool) -> tuple[NDArray[np.bool_], Array]:

@@ -106,6 +106,22 @@ def build_parser() -> argparse.ArgumentParser:
                 help="array target_m: depth to remove per vertex of the surface [m]",
             )
 
+    cover = add("cover", "lay strokes that pass a round tool over all of a surface it can reach, without ROS")
+    _add_surface(cover)
+    cover.add_argument(
+        "--radius", type=float, default=0.015, metavar="M", help="radius of the tool's face [m] (default: 0.015)"
+    )
+    cover.add_argument(
+        "--spacing", type=float, metavar="M", help="between neighbouring strokes [m] (default: 1.86 radii)"
+    )
+    cover.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="writes toolpath.json, surface.ply, figures.json, cover.png",
+    )
+
     predict = add("predict", "predict what a tool path leaves, with the simulator's process model")
     _add_surface(predict)
     predict.add_argument("--toolpath", type=Path, required=True, metavar="FILE", help="toolpath.json")

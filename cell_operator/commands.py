@@ -38,6 +38,7 @@ def run_command(args: argparse.Namespace) -> int:
     handlers: dict[str, Callable[[argparse.Namespace], int]] = {
         "demo": _demo,
         "plan": _plan,
+        "cover": _cover,
         "predict": _predict,
         "motion": _motion,
         "scan": _scan,
@@ -148,6 +149,35 @@ def _plan_grind(
         surface_path=reference[0],
         surface_sha256=reference[1],
     )
+
+
+def _cover(args: argparse.Namespace) -> int:
+    from cell_core.access import RoundTool
+    from cell_core.cover import cover_part
+    from cell_operator.cover_figures import cover_figure
+
+    out = _new_folder(args.out)
+    for name, value in (("--radius", args.radius), ("--spacing", args.spacing)):
+        if value is not None and not 0.001 <= value <= 0.5:
+            raise ConfigurationError(f"{name}: value {value} m: must be within 0.001..0.5 m")
+    surface = _read_surface(args.surface, args.unit)
+    tool = RoundTool.of_radius(args.radius)
+    with StepProgress(console, "cover") as progress:
+        cover = cover_part(surface, tool, spacing_m=args.spacing, progress=progress)
+    toolpath = ToolPath(
+        process="grind",
+        strokes=cover.strokes,
+        tool=tool.as_block(),
+        surface={"path": str(args.surface.resolve()), "sha256": sha256(args.surface)},
+        unreached=cover.unreached,
+    )
+    toolpath.write(out / "toolpath.json")
+    write_ply(out / "surface.ply", surface)
+    write_json(out / "figures.json", {**cover.figures, "layouts": list(cover.table)})
+    cover_figure(cover, out / "cover.png")
+    print_figures(console, f"cover with a round tool of {1e3 * args.radius:.3g} mm radius", cover.figures)
+    console.print(f"written to {out}")
+    return 0
 
 
 def _predict(args: argparse.Namespace) -> int:

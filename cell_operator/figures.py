@@ -135,24 +135,24 @@ def plan_figure(surface: Surface, plan: Plan, path: Path) -> None:
     process = plan.toolpath.process
     change, target = plan.fields["predicted_change_m"] * UM_PER_M, plan.fields["target_change_m"] * UM_PER_M
     region = target > 0.0
-    high = 1.5 * float(np.max(target))
+    wanted = float(np.median(target[region]))
     view = surface_view(surface)
-    figure, axes = plt.subplots(1, 3, figsize=(22, 5.2), width_ratios=[1, 1, 0.7])
+    figure, axes = plt.subplots(2, 2, figsize=(16.5, 10.5))
     picture = render_surface(surface, view)
-    axes[0].imshow(picture.rgb)
-    axes[0].set_axis_off()
-    axes[0].set_title(f"{len(plan.toolpath.strokes)} strokes, {plan.toolpath.length_m:.1f} m")
-    draw_strokes(axes[0], plan.toolpath, picture, _standoff_m(plan.toolpath))
-    map_axes(axes[1], surface, view, change, 0.0, high, COLORMAP[process], f"predicted {CHANGE[process]} [um]", region)
-    axes[1].set_title("grey: no target")
-    histogram_axes(
-        axes[2],
-        change[region],
-        surface.vertex_areas_m2[region],
-        "predicted",
-        "#2a6f9d",
-        float(np.median(target[region])),
-    )
+    axes[0, 0].imshow(picture.rgb)
+    axes[0, 0].set_axis_off()
+    axes[0, 0].set_title(f"{len(plan.toolpath.strokes)} strokes, {plan.toolpath.length_m:.1f} m")
+    draw_strokes(axes[0, 0], plan.toolpath, picture, _standoff_m(plan.toolpath))
+    high, colormap = 1.5 * float(np.max(target)), COLORMAP[process]
+    map_axes(axes[0, 1], surface, view, change, 0.0, high, colormap, f"predicted {CHANGE[process]} [um]", region)
+    axes[0, 1].set_title("grey: no target")
+    residual = change - target
+    span = max(float(np.quantile(np.abs(residual[region]), 0.98)), 0.02 * wanted)
+    map_axes(axes[1, 0], surface, view, residual, -span, span, "coolwarm", "predicted minus target [um]", region)
+    areas = surface.vertex_areas_m2[region]
+    rms = float(np.sqrt(np.average(residual[region] ** 2, weights=areas)))
+    axes[1, 0].set_title(f"residual, {rms:.2f} um RMS")
+    histogram_axes(axes[1, 1], change[region], areas, "predicted", "#2a6f9d", wanted)
     save(figure, path)
 
 

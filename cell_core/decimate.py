@@ -29,7 +29,7 @@ def decimated(surface: Surface, triangles_max: int) -> Surface:
     # copies: the library's binding takes no read-only arrays
     points, triangles = fast_simplification.simplify(
         surface.vertices_m.copy(), surface.triangles.astype(np.int32), target_count=triangles_max, agg=AGGRESSIVENESS
-    )
+    )[:2]
     coarse = Surface(vertices_m=points, triangles=triangles, frame=surface.frame)
     return coarse.with_fields(**carried_fields(surface, coarse.vertices_m))
 

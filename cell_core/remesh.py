@@ -1,12 +1,11 @@
 """Meshes fit for a process: edges of one length, the shape and its sharp edges kept."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cell_core.decimate import decimated
 from cell_core.errors import InputRefusedError
+from cell_core.subdivide import split_triangles, triangle_edges
 from cell_core.surface import Surface
-from cell_core.transforms import Array
 
 EDGE_MAX_RATIO = 1.5
 """No edge of a process mesh is longer than this times the edge length asked for."""
@@ -44,43 +43,11 @@ def split_long_edges(surface: Surface, edge_max_m: float) -> Surface:
         middle = np.full(len(edges), -1)
         middle[long] = len(vertices) + np.arange(int(long.sum()))
         vertices = np.vstack([vertices, vertices[edges[long]].mean(axis=1)])
-        active = _split(active[busy], middle[of_triangle[busy]], vertices[:, :3])
+        active, _ = split_triangles(active[busy], middle[of_triangle[busy]], vertices[:, :3])
     fields = {name: vertices[:, 3 + i] for i, name in enumerate(surface.fields)}
     return Surface(
         vertices_m=vertices[:, :3], triangles=np.concatenate(done), fields=fields, frame=surface.frame
     )
-
-
-def triangle_edges(triangles: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return unique edges (E, 2), lower index first, and per triangle the indices (T, 3) of edges ab, bc, ca."""
-    pairs = np.sort(triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
-    n = int(pairs.max(initial=0)) + 1
-    key, inverse = np.unique(pairs[:, 0] * n + pairs[:, 1], return_inverse=True)
-    return np.stack([key // n, key % n], axis=1), inverse.reshape(-1, 3)
-
-
-def _split(triangles: NDArray[np.int64], middle: NDArray[np.int64], points: Array) -> NDArray[np.int64]:
-    # middle: new vertex on edges ab, bc, ca or -1; rotate each triangle so that its case has one form
-    n_split = (middle >= 0).sum(axis=1)
-    first = np.where(n_split == 1, np.argmax(middle >= 0, axis=1), (np.argmin(middle >= 0, axis=1) + 1) % 3)
-    turn = (first[:, None] + np.arange(3)) % 3
-    a, b, c = np.take_along_axis(triangles, turn, axis=1).T
-    ab, bc, ca = np.take_along_axis(middle, turn, axis=1).T
-    one, two, three = (n_split == k for k in (1, 2, 3))
-    # two halved edges ab, bc leave the quadrangle a, ab, bc, c: cut along its shorter diagonal
-    across = np.linalg.norm(points[a] - points[bc], axis=1) < np.linalg.norm(points[ab] - points[c], axis=1)
-    two_a, two_c = two & across, two & ~across
-    return np.concatenate([
-        np.stack(t, axis=1)[case]
-        for case, ts in (
-            (one, [(a, ab, c), (ab, b, c)]),
-            (two, [(ab, b, bc)]),
-            (two_a, [(a, ab, bc), (a, bc, c)]),
-            (two_c, [(a, ab, c), (ab, bc, c)]),
-            (three, [(a, ab, ca), (b, bc, ab), (c, ca, bc), (ab, bc, ca)]),
-        )
-        for t in ts
-    ])
 
 
 def _refuse_edge(surface: Surface, edge_m: float) -> None:

@@ -15,7 +15,7 @@ AGGRESSIVENESS = 5.0
 def decimated(surface: Surface, triangles_max: int) -> Surface:
     """Return the surface with about `triangles_max` triangles by quadric edge collapse, its fields carried along.
 
-    Sharp edges and plane regions keep their shape, borders nearly so; on planes the triangles may become long. A
+    Sharp edges and plane regions keep their shape, borders stay as they are; on planes the triangles may become long. A
     surface that is small enough is returned as it is. Linear in the number of triangles.
 
     Source: Garland & Heckbert 1997, in the threshold form of fast-simplification.
@@ -28,8 +28,12 @@ def decimated(surface: Surface, triangles_max: int) -> Surface:
 
     # copies: the library's binding takes no read-only arrays
     points, triangles = fast_simplification.simplify(
-        surface.vertices_m.copy(), surface.triangles.astype(np.int32), target_count=triangles_max, agg=AGGRESSIVENESS
-    )
+        surface.vertices_m.copy(),
+        surface.triangles.astype(np.int32),
+        target_count=triangles_max,
+        agg=AGGRESSIVENESS,
+        preserve_border=True,
+    )[:2]
     coarse = Surface(vertices_m=points, triangles=triangles, frame=surface.frame)
     return coarse.with_fields(**carried_fields(surface, coarse.vertices_m))
 

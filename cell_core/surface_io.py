@@ -1,6 +1,5 @@
 """Load, check, repair and write surfaces. Whatever a repair changed is counted; what cannot be right is refused."""
 
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -8,6 +7,7 @@ import numpy as np
 
 from cell_core.errors import InputRefusedError
 from cell_core.files import write_atomically
+from cell_core.repair import RepairReport, repair
 from cell_core.surface import Surface
 
 Unit = Literal["m", "mm", "inch"]
@@ -15,24 +15,6 @@ UNIT_M: dict[str, float] = {"m": 1.0, "mm": 1e-3, "inch": 0.0254}
 SIZE_MIN_M, SIZE_MAX_M = 0.01, 10.0
 FILE_MAX_BYTES = 1_000_000_000
 SUFFIXES = (".stl", ".ply", ".obj", ".glb", ".gltf", ".dae", ".off", ".step", ".stp")
-
-
-@dataclass(frozen=True, kw_only=True)
-class RepairReport:
-    """How many things loading changed."""
-
-    merged_vertices: int = 0
-    degenerate_triangles: int = 0
-    duplicate_triangles: int = 0
-    flipped_triangles: int = 0
-    crumb_components: int = 0
-    crumb_triangles: int = 0
-
-    @property
-    def text(self) -> str:
-        """The counts that are not zero, in words."""
-        parts = [f"{n} {name.replace('_', ' ')}" for name, n in asdict(self).items() if n]
-        return ", ".join(parts) or "nothing repaired"
 
 
 def load_surface(path: Path, unit: Unit = "m", frame: str = "part") -> tuple[Surface, RepairReport]:
@@ -97,65 +79,6 @@ def _refuse_ply_mismatch(path: Path, n_vertices: int, n_triangles: int) -> None:
         raise InputRefusedError(f"{path}: header declares {declared['vertex']} vertices, {n_vertices} found: truncated")
     if n_triangles < declared.get("face", 0):
         raise InputRefusedError(f"{path}: header declares {declared['face']} faces, {n_triangles} found: truncated")
-
-
-def repair(vertices: np.ndarray, triangles: np.ndarray, frame: str, where: str) -> tuple[Surface, RepairReport]:
-    """Merge equal vertices, drop degenerate and duplicate triangles and crumbs, make the winding consistent.
-
-    Raises:
-        InputRefusedError: fewer than 4 triangles are left.
-    """
-    n_vertices = len(np.unique(triangles))
-    extent = float(np.ptp(vertices[np.unique(triangles)], axis=0).max())
-    key = np.round(vertices / (1e-7 * extent)).astype(np.int64)
-    _, first, inverse = np.unique(key, axis=0, return_index=True, return_inverse=True)
-    vertices, triangles = vertices[first], inverse.reshape(-1)[triangles]
-    merged = n_vertices - len(np.unique(triangles))
-
-    a, b, c = (vertices[triangles[:, i]] for i in range(3))
-    area = 0.5 * np.linalg.norm(np.cross(b - a, c - a), axis=1)
-    sound = area > 1e-12 * extent**2
-    degenerate = int((~sound).sum())
-    triangles = triangles[sound]
-    if len(triangles):
-        _, first = np.unique(np.sort(triangles, axis=1), axis=0, return_index=True)
-        duplicates = len(triangles) - len(first)
-        triangles = triangles[np.sort(first)]
-    else:
-        duplicates = 0
-    if len(triangles) < 4:
-        raise InputRefusedError(f"{where}: {len(triangles)} sound triangle(s), at least 4 needed for a surface")
-
-    import trimesh
-
-    mesh = trimesh.Trimesh(vertices, triangles, process=False)
-    before = mesh.faces.copy()
-    if not mesh.is_winding_consistent:
-        trimesh.repair.fix_winding(mesh)
-    if mesh.is_watertight and mesh.volume < 0.0:
-        mesh.invert()
-    flipped = int((np.sort(before, axis=1) == np.sort(mesh.faces, axis=1)).all(axis=1).sum()) - int(
-        _same_winding(before, mesh.faces).sum()
-    )
-    triangles = np.asarray(mesh.faces, np.int64)
-
-    labels = trimesh.graph.connected_component_labels(mesh.face_adjacency, node_count=len(triangles))
-    areas = np.bincount(labels, mesh.area_faces)
-    crumbs = areas < 1e-4 * areas.sum()
-    keep = ~crumbs[labels]
-    surface = Surface(vertices_m=vertices, triangles=triangles, frame=frame).select_triangles(keep)
-    return surface, RepairReport(
-        merged_vertices=merged,
-        degenerate_triangles=degenerate,
-        duplicate_triangles=duplicates,
-        flipped_triangles=flipped,
-        crumb_components=int(crumbs.sum()),
-        crumb_triangles=int((~keep).sum()),
-    )
-
-
-def _same_winding(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.any([(np.roll(a, k, axis=1) == b).all(axis=1) for k in range(3)], axis=0)
 
 
 def write_ply(path: Path, surface: Surface) -> None:

@@ -6,8 +6,8 @@ machine tells the same. Every case runs in a process of its own, whose peak memo
 (a) gun: fan of 250 x 70 mm at 200 mm; jet: a gun with a round spot of 30 mm at 100 mm; disc: a contact disc of 30 mm,
     to which nothing occludes. Pairs are those with a positive rate and, for gun and jet, a ray of their own.
 (b) time and memory of the gun's operator from 10k to 1M triangles on one part, against linear growth; a picture.
-(c) 1M triangles, 200 m of path: surface, strokes, operator with occlusion on samples, speeds, operator with occlusion on
-    all vertices, prediction.
+(c) 1M triangles, 200 m of path: surface, strokes, operator with occlusion on samples, speeds, operator with occlusion
+    on all vertices, prediction.
 
     cell bench cost
     BENCH_OUT=folder cell bench cost      where growth.png goes (default ./bench_out)
@@ -32,7 +32,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cell_core.config import GunConfig, load_named
-from cell_core.coverage import CoverageModel, build_coverage, coverage_of_points
+from cell_core.coverage import CoverageModel, coverage_of_points
 from cell_core.dwell import SpeedLimits, optimise_speed
 from cell_core.footprint import EllipticDoubleBeta, Footprint, RoundFootprint
 from cell_core.pair_rates import PairRates
@@ -148,7 +148,7 @@ def large_case(side_m: float, spacing_m: float) -> dict[str, float]:
     operator = coverage_of_points(points, normals, strokes, gun, caster=caster)
     clock.append(time.perf_counter())
     film = operator.predict(result.strokes)
-    inside = ((points[:, :2] > 0.2) & (points[:, :2] < side_m - 0.2)).all(axis=1)
+    inside = np.abs(points[:, :2] - 0.5 * side_m).max(axis=1) < 0.5 * side_m - 0.2
     cv = field_statistics(film, np.full(len(film), mean_m), areas, 0.1, inside).cv
     clock.append(time.perf_counter())
     names = ("surface", "strokes", "operator on samples", "speeds", "operator on all vertices", "prediction")

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -66,7 +67,7 @@ class CoverageOperator:
         """Return in how many passes each point (V,) is served: those that give it over `threshold` of its most.
 
         A stroke is one pass over a point, or several where it serves it again after `leave_m` of path [m] in which it
-        did not (a footprint's length, say). With a RoundFootprint and threshold 0 every pass that covers a point counts.
+        did not (a footprint's length, say). With a RoundFootprint and threshold 0 each pass that covers a point counts.
         """
         A = self.matrix if self.matrix.has_sorted_indices else self.matrix.sorted_indices()
         given = A.data * np.asarray(dwell_s, np.float32)[A.indices]
@@ -144,7 +145,7 @@ class CoverageModel:
             have = {key: k for k, key in enumerate(known.keys)}
         missing = [k for k, key in enumerate(keys) if key not in have]
         counts = np.array([len(s) for s in strokes])
-        new = self._rows([strokes[k] for k in missing], progress) if missing else None
+        new: Any = self._rows([strokes[k] for k in missing], progress) if missing else None
         if known is None or len(missing) == len(strokes):
             transposed = new
         else:
@@ -186,7 +187,7 @@ def _blocks(column: NDArray[np.int64]) -> list[tuple[int, int]]:
     size = int(np.clip(n // BLOCKS_MIN, 32, POSES_PER_BLOCK))
     cuts = np.searchsorted(column, column[np.arange(0, n, size)])
     edges = np.unique(np.r_[cuts, n]).tolist()
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(pairwise(edges))
 
 
 def _spliced(

@@ -1,7 +1,7 @@
 """Footprints: how fast a tool pose changes the surface at each point around it."""
 
 from functools import cached_property
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,9 @@ from scipy.special import jn_zeros, jv
 
 from cell_core.config import GunConfig
 from cell_core.errors import ConfigurationError
-from cell_core.transforms import Array
+
+Reals = NDArray[np.floating[Any]]
+"""float32 or float64; answers have the precision of the question."""
 
 NEAREST_M = 0.02
 """A gun's model says nothing closer to the nozzle than this [m]."""
@@ -35,7 +37,7 @@ class Footprint(Protocol):
         """True where the line from TCP to point must be free, as for guns."""
         ...
 
-    def rates(self, local_points_m: Array, local_normals: Array, pose_index: NDArray[np.int64]) -> Array:
+    def rates(self, local_points_m: Reals, local_normals: Reals, pose_index: NDArray[np.int64]) -> Reals:
         """Return the rate of change (P,) [m/s], >= 0, for the process at the value the footprint was made with.
 
         Points (P, 3) and their outward normals (P, 3) are each in the tool coordinates of sample `pose_index` (P,),
@@ -45,7 +47,7 @@ class Footprint(Protocol):
         """
         ...
 
-    def may_reach(self, local_centres_m: Array, radius_m: Array) -> NDArray[np.bool_]:
+    def may_reach(self, local_centres_m: Reals, radius_m: Reals) -> NDArray[np.bool_]:
         """Return whether balls (P, 3), radii (P,), in tool coordinates may hold a point with a rate; True if unsure."""
         ...
 
@@ -56,12 +58,12 @@ class SweptFootprint(Footprint, Protocol):
 
     def swept_rates(
         self,
-        local_points_m: Array,
-        local_normals: Array,
+        local_points_m: Reals,
+        local_normals: Reals,
         pose_index: NDArray[np.int64],
-        behind_m: Array,
-        ahead_m: Array,
-    ) -> Array:
+        behind_m: Reals,
+        ahead_m: Reals,
+    ) -> Reals:
         """Return the mean rate (P,) [m/s] while the tool moves along its x axis from -behind_m to +ahead_m (P,)."""
         ...
 
@@ -90,7 +92,7 @@ class EllipticDoubleBeta:
         """Film volume a fully caught cone leaves per second [m3/s]."""
         return self.gun.transfer_efficiency * self.gun.solids_volume_fraction * self.gun.flow_m3_per_s
 
-    def reference_rates(self, x_m: Array, y_m: Array) -> Array:
+    def reference_rates(self, x_m: Reals, y_m: Reals) -> Reals:
         """Return q0 [m/s] on the reference plane at x along travel (minor axis) and y across it (major axis) [m]."""
         one, none = x_m.dtype.type(1.0), x_m.dtype.type(0.0)
         across = 1.0 - (y_m / self.gun.a_m) ** 2
@@ -101,7 +103,7 @@ class EllipticDoubleBeta:
         q = across ** (self.gun.beta_1 - 1.0) * np.where(inside, along, none) ** (self.gun.beta_2 - 1.0)
         return np.where(inside, self.peak_rate_m_per_s * q, none)
 
-    def rates(self, local_points_m: Array, local_normals: Array, pose_index: NDArray[np.int64]) -> Array:
+    def rates(self, local_points_m: Reals, local_normals: Reals, pose_index: NDArray[np.int64]) -> Reals:
         """Return the film growth (P,) [m/s] without occlusion; 0 for faces turned away."""
         x, y, z = local_points_m.T
         h0 = self.gun.reference_standoff_m
@@ -113,7 +115,7 @@ class EllipticDoubleBeta:
         # l cos(alpha) is `facing`, and (h0 / l)^2 cos(alpha) / cos^3(theta) = (h0 / z)^2 facing / z
         return np.where(ahead & (facing > 0.0), q0 * scale * scale * facing / z, z.dtype.type(0.0))
 
-    def may_reach(self, local_centres_m: Array, radius_m: Array) -> NDArray[np.bool_]:
+    def may_reach(self, local_centres_m: Reals, radius_m: Reals) -> NDArray[np.bool_]:
         """Return whether balls (P, 3) with radii (P,) may touch the elliptic cone; exact for radius 0."""
         x, y, z = local_centres_m.T
         gun = self.gun
@@ -170,19 +172,19 @@ class RoundFootprint:
         self.radius_m, self.depth_m, self.facing_max_rad = float(radius_m), float(depth_m), float(facing_max_rad)
         self.reach_m = float(np.hypot(radius_m, depth_m))
 
-    def rates(self, local_points_m: Array, local_normals: Array, pose_index: NDArray[np.int64]) -> Array:
+    def rates(self, local_points_m: Reals, local_normals: Reals, pose_index: NDArray[np.int64]) -> Reals:
         """Return 1/s (P,) for covered points, 0 for others."""
         standing = np.zeros(len(local_points_m), local_points_m.dtype)
         return self.swept_rates(local_points_m, local_normals, pose_index, standing, standing)
 
     def swept_rates(
         self,
-        local_points_m: Array,
-        local_normals: Array,
+        local_points_m: Reals,
+        local_normals: Reals,
         pose_index: NDArray[np.int64],
-        behind_m: Array,
-        ahead_m: Array,
-    ) -> Array:
+        behind_m: Reals,
+        ahead_m: Reals,
+    ) -> Reals:
         """Return the share (P,) [1/s] of the sweep during which each point is covered."""
         x, y, z = local_points_m.T
         open_to_tool = (np.abs(z) <= self.depth_m) & (local_normals[:, 2] <= -float(np.cos(self.facing_max_rad)))
@@ -193,7 +195,7 @@ class RoundFootprint:
         share = np.where(moving, np.maximum(under, 0.0) / np.where(moving, span, 1.0), np.abs(x) <= half_chord)
         return np.where(open_to_tool & (np.abs(y) <= self.radius_m), share, 0.0).astype(x.dtype)
 
-    def may_reach(self, local_centres_m: Array, radius_m: Array) -> NDArray[np.bool_]:
+    def may_reach(self, local_centres_m: Reals, radius_m: Reals) -> NDArray[np.bool_]:
         """Return whether balls (P, 3) with radii (P,) may touch the cylinder that the face covers."""
         x, y, z = local_centres_m.T
         limit = radius_m + self.radius_m

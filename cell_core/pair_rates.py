@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
-from cell_core.footprint import Footprint, SweptFootprint
+from cell_core.footprint import Footprint, Reals, SweptFootprint
 from cell_core.point_runs import POINTS_PER_RUN, PointRuns
 from cell_core.raycast import RayCaster
 from cell_core.sweep import SweepPoses
@@ -40,12 +40,17 @@ class PairRates:
         return PointRuns.of(self.points_m)
 
     @cached_property
+    def _swept(self) -> SweptFootprint | None:
+        return self.footprint if isinstance(self.footprint, SweptFootprint) else None
+
+    @cached_property
     def _columns(self) -> tuple[Float32, Float32]:
-        return tuple(np.ascontiguousarray(a.T, np.float32) for a in (self.points_m, self.normals))  # pyright: ignore
+        points, normals = (np.ascontiguousarray(a.T, np.float32) for a in (self.points_m, self.normals))
+        return points, normals
 
     def prepare(self) -> None:
         """Compute what is kept for all blocks, so that threads need not race for it."""
-        _ = self.runs, self._columns
+        _ = self.runs, self._columns, self._swept
 
     def block(self, poses: SweepPoses, start: int, stop: int) -> Any:
         """Return the csr matrix (samples, V) of rates [m/s], float32, of the samples that poses start..stop-1 make up.
@@ -54,13 +59,13 @@ class PairRates:
         poses are cut into blocks. Rows are not sorted.
         """
         run, pose, centre = self.runs.near(
-            poses.axes, poses.origins_m, np.arange(start, stop), lambda c, r, p: self._worth(c, r + self._slack(poses, p))
+            poses.axes,
+            poses.origins_m,
+            np.arange(start, stop),
+            lambda local, radius, pose: self._worth(local, radius + self._slack(poses, pose)),
         )
-        cuts = range(0, len(run), RUNS_PER_CHUNK)
-        parts = [
-            self._pairs(poses, run[c : c + RUNS_PER_CHUNK], pose[c : c + RUNS_PER_CHUNK], centre[:, c : c + RUNS_PER_CHUNK])
-            for c in cuts
-        ]
+        cuts = [slice(k, k + RUNS_PER_CHUNK) for k in range(0, len(run), RUNS_PER_CHUNK)]
+        parts = [self._pairs(poses, run[cut], pose[cut], centre[:, cut]) for cut in cuts]
         at, point, rate = (np.concatenate(p) for p in zip(*parts, strict=True)) if parts else _NOTHING
         indptr = np.r_[0, np.cumsum(np.bincount(at - start, minlength=stop - start))]
         shape = (stop - start, len(self.points_m))
@@ -73,11 +78,11 @@ class PairRates:
 
     def _slack(self, poses: SweepPoses, pose: NDArray[np.int64]) -> Any:
         """Return how far a footprint that is averaged over the sweep reaches beyond itself [m]."""
-        if not isinstance(self.footprint, SweptFootprint):
+        if self._swept is None:
             return np.float32(0.0)
         return np.maximum(poses.behind_m, poses.ahead_m)[pose]
 
-    def _worth(self, local_m: Array, radius_m: Array) -> NDArray[np.bool_]:
+    def _worth(self, local_m: Reals, radius_m: Reals) -> NDArray[np.bool_]:
         x, y, z = local_m.T
         limit = radius_m + self.footprint.reach_m
         return self.footprint.may_reach(local_m, radius_m) & (x * x + y * y + z * z <= limit * limit)
@@ -109,11 +114,9 @@ class PairRates:
 
     def _rates(self, poses: SweepPoses, local_m: Float32, local_normal: Float32, pose: NDArray[np.int64]) -> Any:
         column = poses.column[pose]
-        if isinstance(self.footprint, SweptFootprint):
-            return self.footprint.swept_rates(
-                local_m, local_normal, column, poses.behind_m[pose], poses.ahead_m[pose]
-            )
-        return self.footprint.rates(local_m, local_normal, column)  # pyright: ignore[reportArgumentType]
+        if self._swept is not None:
+            return self._swept.swept_rates(local_m, local_normal, column, poses.behind_m[pose], poses.ahead_m[pose])
+        return self.footprint.rates(local_m, local_normal, column)
 
 
 _NOTHING = (np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))
@@ -139,7 +142,7 @@ def _rays(
     local_m: Float32,
     clearance_m: float,
 ) -> tuple[Float32, NDArray[np.bool_]]:
-    """Return rays (P, 6) from tool centre points that end `clearance_m` before their points, and which have no length."""
+    """Return rays (P, 6) from tool centre points that end `clearance_m` before their points, and which have no way."""
     x, y, z = local_m
     length = np.sqrt(x * x + y * y + z * z)
     scale = np.maximum(length - np.float32(clearance_m), np.float32(0.0)) / np.maximum(length, np.float32(1e-12))

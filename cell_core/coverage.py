@@ -1,27 +1,33 @@
 """The coverage operator: what a tool path leaves on a surface is A t, with t the time spent at each sample."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
-from scipy.spatial import KDTree
 
+from cell_core.errors import InputRefusedError
 from cell_core.footprint import Footprint
+from cell_core.pair_rates import PairRates
 from cell_core.plan import Progress, no_progress
 from cell_core.raycast import RayCaster
 from cell_core.surface import Surface
+from cell_core.sweep import SweepPoses
 from cell_core.toolpath import Stroke
 from cell_core.transforms import Array
 
 CLEARANCE_M = 0.003
 """A ray to a point may touch the surface this close before it: scan noise, facets [m]."""
-PAIRS_PER_CHUNK = 1_000_000
-POINTS_PER_CELL = 16
-SAMPLES_PER_BLOCK = 64
+POSES_PER_BLOCK = 512
+BLOCKS_MIN = 16
+"""Short paths are cut finer, so that threads find work."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,7 +37,13 @@ class CoverageOperator:
     matrix: Any
     """(V, N) scipy csr matrix, float32 rates [m/s]."""
     stroke_of_column: NDArray[np.int64]
-    """(N,) stroke each sample belongs to."""
+    """(N,) stroke each sample belongs to, ascending."""
+    along_m: Array = field(default_factory=lambda: np.empty(0))
+    """(N,) path from the stroke's start to each sample [m]; may be empty where passes are not told apart."""
+    keys: tuple[bytes, ...] = ()
+    """Digest of each stroke's poses, by which `CoverageModel` finds columns again; empty for one made by hand."""
+    model: "CoverageModel | None" = None
+    """What the columns were computed with."""
 
     def predict(self, path: Array | Sequence[Stroke]) -> Array:
         """Return the change (V,) [m] that dwell times (N,) [s], or the dwell of strokes as they are, leave."""
@@ -46,24 +58,162 @@ class CoverageOperator:
         """(N, V) A^T by rows."""
         return self.matrix.T.tocsr()
 
-    def visits(self, dwell_s: Array, threshold: float = 0.1) -> Array:
-        """Return by how many strokes each point (V,) is served: those that give it over `threshold` of its most."""
-        n_strokes = int(self.stroke_of_column.max()) + 1 if len(self.stroke_of_column) else 0
-        gather = scipy.sparse.csr_matrix(
-            (dwell_s, (np.arange(len(dwell_s)), self.stroke_of_column)), shape=(len(dwell_s), n_strokes)
-        )
-        share: Any = self.matrix @ gather
-        top = np.asarray(share.max(axis=1).todense()).ravel()
-        row = np.repeat(np.arange(share.shape[0]), np.diff(share.indptr))
-        counted = (share.data > threshold * top[row]) & (share.data > 0.0)
-        return np.bincount(row[counted], minlength=share.shape[0]).astype(float)
+    @property
+    def n_strokes(self) -> int:
+        """Strokes whose samples are columns."""
+        return int(self.stroke_of_column[-1]) + 1 if len(self.stroke_of_column) else 0
+
+    def visits(self, dwell_s: Array, threshold: float = 0.1, *, leave_m: float = np.inf) -> Array:
+        """Return in how many passes each point (V,) is served: those that give it over `threshold` of its most.
+
+        A stroke is one pass over a point, or several where it serves it again after `leave_m` of path [m] in which it
+        did not (a footprint's length, say). With a RoundFootprint and threshold 0 each pass that covers a point counts.
+        """
+        A = self.matrix if self.matrix.has_sorted_indices else self.matrix.sorted_indices()
+        given = A.data * np.asarray(dwell_s, np.float32)[A.indices]
+        served = np.flatnonzero(given > 0.0)
+        row = np.repeat(np.arange(A.shape[0]), np.diff(A.indptr))[served]
+        column, given = A.indices[served], given[served]
+        if len(served) == 0:
+            return np.zeros(A.shape[0])
+        stroke = self.stroke_of_column[column]
+        fresh = (np.diff(row) != 0) | (np.diff(stroke) != 0)
+        if np.isfinite(leave_m):
+            if len(self.along_m) != len(self.stroke_of_column):
+                raise InputRefusedError(f"visits: leave_m {leave_m:.6g} m needs an operator that knows along_m")
+            fresh |= np.diff(self.along_m[column]) > leave_m
+        starts = np.r_[0, np.flatnonzero(fresh) + 1]
+        share = np.add.reduceat(given, starts)
+        owner = row[starts]
+        top = np.zeros(A.shape[0], share.dtype)
+        np.maximum.at(top, owner, share)
+        return np.bincount(owner[share > threshold * top[owner]], minlength=A.shape[0]).astype(float)
 
     def columns_of(self, strokes: NDArray[np.int64]) -> "CoverageOperator":
         """Return the operator of these strokes alone, renumbered in the order given."""
-        columns = np.concatenate([np.flatnonzero(self.stroke_of_column == k) for k in strokes])
-        counts = [int((self.stroke_of_column == k).sum()) for k in strokes]
-        matrix = self.matrix.tocsc()[:, columns].tocsr()
-        return CoverageOperator(matrix=matrix, stroke_of_column=np.repeat(np.arange(len(strokes)), counts))
+        own = [self._columns(k) for k in strokes]
+        columns = np.concatenate([np.arange(c.start, c.stop) for c in own])
+        return CoverageOperator(
+            matrix=self.transposed[columns].T.tocsr(),
+            stroke_of_column=np.repeat(np.arange(len(own)), [c.stop - c.start for c in own]),
+            along_m=self.along_m[columns] if len(self.along_m) else self.along_m,
+            keys=tuple(self.keys[k] for k in strokes) if self.keys else (),
+            model=self.model,
+        )
+
+    def with_strokes(self, strokes: Sequence[Stroke], progress: Progress = no_progress) -> "CoverageOperator":
+        """Return the operator of these strokes; columns of strokes with poses known to this one are taken over.
+
+        The result is the same, bit for bit, as that of computing all columns anew. Speeds, process values and on/off
+        are no part of the operator: strokes that differ in these alone count as known.
+
+        Raises:
+            InputRefusedError: the operator was made by hand and does not know what its columns were computed with.
+        """
+        if self.model is None:
+            raise InputRefusedError("coverage: an operator made by hand cannot compute further strokes")
+        return self.model.operator(strokes, known=self, progress=progress)
+
+    def _columns(self, stroke: int) -> slice:
+        start, stop = np.searchsorted(self.stroke_of_column, [stroke, stroke + 1])
+        return slice(int(start), int(stop))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CoverageModel:
+    """Points and a footprint: what it takes to compute the columns of any stroke."""
+
+    pairs: PairRates
+    substeps: int = 1
+    """Poses per sample step; see SweepPoses."""
+    threads: int = 0
+    """Threads to compute with; 0: one for every core this process may use. The result does not depend on it."""
+
+    def operator(
+        self,
+        strokes: Sequence[Stroke],
+        *,
+        known: CoverageOperator | None = None,
+        progress: Progress = no_progress,
+    ) -> CoverageOperator:
+        """Return the operator of these strokes; columns that `known`, of this model, already has are taken over."""
+        if not strokes:
+            raise InputRefusedError("coverage: 0 strokes, at least 1 needed")
+        keys = tuple(_key(stroke) for stroke in strokes)
+        have: dict[bytes, int] = {}
+        if known is not None and known.model is self:
+            have = {key: k for k, key in enumerate(known.keys)}
+        missing = [k for k, key in enumerate(keys) if key not in have]
+        counts = np.array([len(s) for s in strokes])
+        new: Any = self._rows([strokes[k] for k in missing], progress) if missing else None
+        if known is None or len(missing) == len(strokes):
+            transposed = new
+        else:
+            transposed = _spliced(keys, have, known, missing, counts, new)
+        return CoverageOperator(
+            matrix=transposed.T.tocsr(),
+            stroke_of_column=np.repeat(np.arange(len(strokes)), counts),
+            along_m=np.concatenate([np.r_[0.0, np.cumsum(s.step_lengths_m)] for s in strokes]),
+            keys=keys,
+            model=self,
+        )
+
+    def _rows(self, strokes: Sequence[Stroke], progress: Progress) -> Any:
+        """Return A^T (N, V) of these strokes, computed block by block."""
+        poses = SweepPoses.of(strokes, self.substeps)
+        blocks = _blocks(poses.column)
+        self.pairs.prepare()
+        done = []
+        for block in self._computed(poses, blocks):
+            done.append(block)
+            progress(len(done) / len(blocks), "coverage")
+        return scipy.sparse.vstack(done, format="csr")
+
+    def _computed(self, poses: SweepPoses, blocks: list[tuple[int, int]]) -> Iterator[Any]:
+        threads = min(self.threads or len(os.sched_getaffinity(0)), len(blocks))
+        if threads == 1:
+            yield from (self.pairs.block(poses, start, stop) for start, stop in blocks)
+            return
+        pool = ThreadPoolExecutor(threads)
+        try:
+            yield from pool.map(lambda block: self.pairs.block(poses, *block), blocks)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _blocks(column: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Return runs of poses, each with all poses of its samples."""
+    n = len(column)
+    size = int(np.clip(n // BLOCKS_MIN, 32, POSES_PER_BLOCK))
+    cuts = np.searchsorted(column, column[np.arange(0, n, size)])
+    edges = np.unique(np.r_[cuts, n]).tolist()
+    return list(pairwise(edges))
+
+
+def _spliced(
+    keys: tuple[bytes, ...],
+    have: dict[bytes, int],
+    known: CoverageOperator,
+    missing: list[int],
+    counts: NDArray[np.int64],
+    new: Any,
+) -> Any:
+    """Return A^T with the rows of each stroke from where they are: `known`, or `new` for the missing ones in turn."""
+    stop_of = dict(zip(missing, np.cumsum(counts[missing]).tolist(), strict=True))
+    parts = []
+    for k, key in enumerate(keys):
+        if k in stop_of:
+            parts.append(new[stop_of[k] - counts[k] : stop_of[k]])
+        else:
+            parts.append(known.transposed[known._columns(have[key])])
+    return scipy.sparse.vstack(parts, format="csr")
+
+
+def _key(stroke: Stroke) -> bytes:
+    digest = hashlib.blake2b(digest_size=16)
+    for values in (stroke.position_m, stroke.tool_axis, stroke.travel):
+        digest.update(values.tobytes())
+    return digest.digest()
 
 
 def dwell_of(path: Array | Sequence[Stroke]) -> Array:
@@ -79,15 +229,23 @@ def build_coverage(
     footprint: Footprint,
     *,
     occlusion: bool = True,
+    substeps: int = 1,
+    threads: int = 0,
     progress: Progress = no_progress,
 ) -> CoverageOperator:
     """Return the operator from dwell at each stroke sample to change at each vertex of `surface`.
 
     Rays from the TCP to a vertex are cast where the footprint says it `occludes` and `occlusion` is on.
     """
-    caster = RayCaster(surface) if occlusion and footprint.occludes else None
     return coverage_of_points(
-        surface.vertices_m, surface.vertex_normals, strokes, footprint, caster=caster, progress=progress
+        surface.vertices_m,
+        surface.vertex_normals,
+        strokes,
+        footprint,
+        caster=RayCaster(surface) if occlusion and footprint.occludes else None,
+        substeps=substeps,
+        threads=threads,
+        progress=progress,
     )
 
 
@@ -99,132 +257,32 @@ def coverage_of_points(
     *,
     caster: RayCaster | None,
     clearance_m: float = CLEARANCE_M,
+    substeps: int = 1,
+    threads: int = 0,
     progress: Progress = no_progress,
 ) -> CoverageOperator:
     """Return the operator for points (V, 3) with unit outward normals (V, 3); `caster` None: nothing occludes.
 
-    Points are grouped into cells of a few dozen; (cell, sample) pairs come from a tree query within the footprint's
-    reach and its own coarse test, are opened into (point, sample) pairs chunk by chunk, and kept where the rate is
-    positive and the ray is free.
+    Points lie in runs along a space-filling curve; for blocks of poses a tree of balls around them gives (run, pose)
+    pairs by the footprint's coarse test, which are opened into (point, pose) pairs, cut off exactly by support, and
+    kept where the rate is positive and the ray is free. Rates are float32 of offsets from the pose: to about 1e-6 of
+    the peak. `substeps` (odd) puts that many poses on a sample step and averages them into the sample's column, so
+    that coarsely sampled strokes integrate right (`sweep.substeps_needed`); footprints that know their mean over a
+    sweep are averaged over each pose's own piece of path in any case.
+
+    Args:
+        threads: 0: one for every core this process may use. The result does not depend on it, bit for bit.
+
+    Raises:
+        InputRefusedError: no strokes, no points, or an even number of sub-steps.
     """
-    frames = np.concatenate([stroke.frames for stroke in strokes])
-    stroke_of_column = np.repeat(np.arange(len(strokes)), [len(s) for s in strokes])
-    cells = _Cells.of(points_m)
-    pairs = _cell_pairs(cells, frames, footprint)
-    rows, columns, rates = [], [], []
-    for start, stop in _chunks(cells.counts[pairs[:, 0]]):
-        cell, sample = pairs[start:stop].T
-        point, pair = cells.open(cell)
-        sample = sample[pair]
-        local, local_normal = _local(points_m, normals, frames, point, sample)
-        rate = footprint.rates(local, local_normal, sample)
-        keep = np.flatnonzero(rate > 0.0)
-        if caster is not None and len(keep):
-            nozzle = frames[sample[keep], :3, 3]
-            keep = keep[~caster.blocked(nozzle, points_m[point[keep]], clearance_m)]
-        rows.append(point[keep].astype(np.int32))
-        columns.append(sample[keep].astype(np.int32))
-        rates.append(rate[keep].astype(np.float32))
-        progress(stop / max(len(pairs), 1), "coverage")
-    shape = (len(points_m), len(frames))
-    if rows:
-        entries = (np.concatenate(rates), (np.concatenate(rows), np.concatenate(columns)))
-        matrix = scipy.sparse.csr_matrix(entries, shape=shape, dtype=np.float32)
-    else:
-        matrix = scipy.sparse.csr_matrix(shape, dtype=np.float32)
-    return CoverageOperator(matrix=matrix, stroke_of_column=stroke_of_column)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Cells:
-    """Points grouped by a balanced split along the longest extent."""
-
-    order: NDArray[np.int64]
-    starts: NDArray[np.int64]
-    counts: NDArray[np.int64]
-    centre_m: Array
-    radius_m: Array
-
-    @staticmethod
-    def of(points_m: Array) -> "_Cells":
-        groups = [np.arange(len(points_m))]
-        while groups and max(map(len, groups)) > POINTS_PER_CELL:
-            halves = []
-            for group in groups:
-                if len(group) <= POINTS_PER_CELL:
-                    halves.append(group)
-                    continue
-                axis = int(np.argmax(np.ptp(points_m[group], axis=0)))
-                ranked = np.argpartition(points_m[group, axis], len(group) // 2)
-                halves += [group[ranked[: len(group) // 2]], group[ranked[len(group) // 2 :]]]
-            groups = halves
-        counts = np.array([len(g) for g in groups], np.int64)
-        order = np.concatenate(groups)
-        cell = np.repeat(np.arange(len(groups)), counts)
-        centre = np.stack([np.bincount(cell, points_m[order, i]) for i in range(3)], axis=1) / counts[:, None]
-        radius = np.zeros(len(groups))
-        np.maximum.at(radius, cell, np.linalg.norm(points_m[order] - centre[cell], axis=1))
-        starts = np.r_[0, np.cumsum(counts)[:-1]]
-        return _Cells(order=order, starts=starts, counts=counts, centre_m=centre, radius_m=radius)
-
-    def open(self, cell: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the points of each cell in the list, and for each the index in the list."""
-        counts = self.counts[cell]
-        pair = np.repeat(np.arange(len(cell)), counts)
-        within = np.arange(len(pair)) - np.repeat(np.cumsum(counts) - counts, counts)
-        return self.order[self.starts[cell][pair] + within], pair
-
-
-def _cell_pairs(cells: _Cells, frames: Array, footprint: Footprint) -> NDArray[np.int64]:
-    """Return (cell, sample) pairs (P, 2) that may meet, in sample order.
-
-    Whole blocks of samples go against the tree, then every sample of a block against the cells found, densely.
-    """
-    tree = KDTree(cells.centre_m)
-    widest = float(cells.radius_m.max())
-    found = []
-    for start in range(0, len(frames), SAMPLES_PER_BLOCK):
-        block = frames[start : start + SAMPLES_PER_BLOCK]
-        middle = block[:, :3, 3].mean(axis=0)
-        spread = float(np.linalg.norm(block[:, :3, 3] - middle, axis=1).max())
-        near = np.array(sorted(tree.query_ball_point(middle, footprint.reach_m + spread + widest)), np.int64)
-        if len(near) == 0:
-            continue
-        centre = cells.centre_m[near] - middle
-        origin = block[:, :3, 3] - middle
-        local = np.empty((len(block), len(near), 3))
-        for axis in range(3):
-            direction = block[:, :3, axis]
-            offset = np.einsum("ij,ij->i", direction, origin)
-            np.subtract(direction @ centre.T, offset[:, None], out=local[:, :, axis])
-        radius = np.broadcast_to(cells.radius_m[near], local.shape[:2]).ravel()
-        local = local.reshape(-1, 3)
-        keep = np.flatnonzero(
-            footprint.may_reach(local, radius)
-            & (np.einsum("ij,ij->i", local, local) <= (footprint.reach_m + radius) ** 2)
-        )
-        found.append(np.stack([near[keep % len(near)], start + keep // len(near)], axis=1))
-    return np.concatenate(found) if found else np.empty((0, 2), np.int64)
-
-
-def _local(
-    points_m: Array, normals: Array, frames: Array, point: NDArray[np.int64], sample: NDArray[np.int64]
-) -> tuple[Array, Array]:
-    """Return points and normals of the pairs in tool coordinates; `sample` is sorted, so runs share one product."""
-    local, local_normal = points_m[point], normals[point]
-    edges = np.r_[0, np.flatnonzero(np.diff(sample)) + 1, len(sample)]
-    for start, stop in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-        frame = frames[sample[start]]
-        run = slice(start, stop)
-        local[run] = (local[run] - frame[:3, 3]) @ frame[:3, :3]
-        local_normal[run] = local_normal[run] @ frame[:3, :3]
-    return local, local_normal
-
-
-def _chunks(counts: NDArray[np.int64]) -> list[tuple[int, int]]:
-    total = np.cumsum(counts)
-    if len(total) == 0:
-        return []
-    cuts = np.searchsorted(total, np.arange(PAIRS_PER_CHUNK, int(total[-1]) + PAIRS_PER_CHUNK, PAIRS_PER_CHUNK))
-    edges = np.unique(np.r_[0, np.minimum(cuts + 1, len(counts)), len(counts)])
-    return list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
+    if len(points_m) == 0:
+        raise InputRefusedError("coverage: 0 points, at least 1 needed")
+    pairs = PairRates(
+        points_m=points_m,
+        normals=normals,
+        footprint=footprint,
+        caster=caster if footprint.occludes else None,
+        clearance_m=clearance_m,
+    )
+    return CoverageModel(pairs=pairs, substeps=substeps, threads=threads).operator(strokes, progress=progress)

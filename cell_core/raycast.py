@@ -37,9 +37,12 @@ class RayCaster:
             # unit directions, shortened by the clearance at the far end: one tfar for all rays of a call
             scale = np.maximum(length - clearance_m, 0.0) / np.maximum(length, 1e-12)
             rays[:, 3:] = step * scale[:, None]
-            hit = self._scene.test_occlusions(_tensor(rays), tnear=0.0, tfar=1.0, nthreads=1)
-            out[part] = hit.numpy() & (length > clearance_m)
+            out[part] = self.stopped(rays) & (length > clearance_m)
         return out
+
+    def stopped(self, rays: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Return whether a triangle lies between the start and the end, start + direction, of each ray (N, 6)."""
+        return self._scene.test_occlusions(_tensor(rays), tnear=0.0, tfar=1.0, nthreads=1).numpy()
 
     def first_hit(self, origins_m: Array, directions: Array) -> tuple[Array, NDArray[np.int64]]:
         """Return distance in units of `directions` (N,) (infinite: no hit) and triangle index (N,) (-1: none)."""

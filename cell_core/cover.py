@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cell_core.access import RoundTool, reached, seats, touches
-from cell_core.errors import CoverageError
+from cell_core.errors import CoverageError, InputRefusedError
 from cell_core.isolines import iso_curves
 from cell_core.mesh_choice import LayoutFigures, candidates, choose_layout
 from cell_core.mesh_layout import MeshLayoutRequest, Seed, prepare, strokes_on_mesh
@@ -26,7 +26,7 @@ from cell_core.working_patch import WorkingPatch
 SPACING_RADII = 1.86
 """Strokes this far apart leave no gap on what is flat, and little overlap."""
 EDGES_PER_RADIUS = 3.0
-SAMPLES_PER_RADIUS = 5.0
+SAMPLES_PER_RADIUS = 7.0
 CHORD_M = 1e-4
 SETTLE_ROUNDS = 7
 GAP_ROUNDS_MAX = 12
@@ -219,14 +219,14 @@ def _best_layout(
         return row["score"]
 
     base = _request(ground, spacing_m, seed=Seed(kind="all_borders"), inset_m=0.5 * spacing_m)
-    work = prepare(patch.surface, base)
-    requests = [r for r in candidates(work, base) if r.link == "raster"]
     try:
+        work = prepare(patch.surface, base)
+        requests = [r for r in candidates(work, base) if r.link == "raster"]
         best, _ = choose_layout(patch.surface, requests, score, radius_m=ground.tool.radius_m, prepared=work)
         # lines along walls must run close to them, along free borders need not: the best is tried with both
         closer = replace(best.request, inset_m=0.1 * spacing_m)
         other, _ = choose_layout(patch.surface, [closer], score, radius_m=ground.tool.radius_m, prepared=work)
-    except CoverageError:  # too small for any layout: what closes gaps will serve it
+    except InputRefusedError:  # too small to mesh or to hold a stroke: what closes gaps will serve it
         return [], rows
     return list(min(best, other, key=lambda c: c.cost).lines), rows
 

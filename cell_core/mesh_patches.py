@@ -114,7 +114,9 @@ class _TriangleGraph:
     pairs: NDArray[np.int64]
     """(P, 2) neighbouring triangles, both kept."""
     length_m: Array
-    """(P,) length of that edge."""
+    """(P,) length of the edge they share."""
+    turn_rad: Array
+    """(P,) angle between their normals."""
 
     @staticmethod
     def of(surface: Surface, keep: NDArray[np.bool_]) -> "_TriangleGraph":
@@ -127,12 +129,17 @@ class _TriangleGraph:
         pairs, ends = np.column_stack([owner[same], owner[same + 1]]), edge[same]
         kept = keep[pairs].all(axis=1)
         length = np.linalg.norm(surface.vertices_m[ends[:, 0]] - surface.vertices_m[ends[:, 1]], axis=1)
-        return _TriangleGraph(n=len(surface.triangles), pairs=pairs[kept], length_m=length[kept])
+        pairs = pairs[kept]
+        normals = surface.triangle_normals
+        turn = np.arccos(np.clip(np.einsum("ij,ij->i", normals[pairs[:, 0]], normals[pairs[:, 1]]), -1.0, 1.0))
+        return _TriangleGraph(n=len(surface.triangles), pairs=pairs, length_m=length[kept], turn_rad=turn)
 
     def watershed(self, height: Array, level: float) -> NDArray[np.int64]:
         """Return the catchment (T,) of each triangle: pools join below `level` and where no ridge stands out between.
 
         Edges are taken from the lowest up; each joins two pools unless both lie PERSISTENCE_RAD deeper than the pass.
+        The angle at the edge itself comes on top in that order, so that triangles beside a crease join their own face
+        before anything joins across it.
         """
         crossing = height[self.pairs].max(axis=1)
         low = crossing < level
@@ -141,7 +148,7 @@ class _TriangleGraph:
         bottom = np.full(n_pools, np.inf)
         np.minimum.at(bottom, pool, height)
         rest = np.flatnonzero(~low)
-        rest = rest[np.argsort(crossing[rest], kind="stable")]
+        rest = rest[np.argsort((crossing + self.turn_rad)[rest], kind="stable")]
         parent, depth = list(range(n_pools)), bottom.tolist()
 
         def root(k: int) -> int:

@@ -63,13 +63,17 @@ def collapse_round(
 
 def _lines(points: Array, triangles: Index, of_triangle: Index, uses: Index) -> NDArray[np.bool_]:
     # edges that must keep their course: borders and creases
-    normal = np.cross(points[triangles[:, 1]] - points[triangles[:, 0]], points[triangles[:, 2]] - points[triangles[:, 0]])
-    normal = np.repeat(unit(normal), 3, axis=0)
+    normal = np.repeat(unit(_area_vectors(points, triangles)), 3, axis=0)
     flat = of_triangle.ravel()
     total = np.stack([np.bincount(flat, x, len(uses)) for x in normal.T], axis=1)
     # |n1 + n2|^2 = 2 + 2 cos
     sharp = np.einsum("ij,ij->i", total, total) < 2.0 + 2.0 * CREASE_COS
     return (uses != 2) | sharp
+
+
+def _area_vectors(points: Array, triangles: Index) -> Array:
+    a, b, c = (points[triangles[:, i]] for i in range(3))
+    return np.cross(b - a, c - a)
 
 
 def _candidates(
@@ -83,9 +87,9 @@ def _candidates(
     step = np.r_[vector[short], vector[short]]
     allowed = ~held[gone] | np.r_[lines[short], lines[short]]
     gone, into, step = gone[allowed], into[allowed], step[allowed]
-    cross = np.cross(points[triangles[:, 1]] - points[triangles[:, 0]], points[triangles[:, 2]] - points[triangles[:, 0]])
+    cross = _area_vectors(points, triangles)
     area = np.linalg.norm(cross, axis=1)
-    outer = np.einsum("ti,tj->tij", cross, cross)[:, [0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2]] / np.maximum(area, 1e-300)[:, None]
+    outer = cross[:, [0, 1, 2, 0, 0, 1]] * cross[:, [0, 1, 2, 1, 2, 2]] / np.maximum(area, 1e-300)[:, None]
     n, flat = len(points), triangles.ravel()
     tensor = np.stack([np.bincount(flat, np.repeat(column, 3), n) for column in outer.T], axis=1)
     weight = np.maximum(np.bincount(flat, np.repeat(area, 3), n), 1e-300)
@@ -110,7 +114,7 @@ def _incident(triangles: Index, n: int, wanted: Index) -> tuple[Index, Index]:
 
 
 def _fits(points: Array, a: Array, b: Array, p: Index, q: Index, long_m: float) -> tuple[Array, NDArray[np.bool_]]:
-    # triangle (a, p, q) becomes (b, p, q): how far a is from it, and whether it neither folds, degenerates nor stretches
+    # triangle (a, p, q) becomes (b, p, q): how far a is from it; whether it neither folds, degenerates nor stretches
     P, Q = points[p], points[q]
     old, new = np.cross(P - a, Q - a), np.cross(P - b, Q - b)
     old_area, new_area = np.linalg.norm(old, axis=1), np.linalg.norm(new, axis=1)
@@ -142,7 +146,9 @@ def segment_distance(x: Array, a: Array, b: Array) -> Array:
     return np.linalg.norm(x - a - np.clip(t, 0.0, 1.0)[:, None] * step, axis=1)
 
 
-def _links_once(edges: Index, uses: Index, gone: Index, into: Index, p: Index, q: Index, row: Index) -> NDArray[np.bool_]:
+def _links_once(
+    edges: Index, uses: Index, gone: Index, into: Index, p: Index, q: Index, row: Index
+) -> NDArray[np.bool_]:
     # link condition: the two ends share no neighbours but those across from their edge
     n = int(edges.max()) + 1
     keys = edges[:, 0] * n + edges[:, 1]
@@ -222,7 +228,8 @@ def flip_round(
     A, B, C, D = points[a], points[b], points[c], points[d]
     gain = _angle(A, C, B) + _angle(A, D, B) - np.pi
     keep = (gain > 1e-3) & (corner(second, 0) == b) & (c != d)
-    a, b, c, d, first, second, gain = (x[keep] for x in (a, b, c, d, first, second, gain))
+    ends, gain = np.stack([a, b, c, d, first, second])[:, keep], gain[keep]
+    a, b, c, d, first, second = ends
     A, B, C, D = points[a], points[b], points[c], points[d]
     mean = unit(np.cross(B - A, C - A)) + unit(np.cross(A - B, D - B))
     mean = unit(mean)
@@ -236,9 +243,8 @@ def flip_round(
     fits &= ~np.isin(new_key, edges[:, 0] * n + edges[:, 1])
     moved = _diagonal_gap(A, B, C, D) + np.max([strain[v] for v in (a, b, c, d)], axis=0)
     fits &= moved <= bound_m
-    a, b, c, d, first, second, gain, moved, new_key = (
-        x[fits] for x in (a, b, c, d, first, second, gain, moved, new_key)
-    )
+    a, b, c, d, first, second = ends[:, fits]
+    gain, moved, new_key = gain[fits], moved[fits], new_key[fits]
     rank = np.empty(len(a), np.int64)
     rank[np.lexsort((new_key, -gain))] = np.arange(len(a))
     lowest = np.full(len(triangles), len(a))

@@ -163,9 +163,12 @@ def _unique_rows(points: Array) -> tuple[Array, NDArray[np.int64]]:
         mix ^= mix >> np.uint64(29)
     _, first, label = np.unique(mix, return_index=True, return_inverse=True)
     if not np.array_equal(points[first][label], points):
-        unique, label = np.unique(points, axis=0, return_inverse=True)
-        return unique, label.reshape(-1)
-    return points[first], label
+        _, first, label = np.unique(points, axis=0, return_index=True, return_inverse=True)
+    # in the order of the file
+    order = np.argsort(first)
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    return points[first[order]], place[label.reshape(-1)]
 
 
 def _census(soup: _Soup) -> None:

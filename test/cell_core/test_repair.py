@@ -126,11 +126,9 @@ def test_a_vertex_on_an_open_edge_is_put_into_it():
 
 
 def test_a_zero_area_triangle_leaves_no_crack():
-    vertices = np.array([[0, 0, 0], [0.2, 0, 0], [0.1, 0, 0], [0.1, 0.2, 0], [0.1, -0.2, 0]])
+    vertices = np.array([[0, 0, 0], [0.2, 0, 0], [0.1, 0, 0], [0.1, 0.2, 0.1], [0.1, -0.2, 0]])
     cap = np.array([[0, 1, 3], [0, 2, 1], [0, 4, 2], [2, 4, 1], [0, 3, 4], [1, 4, 3]])
-    surface, report = repair(vertices + np.r_[0, 0, 0] + [[0, 0, 0]] * 3 + [[0, 0, 0]] * 2, cap, "part", "here") if (
-        False
-    ) else repair(np.where(np.arange(5)[:, None] == 3, vertices + [0, 0, 0.1], vertices), cap, "part", "here")
+    surface, report = repair(vertices, cap, "part", "here")
     assert report.degenerate_triangles == 1 and report.t_junctions == 1
     assert len(joints(surface.vertices_m, surface.triangles).open) == 0
 
@@ -196,11 +194,8 @@ def test_a_moved_part_is_repaired_alike(seed, shift):
     surface, report = repair(vertices, faces, "part", "here")
     moved, moved_report = repair(vertices @ R.T + shift, faces, "part", "here")
     assert moved_report == report
-    assert moved.vertices_m == pytest.approx(surface.vertices_m @ R.T + shift, abs=1e-9) or len(moved.triangles) == len(
-        surface.triangles
-    )
-    assert moved.area_m2 == pytest.approx(surface.area_m2)
-    assert volume(moved) == pytest.approx(volume(surface), abs=1e-6) or shift != 0.0
+    assert np.array_equal(moved.triangles, surface.triangles)
+    assert moved.vertices_m == pytest.approx(surface.vertices_m @ R.T + shift, abs=1e-9)
 
 
 @settings(max_examples=8, deadline=None)

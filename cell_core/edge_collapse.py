@@ -13,6 +13,7 @@ from cell_core.transforms import Array, unit
 
 KEPT_COS = 0.2
 """A triangle's normal may turn by about 80 degrees when one of its corners is collapsed: noise does, folds do more."""
+CREASE_COS = np.cos(np.radians(40.0))
 FLIP_COS = 0.5
 SELECTION_ROUNDS = 3
 
@@ -29,9 +30,9 @@ def collapse_round(
     """
     edges, of_triangle = triangle_edges(triangles)
     uses = np.bincount(of_triangle.ravel(), minlength=len(edges))
-    border = np.zeros(len(points), bool)
-    border[edges[uses == 1]] = True
-    gone, into = _candidates(points, triangles, edges, uses, border, short_m)
+    lines = _lines(points, triangles, of_triangle, uses)
+    n_lines = np.bincount(edges[lines].ravel(), minlength=len(points))
+    gone, into = _candidates(points, triangles, edges[uses <= 2], lines[uses <= 2], n_lines > 1, short_m)
     at, row = _incident(triangles, len(points), gone)
     corner = np.argmax(triangles[at] == gone[row, None], axis=1)
     p, q = (triangles[at, (corner + k) % 3] for k in (1, 2))
@@ -42,11 +43,11 @@ def collapse_round(
     ok &= _links_once(edges, uses, gone, into, p, q, row)
     moved = np.full(len(gone), np.inf)
     np.minimum.at(moved, row[stays], strained[stays])
-    moved = np.maximum(moved, _border_moves(points, edges[uses == 1], border, gone, into))
-    # strain adds up along chains of collapses
-    total = strain[gone] + moved
-    ok &= total <= bound_m
+    moved = np.maximum(moved, _line_moves(points, edges[lines], n_lines, gone, into))
     length = np.linalg.norm(points[gone] - points[into], axis=1)
+    # strain adds up along chains of collapses; none moves the surface further than it moves the vertex
+    total = strain[gone] + np.minimum(moved, length)
+    ok &= total <= bound_m
     chosen = _independent(triangles, len(points), gone[ok], length[ok])
     chosen = np.flatnonzero(ok)[chosen]
     target = np.arange(len(points))
@@ -60,22 +61,35 @@ def collapse_round(
     return triangles[(a != b) & (b != c) & (c != a)], strain, len(chosen)
 
 
+def _lines(points: Array, triangles: Index, of_triangle: Index, uses: Index) -> NDArray[np.bool_]:
+    # edges that must keep their course: borders and creases
+    normal = np.repeat(unit(_area_vectors(points, triangles)), 3, axis=0)
+    flat = of_triangle.ravel()
+    total = np.stack([np.bincount(flat, x, len(uses)) for x in normal.T], axis=1)
+    # |n1 + n2|^2 = 2 + 2 cos
+    sharp = np.einsum("ij,ij->i", total, total) < 2.0 + 2.0 * CREASE_COS
+    return (uses != 2) | sharp
+
+
+def _area_vectors(points: Array, triangles: Index) -> Array:
+    a, b, c = (points[triangles[:, i]] for i in range(3))
+    return np.cross(b - a, c - a)
+
+
 def _candidates(
-    points: Array, triangles: Index, edges: Index, uses: Index, border: NDArray[np.bool_], short_m: float
+    points: Array, triangles: Index, edges: Index, lines: NDArray[np.bool_], held: NDArray[np.bool_], short_m: float
 ) -> tuple[Index, Index]:
     # of each vertex the short edge that leaves the planes around it least: along a crease, not across
     vector = points[edges[:, 1]] - points[edges[:, 0]]
-    length = np.linalg.norm(vector, axis=1)
-    short = np.flatnonzero((length < short_m) & (uses <= 2))
+    short = np.flatnonzero(np.linalg.norm(vector, axis=1) < short_m)
     gone = np.r_[edges[short, 0], edges[short, 1]]
     into = np.r_[edges[short, 1], edges[short, 0]]
     step = np.r_[vector[short], vector[short]]
-    along = np.r_[uses[short], uses[short]] == 1
-    allowed = ~border[gone] | along
+    allowed = ~held[gone] | np.r_[lines[short], lines[short]]
     gone, into, step = gone[allowed], into[allowed], step[allowed]
-    cross = np.cross(points[triangles[:, 1]] - points[triangles[:, 0]], points[triangles[:, 2]] - points[triangles[:, 0]])
+    cross = _area_vectors(points, triangles)
     area = np.linalg.norm(cross, axis=1)
-    outer = np.einsum("ti,tj->tij", cross, cross)[:, [0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2]] / np.maximum(area, 1e-300)[:, None]
+    outer = cross[:, [0, 1, 2, 0, 0, 1]] * cross[:, [0, 1, 2, 1, 2, 2]] / np.maximum(area, 1e-300)[:, None]
     n, flat = len(points), triangles.ravel()
     tensor = np.stack([np.bincount(flat, np.repeat(column, 3), n) for column in outer.T], axis=1)
     weight = np.maximum(np.bincount(flat, np.repeat(area, 3), n), 1e-300)
@@ -100,7 +114,7 @@ def _incident(triangles: Index, n: int, wanted: Index) -> tuple[Index, Index]:
 
 
 def _fits(points: Array, a: Array, b: Array, p: Index, q: Index, long_m: float) -> tuple[Array, NDArray[np.bool_]]:
-    # triangle (a, p, q) becomes (b, p, q): how far a is from it, and whether it neither folds, degenerates nor stretches
+    # triangle (a, p, q) becomes (b, p, q): how far a is from it; whether it neither folds, degenerates nor stretches
     P, Q = points[p], points[q]
     old, new = np.cross(P - a, Q - a), np.cross(P - b, Q - b)
     old_area, new_area = np.linalg.norm(old, axis=1), np.linalg.norm(new, axis=1)
@@ -132,7 +146,9 @@ def segment_distance(x: Array, a: Array, b: Array) -> Array:
     return np.linalg.norm(x - a - np.clip(t, 0.0, 1.0)[:, None] * step, axis=1)
 
 
-def _links_once(edges: Index, uses: Index, gone: Index, into: Index, p: Index, q: Index, row: Index) -> NDArray[np.bool_]:
+def _links_once(
+    edges: Index, uses: Index, gone: Index, into: Index, p: Index, q: Index, row: Index
+) -> NDArray[np.bool_]:
     # link condition: the two ends share no neighbours but those across from their edge
     n = int(edges.max()) + 1
     keys = edges[:, 0] * n + edges[:, 1]
@@ -149,18 +165,13 @@ def _links_once(edges: Index, uses: Index, gone: Index, into: Index, p: Index, q
     return shared == uses[known(gone, into)[1]]
 
 
-def _border_moves(points: Array, border_edges: Index, border: NDArray[np.bool_], gone: Index, into: Index) -> Array:
-    # a border vertex's distance to the border that is left: the edge between its two border neighbours
-    n = len(border)
-    total = np.zeros(n, np.int64)
-    np.add.at(total, border_edges[:, 0], border_edges[:, 1])
-    np.add.at(total, border_edges[:, 1], border_edges[:, 0])
-    degree = np.bincount(border_edges.ravel(), minlength=n)
-    moves = np.zeros(len(gone))
-    on = np.flatnonzero(border[gone])
-    two = degree[gone[on]] == 2
-    moves[on[~two]] = np.inf
-    on = on[two]
+def _line_moves(points: Array, line_edges: Index, n_lines: Index, gone: Index, into: Index) -> Array:
+    # a line's vertex to the line that is left: the edge between its two neighbours there; a corner must not go
+    total = np.zeros(len(n_lines), np.int64)
+    np.add.at(total, line_edges[:, 0], line_edges[:, 1])
+    np.add.at(total, line_edges[:, 1], line_edges[:, 0])
+    moves = np.where(n_lines[gone] > 2, np.inf, 0.0)
+    on = np.flatnonzero(n_lines[gone] == 2)
     other = total[gone[on]] - into[on]
     moves[on] = segment_distance(points[gone[on]], points[into[on]], points[other])
     return moves
@@ -217,7 +228,8 @@ def flip_round(
     A, B, C, D = points[a], points[b], points[c], points[d]
     gain = _angle(A, C, B) + _angle(A, D, B) - np.pi
     keep = (gain > 1e-3) & (corner(second, 0) == b) & (c != d)
-    a, b, c, d, first, second, gain = (x[keep] for x in (a, b, c, d, first, second, gain))
+    ends, gain = np.stack([a, b, c, d, first, second])[:, keep], gain[keep]
+    a, b, c, d, first, second = ends
     A, B, C, D = points[a], points[b], points[c], points[d]
     mean = unit(np.cross(B - A, C - A)) + unit(np.cross(A - B, D - B))
     mean = unit(mean)
@@ -229,11 +241,10 @@ def flip_round(
     n = int(edges.max()) + 1
     new_key = np.minimum(c, d) * n + np.maximum(c, d)
     fits &= ~np.isin(new_key, edges[:, 0] * n + edges[:, 1])
-    moved = _line_gap(A, B, C, D) + np.max([strain[v] for v in (a, b, c, d)], axis=0)
+    moved = _diagonal_gap(A, B, C, D) + np.max([strain[v] for v in (a, b, c, d)], axis=0)
     fits &= moved <= bound_m
-    a, b, c, d, first, second, gain, moved, new_key = (
-        x[fits] for x in (a, b, c, d, first, second, gain, moved, new_key)
-    )
+    a, b, c, d, first, second = ends[:, fits]
+    gain, moved, new_key = gain[fits], moved[fits], new_key[fits]
     rank = np.empty(len(a), np.int64)
     rank[np.lexsort((new_key, -gain))] = np.arange(len(a))
     lowest = np.full(len(triangles), len(a))
@@ -256,9 +267,12 @@ def _angle(a: Array, apex: Array, b: Array) -> Array:
     return np.arctan2(np.linalg.norm(np.cross(u, v), axis=1), np.einsum("ij,ij->i", u, v))
 
 
-def _line_gap(a: Array, b: Array, c: Array, d: Array) -> Array:
-    # distance of the lines through ab and cd, which cross inside the quadrangle
-    across = np.cross(b - a, d - c)
-    size = np.linalg.norm(across, axis=1)
-    gap = np.abs(np.einsum("ij,ij->i", c - a, across)) / np.maximum(size, 1e-300)
-    return np.where(size > 0.0, gap, np.inf)
+def _diagonal_gap(a: Array, b: Array, c: Array, d: Array) -> Array:
+    # distance between the diagonals ab and cd where they pass each other; infinite where they do not
+    u, v, w = b - a, d - c, c - a
+    across = np.cross(u, v)
+    square = np.maximum(np.einsum("ij,ij->i", across, across), 1e-300)
+    s = np.einsum("ij,ij->i", np.cross(w, v), across) / square
+    t = np.einsum("ij,ij->i", np.cross(w, u), across) / square
+    gap = np.abs(np.einsum("ij,ij->i", w, across)) / np.sqrt(square)
+    return np.where((s > 0.0) & (s < 1.0) & (t > 0.0) & (t < 1.0), gap, np.inf)

@@ -1,6 +1,6 @@
 """Repair of triangle soups: every change is counted, none is made in silence."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Literal
 
 import numpy as np
@@ -60,12 +60,15 @@ class RepairReport:
     """Triangles nothing can reach: buried in another body, or of a body that nothing outside sees."""
     crumb_components: int = 0
     crumb_triangles: int = 0
+    unit_hint: str = ""
+    """Where the size is possible but unlikely: which unit would make it likely."""
 
     @property
     def text(self) -> str:
         """The counts that are not zero, in words."""
-        parts = [f"{n} {name.replace('_', ' ')}" for name, n in asdict(self).items() if n]
-        return ", ".join(parts) or "nothing repaired"
+        counts = {k: n for k, n in asdict(self).items() if k != "unit_hint" and n}
+        text = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in counts.items()) or "nothing repaired"
+        return f"{text}; {self.unit_hint}" if self.unit_hint else text
 
 
 @dataclass(kw_only=True, eq=False)
@@ -109,8 +112,8 @@ def repair(
     the file, as a plate and a hollow panel look much the same from both sides; it is turned over only where, itself
     alone in the way, its back sees far more of the sky than its front (0.25 of the cosine-weighted rays), as a dome
     inside out, or where its front looks into a body. A table under a part so stays as scanned. Where the file itself
-    is divided, the side that sees more counts, and of equal ones the upper (z). `orient="file"` leaves open components as
-    most of their area is wound: for the inside of a tank.
+    is divided, the side that sees more counts, and of equal ones the upper (z). `orient="file"` leaves open components
+    as most of their area is wound: for the inside of a tank.
 
     Raises:
         InputRefusedError: fewer than 4 triangles are left.
@@ -123,7 +126,7 @@ def repair(
         triangles=triangles,
         winding=np.zeros(len(triangles), bool),
         extent=extent,
-        counts=asdict(RepairReport()),
+        counts={f.name: 0 for f in fields(RepairReport) if f.name != "unit_hint"},
     )
     _merge(soup)
     _census(soup)
@@ -134,7 +137,7 @@ def repair(
             break
     soup.counts["flipped_triangles"] = int(soup.winding.sum())
     surface = Surface(vertices_m=soup.vertices, triangles=soup.triangles, frame=frame)
-    return surface.select_triangles(np.ones(len(soup.triangles), bool)), RepairReport(**soup.counts)
+    return surface.select_triangles(np.ones(len(soup.triangles), bool)), replace(RepairReport(), **soup.counts)
 
 
 def _merge(soup: _Soup) -> None:
@@ -160,9 +163,12 @@ def _unique_rows(points: Array) -> tuple[Array, NDArray[np.int64]]:
         mix ^= mix >> np.uint64(29)
     _, first, label = np.unique(mix, return_index=True, return_inverse=True)
     if not np.array_equal(points[first][label], points):
-        unique, label = np.unique(points, axis=0, return_inverse=True)
-        return unique, label.reshape(-1)
-    return points[first], label
+        _, first, label = np.unique(points, axis=0, return_index=True, return_inverse=True)
+    # in the order of the file
+    order = np.argsort(first)
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    return points[first[order]], place[label.reshape(-1)]
 
 
 def _census(soup: _Soup) -> None:

@@ -134,6 +134,18 @@ def build_parser() -> argparse.ArgumentParser:
         help="writes prediction.npz, prediction.ply, figures.json, prediction.png",
     )
 
+    surface = add("surface", "load, check and repair a surface; report its components, borders and holes")
+    surface.add_argument("file", type=Path, metavar="FILE", help="mesh, STEP or point cloud (XYZ, PCD, PLY)")
+    surface.add_argument("--unit", choices=UNITS, default="m", help="unit of the file (default: m; STEP has its own)")
+    surface.add_argument("--edge-m", type=float, metavar="E", help="remesh to edges of about this length [m]")
+    surface.add_argument("--fill-holes-m", type=float, metavar="D", help="fill holes up to this diameter [m]")
+    surface.add_argument(
+        "--keep-winding", action="store_true", help="leave open shells as the file winds them (inside of a tank)"
+    )
+    surface.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="writes surface.ply, report.json, surface.png"
+    )
+
     motion = add("motion", "find the arm's trajectory for a tool path")
     motion.add_argument(
         "--toolpath",

@@ -42,6 +42,7 @@ def run_command(args: argparse.Namespace) -> int:
         "predict": _predict,
         "motion": _motion,
         "scan": _scan,
+        "surface": _surface,
         "inspect": _inspect,
         "report": _report,
         "doctor": _doctor,
@@ -281,6 +282,31 @@ def _scan(args: argparse.Namespace) -> int:
         result = scan_folder(args.frames, out, voxel_m=args.voxel, progress=progress)
     surface_figure(result.surface, out / "scan.png")
     print_figures(console, f"scan of {args.frames}", result.figures)
+    console.print(f"written to {out}")
+    return 0
+
+
+def _surface(args: argparse.Namespace) -> int:
+    from cell_core.borders import filled
+    from cell_core.remesh import process_mesh
+    from cell_operator.figures import surface_figure
+    from cell_operator.intake import print_intake, surface_report
+
+    out = _new_folder(args.out)
+    with StepProgress(console, "surface") as progress:
+        progress(0.0, "load and repair")
+        surface, repair = load_surface(args.file, args.unit, orient="file" if args.keep_winding else "visibility")
+        n_filled = 0
+        if args.fill_holes_m is not None:
+            surface, n_filled = filled(surface, args.fill_holes_m)
+        if args.edge_m is not None:
+            progress(0.5, "remesh")
+            surface = process_mesh(surface, args.edge_m)
+        report = surface_report(args.file, args.unit, surface, repair, n_filled)
+    write_ply(out / "surface.ply", surface)
+    write_json(out / "report.json", report)
+    surface_figure(surface, out / "surface.png")
+    print_intake(console, report)
     console.print(f"written to {out}")
     return 0
 

@@ -26,7 +26,7 @@ from cell_core.transforms import Array
 CLEARANCE_M = 0.003
 """A ray to a point may touch the surface this close before it: scan noise, facets [m]."""
 POSES_PER_BLOCK = 512
-BLOCKS_MIN = 16
+BLOCKS_MIN = 8
 """Short paths are cut finer, so that threads find work."""
 
 

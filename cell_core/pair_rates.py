@@ -14,7 +14,7 @@ from cell_core.raycast import RayCaster
 from cell_core.sweep import SweepPoses
 from cell_core.transforms import Array
 
-RUNS_PER_CHUNK = 4096
+RUNS_PER_CHUNK = 2048
 """(run, pose) pairs opened at a time: what they need stays in a core's second-level cache."""
 
 Float32 = NDArray[np.float32]

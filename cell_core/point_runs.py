@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from cell_core.transforms import Array
 
-POINTS_PER_RUN = 8
+POINTS_PER_RUN = 16
 RUNS_PER_NODE = 8
 CURVE_BITS = 16
 """Steps of the curve along the longest extent are 2^-CURVE_BITS of it."""

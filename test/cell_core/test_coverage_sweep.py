@@ -101,6 +101,20 @@ def test_sub_steps_make_the_column_the_mean_over_half_a_step_either_side():
     assert np.abs(averaged - wanted).max() < 2e-3 * averaged.max()
 
 
+@pytest.mark.parametrize("substeps", [1, 3, 7])
+def test_poses_of_a_sample_lie_within_half_a_step_of_it_on_both_sides(substeps):
+    strokes = [arc_stroke(0.3, 0.0, 0.02, 0.2), arc_stroke(0.3, 0.1, 0.035, 0.2)]
+    poses = SweepPoses.of(strokes, substeps)
+    sample_m = np.concatenate([s.position_m for s in strokes])
+    step = np.repeat([s.step_lengths_m.max() for s in strokes], [len(s) for s in strokes])
+    away = np.linalg.norm(poses.origins_m.T - sample_m[poses.column], axis=1)
+    assert (away <= 0.5 * step[poses.column]).all()
+    mean = np.stack([np.bincount(poses.column, poses.weight * o) for o in poses.origins_m], axis=1)
+    inner = np.setdiff1d(np.arange(len(step)), [0, len(strokes[0]) - 1, len(strokes[0]), len(step) - 1])
+    assert np.linalg.norm(mean - sample_m, axis=1)[inner].max() < 0.03 * step.max()
+    assert poses.behind_m.sum() + poses.ahead_m.sum() == pytest.approx(sum(s.length_m for s in strokes))
+
+
 @pytest.mark.parametrize("substeps", [0, 2, -1])
 def test_even_sub_steps_are_refused(substeps):
     with pytest.raises(InputRefusedError, match=f"{substeps} sub-steps"):

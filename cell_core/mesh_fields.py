@@ -18,7 +18,7 @@ EQUAL_SPACING_STEPS = 40
 EQUAL_SPACING_GOAL = 0.985
 """Share of the area whose slope is to be within 2.5 % of the wanted one before the steps end."""
 SLOPE_TOLERANCE = 0.025
-GAUGE = 1e-9
+GAUGE = 1e-11
 """Weight, relative to the diagonal, that pins the constant a Laplacian leaves free."""
 HEAT_CELLS = 60
 """Heat runs far enough to be told from zero over this many times its own length."""

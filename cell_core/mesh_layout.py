@@ -118,6 +118,7 @@ class MeshLayoutRequest:
         return LevelRule(
             inset=0.5 if self.inset_m is None else self.inset_m / s,
             stretch=self.stretch,
+            run=max(min(self.on_margin_m, self.overtravel_m), 0.0) / s,
             reach=0.55 if self.reach_m is None else self.reach_m / s,
         )
 

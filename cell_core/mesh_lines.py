@@ -13,7 +13,7 @@ from cell_core.transforms import Array, unit
 from cell_core.working_patch import WorkingPatch
 
 BISECTIONS = 7
-PROBES = (0.25, 0.5, 0.75)
+PROBES = (0.1, 0.23, 0.37, 0.5, 0.63, 0.77, 0.9)
 """Places on a chord where its distance to the surface is measured."""
 REPEAT_M = 1e-6
 """Samples nearer than this are one [m]."""

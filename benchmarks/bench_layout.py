@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -27,7 +28,7 @@ DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 def main() -> int:
-    console = Console(width=150)
+    console = Console(width=200)
     console.print(_parts())
     if os.environ.get("GROW", "1") != "0":
         console.print(_growth())
@@ -59,7 +60,7 @@ def parts() -> Iterator[tuple[str, Surface]]:
 def _scaled(path: Path, unit_m: float) -> Surface:
     import trimesh
 
-    mesh = trimesh.load(path, force="mesh")
+    mesh: Any = trimesh.load(path, force="mesh")
     return Surface(vertices_m=unit_m * np.asarray(mesh.vertices), triangles=np.asarray(mesh.faces))
 
 

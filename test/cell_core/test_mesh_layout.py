@@ -178,7 +178,7 @@ def test_a_tip_between_two_levels_gets_a_stroke_of_its_own():
     (tip,) = [line for line in lines if line.level % 1.0 == 0.5]
     # what the stroke at y = 0.045 leaves bare lies between 0.0615 and the border at 0.072
     assert tip.level == 6.5 and tip.surface_m[:, 0].min() > -0.01
-    assert 0.0615 < tip.surface_m[:, 1].min() and tip.surface_m[:, 1].max() < 0.072
+    assert tip.surface_m[:, 1].min() > 0.0615 and tip.surface_m[:, 1].max() < 0.072
     assert layout_figures(prepare(part, wanted), lines, 0.03, 0.016).covered > 0.995
 
 

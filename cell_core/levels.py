@@ -1,17 +1,23 @@
 """Which values of a field become strokes: evenly spaced, set in from the borders, nothing left between them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
+from scipy.spatial import KDTree
 
 from cell_core.isolines import IsoCurve, iso_curves
 from cell_core.surface import Surface
-from cell_core.transforms import Array
+from cell_core.transforms import Array, unit
 from cell_core.working_patch import WorkingPatch
 
+SIDE = 0.3
+"""How much a normal that differs by 1 counts as distance, in spacings."""
+BARE_LEAST = 0.25
+"""Bare places smaller than a square of this side, in spacings, are left."""
 TRIM_SHARE = 5e-4
 """Area at each end of a field's range that sets no level: spikes of a ragged border."""
 
@@ -24,6 +30,8 @@ class LevelRule:
     """Farthest that the outermost levels lie inside the field's range, in spacings."""
     stretch: float = 0.02
     """Share by which the spacing may differ from the asked one to fit the range."""
+    run: float = 0.0
+    """How far strokes serve past their ends, in spacings."""
     reach: float = 0.55
     """What a stroke serves to each side, in spacings: no place is to lie farther from one."""
 
@@ -51,10 +59,12 @@ def level_curves(patch: WorkingPatch, field: Array, levels: Array, rule: LevelRu
     """Return the curves at the levels, and between them where a part of the patch lies beyond reach of all.
 
     Such a part is a tip of the border or a pole: the field has its highest or lowest value there, short of the next
-    level. It gets a curve of its own, whose number ends in .5.
+    level. Or the next level runs out beside it, at a step of the border. It gets a curve of its own, whose number ends
+    in .5.
     """
     curves = [(float(curve.level), curve) for curve in iso_curves(patch.mesh, field, levels)]
-    return curves + _tip_curves(patch, field, levels, rule)
+    curves += _tip_curves(patch, field, levels, rule)
+    return curves + _filling_curves(patch, field, levels, rule, curves)
 
 
 def _tip_curves(patch: WorkingPatch, field: Array, levels: Array, rule: LevelRule) -> list[tuple[float, IsoCurve]]:
@@ -86,6 +96,62 @@ def _tip_curves(patch: WorkingPatch, field: Array, levels: Array, rule: LevelRul
     return _curves_in_parts(patch, field, part, at, of_part.astype(float) - 0.5)
 
 
+def _filling_curves(
+    patch: WorkingPatch,
+    field: Array,
+    levels: Array,
+    rule: LevelRule,
+    curves: Sequence[tuple[float, IsoCurve]],
+) -> list[tuple[float, IsoCurve]]:
+    """Return curves through what is still farther than `reach` from any, where they are no nearer one than half."""
+    mesh = patch.mesh
+    if not curves:
+        return []
+    local = _local_spacing(patch, field)
+    spacing = float(np.median(local))
+    # the far side of a thin part is near in space, but faces away
+    lift = SIDE * spacing
+    points = np.concatenate([curve.points_m for _, curve in curves])
+    facing = np.concatenate([curve.interpolated(mesh.vertex_normals) for _, curve in curves])
+    if rule.run > 0.0:
+        ends, ahead = (np.concatenate(x) for x in zip(*(_ends(curve.points_m) for _, curve in curves), strict=True))
+        owner = KDTree(points).query(ends)[1]
+        for part in (0.5, 1.0):
+            points = np.vstack([points, ends + part * rule.run * spacing * ahead])
+            facing = np.vstack([facing, facing[owner]])
+    tree = KDTree(np.hstack([points, lift * facing]))
+    distance = tree.query(np.hstack([mesh.vertices_m, lift * mesh.vertex_normals]))[0] / local
+    wide = distance > 0.5 + rule.stretch
+    low, high = mesh.edges.T
+    linked = wide[low] & wide[high]
+    ones = np.ones(int(linked.sum()), np.int8)
+    graph = scipy.sparse.coo_matrix((ones, (low[linked], high[linked])), shape=(len(field),) * 2)
+    n, part = connected_components(graph, directed=False)
+    weight = np.where(patch.real_vertices & (distance > rule.reach), patch.real_areas_m2, 0.0)
+    bare = np.bincount(part, weight, n)
+    mean = np.bincount(part, weight * field, n) / np.maximum(bare, 1e-300)
+    at = np.where(bare > (BARE_LEAST * spacing) ** 2, mean, np.nan)
+    at[part[~wide]] = np.nan
+    return _curves_in_parts(patch, field, part, at, np.searchsorted(levels, mean).astype(float) - 0.5)
+
+
+def _local_spacing(patch: WorkingPatch, field: Array) -> Array:
+    """Return over what length the field grows by 1 around each vertex (V,) [m]; near ridges, where it stalls, usual."""
+    mesh = patch.mesh
+    slope = np.linalg.norm((patch.fields.gradient @ field).reshape(-1, 3), axis=1)
+    shares = mesh.triangle_areas_m2 * slope / 3.0
+    total = np.bincount(mesh.triangles.ravel(), np.repeat(shares, 3), len(field))
+    at_vertex = total / np.maximum(mesh.vertex_areas_m2, 1e-300)
+    usual = float(np.median(at_vertex))
+    return 1.0 / np.where(at_vertex > 0.3 * usual, at_vertex, usual)
+
+
+def _ends(points: Array) -> tuple[Array, Array]:
+    """Return both ends of a curve and the headings out of them; a closed curve's only lead round it."""
+    back = min(3, len(points) - 1)
+    return points[[0, -1]], unit(np.stack([points[0] - points[back], points[-1] - points[-1 - back]]))
+
+
 def _curves_in_parts(
     patch: WorkingPatch, field: Array, part: NDArray[np.int32], at: Array, number: Array
 ) -> list[tuple[float, IsoCurve]]:
@@ -103,6 +169,8 @@ def _curves_in_parts(
     sub = Surface(vertices_m=patch.mesh.vertices_m, triangles=corners)
     kept = []
     for curve in iso_curves(sub, np.where(np.isfinite(level), field - level, 0.0), np.zeros(1)):
-        inner = np.where(chosen[curve.corners[0, 0]], curve.corners[0, 0], curve.corners[0, 1])
-        kept.append((float(number[part[inner]]), replace(curve, triangles=np.flatnonzero(touched)[curve.triangles])))
+        met = curve.corners[chosen[curve.corners]]
+        if len(met):
+            level_number = float(number[part[met[0]]])
+            kept.append((level_number, replace(curve, triangles=np.flatnonzero(touched)[curve.triangles])))
     return kept

@@ -136,9 +136,10 @@ def candidates(work: WorkingPatch, base: MeshLayoutRequest) -> list[MeshLayoutRe
     if not flat:
         seeds += [_planar(normal)]
     loops = work.loops
-    seeds += [Seed(kind="border", borders=(k,)) for k in range(min(2, len(loops)))]
     if loops:
         seeds.append(Seed(kind="all_borders"))
+    if len(loops) > 1:
+        seeds += [Seed(kind="border", borders=(k,)) for k in range(2)]
     if len(loops) > 1 and len(loops[1]) > 0.5 * len(loops[0]):
         seeds.append(Seed(kind="between_borders", borders=(0, 1)))
         seeds.append(Seed(kind="curve", points_m=_seam(work)))

@@ -1,5 +1,6 @@
 """Scalar fields on a mesh whose curves of equal value are strokes: plane, distance, harmonic, equally spaced."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,7 +18,7 @@ EQUAL_SPACING_STEPS = 40
 EQUAL_SPACING_GOAL = 0.985
 """Share of the area whose slope is to be within 2.5 % of the wanted one before the steps end."""
 SLOPE_TOLERANCE = 0.025
-GAUGE = 1e-9
+GAUGE = 1e-11
 """Weight, relative to the diagonal, that pins the constant a Laplacian leaves free."""
 HEAT_CELLS = 60
 """Heat runs far enough to be told from zero over this many times its own length."""
@@ -129,7 +130,9 @@ class MeshFields:
         field = self._factor.solve(self.divergence @ vectors.ravel())
         return field - float(np.average(field, weights=self.surface.vertex_areas_m2))
 
-    def equal_spacing(self, gradient: Array, spacing_m: Array | float = 1.0) -> Array:
+    def equal_spacing(
+        self, gradient: Array, spacing_m: Array | float = 1.0, still: Index | None = None
+    ) -> Array:
         """Return what to add (V,) to a field of this gradient (T, 3) so that its slope is 1 / spacing everywhere.
 
         Local-global steps: scale every gradient to the wanted length, take the field nearest to them, repeat. It
@@ -139,7 +142,9 @@ class MeshFields:
         Args:
             gradient: of the field to start from; it may wind round holes or an axis.
             spacing_m: (V,) or one number: what the field is to grow by 1 over [m].
+            still: vertices where nothing is added; None: all may move.
         """
+        integrate = self.integrated if still is None else self._integrator(still)
         spacing = np.broadcast_to(np.asarray(spacing_m, float), len(self.surface.vertices_m))
         wanted = 1.0 / spacing[self.surface.triangles].mean(axis=1)
         areas = self.surface.triangle_areas_m2
@@ -149,14 +154,35 @@ class MeshFields:
             good = np.abs(slope / wanted - 1.0) < SLOPE_TOLERANCE
             if areas @ good > EQUAL_SPACING_GOAL * areas.sum():
                 break
-            added = self.integrated(unit(current) * wanted[:, None] - gradient)
+            added = integrate(unit(current) * wanted[:, None] - gradient)
             current = gradient + (self.gradient @ added).reshape(-1, 3)
         return added
 
-    def equally_spaced(self, field: Array, spacing_m: Array | float = 1.0) -> Array:
-        """Return a field near `field` in shape that grows by 1 over each spacing; see `equal_spacing`."""
+    def equally_spaced(
+        self, field: Array, spacing_m: Array | float = 1.0, zero: Index | None = None
+    ) -> Array:
+        """Return a field near `field` in shape that grows by 1 over each spacing; see `equal_spacing`.
+
+        With `zero` it is 0 at those vertices: a distance from them.
+        """
+        if zero is not None:
+            field = field.copy()
+            field[zero] = 0.0
         gradient = (self.gradient @ field).reshape(-1, 3)
-        return field + self.equal_spacing(gradient, spacing_m)
+        return field + self.equal_spacing(gradient, spacing_m, zero)
+
+    def _integrator(self, still: Index) -> Callable[[Array], Array]:
+        """Return `integrated` with the vertices `still` held at 0."""
+        free = np.setdiff1d(np.arange(len(self.surface.vertices_m)), still)
+        inner = self.laplacian[free][:, free]
+        factor = _factorised(inner + scipy.sparse.diags(GAUGE * inner.diagonal() + 1e-300))
+
+        def integrate(vectors: Array) -> Array:
+            field = np.zeros(len(self.surface.vertices_m))
+            field[free] = factor.solve((self.divergence @ vectors.ravel())[free])
+            return field
+
+        return integrate
 
 
 def turns_about(surface: Surface, origin_m: Array, axis: Array) -> tuple[Array, Index]:
@@ -199,7 +225,7 @@ def border_loops(surface: Surface) -> list[Index]:
 
 
 def _unpinched(surface: Surface, border: Index, triangle: Index, pinched: Index) -> Index:
-    """Return the border edges' ends with a number of its own for each fan of triangles at a vertex where borders meet."""
+    """Return the border edges' ends, with a number for each fan of triangles at a vertex where borders meet."""
     around = np.flatnonzero(np.isin(surface.triangles, pinched).any(axis=1))
     owner = {}
     for t in around.tolist():

@@ -118,6 +118,7 @@ class MeshLayoutRequest:
         return LevelRule(
             inset=0.5 if self.inset_m is None else self.inset_m / s,
             stretch=self.stretch,
+            run=max(min(self.on_margin_m, self.overtravel_m), 0.0) / s,
             reach=0.55 if self.reach_m is None else self.reach_m / s,
         )
 
@@ -278,11 +279,18 @@ def _in_spacings(work: WorkingPatch, request: MeshLayoutRequest) -> Array:
     """Return the field that grows by 1 over each spacing."""
     raw, spacing = seed_field(work, request.seed), _spacing(work, request)
     if request.equal:
-        return work.fields.equally_spaced(raw, spacing)
+        return work.fields.equally_spaced(raw, spacing, _zero(work, request.seed))
     slope = np.linalg.norm((work.fields.gradient @ raw).reshape(-1, 3), axis=1)
     wanted = 1.0 / np.broadcast_to(spacing, len(raw))[work.mesh.triangles].mean(axis=1)
     areas = work.mesh.triangle_areas_m2
     return raw * float(areas @ wanted) / float(areas @ slope)
+
+
+def _zero(work: WorkingPatch, seed: Seed) -> Index | None:
+    """Return the vertices where the field stays 0: strokes that start from a border keep to it."""
+    if seed.kind == "all_borders":
+        return np.unique(np.concatenate(work.loops))
+    return work.loops[seed.borders[0]] if seed.kind == "border" else None
 
 
 def _rings_and_rows(work: WorkingPatch, request: MeshLayoutRequest) -> list[tuple[float, IsoCurve]]:

@@ -13,7 +13,7 @@ from cell_core.transforms import Array, unit
 from cell_core.working_patch import WorkingPatch
 
 BISECTIONS = 7
-PROBES = (0.25, 0.5, 0.75)
+PROBES = (0.1, 0.23, 0.37, 0.5, 0.63, 0.77, 0.9)
 """Places on a chord where its distance to the surface is measured."""
 REPEAT_M = 1e-6
 """Samples nearer than this are one [m]."""
@@ -89,6 +89,11 @@ def lines_from_curves(
             served = track.length_m[-1] - float(np.diff(track.length_m)[track.air].sum())
             if served > max(rule.min_length_m, 1e-6):
                 tracks.append(_trimmed(_smoothed(track, rule), rule))
+    return lines_from_tracks(patch, tracks, rule)
+
+
+def lines_from_tracks(patch: WorkingPatch, tracks: Sequence[Track], rule: LineRule) -> list[MeshLine]:
+    """Return the tracks sampled on the patch's real surface."""
     tracks = [track for track in tracks if len(track.points_m) >= 2]
     if not tracks:
         return []

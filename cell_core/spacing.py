@@ -122,7 +122,7 @@ def _runs(index: int, line: MeshLine, asked_m: float | Sequence[Array]) -> list[
                 points_m=points,
                 asked_m=asked[a:b],
                 weight_m=np.r_[half, 0.0] + np.r_[0.0, half],
-                closed=line.closed and line.served.all(),
+                closed=line.closed and bool(np.all(line.served)),
             )
         )
     return out

@@ -100,7 +100,8 @@ class Surface:
         pairs = np.sort(self.triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
         n = len(self.vertices_m)
         # one integer per pair: sorted several times faster than rows
-        return np.stack(np.divmod(np.unique(pairs[:, 0] * n + pairs[:, 1]), n), axis=1)
+        keys = np.sort(pairs[:, 0] * n + pairs[:, 1])
+        return np.stack(np.divmod(keys[np.r_[True, np.diff(keys) > 0]], n), axis=1)
 
     @cached_property
     def adjacency(self) -> scipy.sparse.csr_matrix:

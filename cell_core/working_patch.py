@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import scipy.sparse
 from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components
 
-from cell_core.decimate import decimated
 from cell_core.mesh_fields import MeshFields, border_loops, loop_length_m
 from cell_core.raycast import RayCaster
 from cell_core.remesh import process_mesh, split_long_edges
@@ -19,6 +20,7 @@ LONGEST_EDGE = 0.6
 TRIANGLES_MAX = 150_000
 """Fields are smooth: beyond this a finer mesh changes no curve that matters."""
 CROWDED = 2.0
+CELL_EDGES = 0.7
 HOLE_SHARE = 0.5
 """Only loops shorter than this share of the longest border are holes."""
 FILLER = "filler"
@@ -111,8 +113,50 @@ def _even(patch: Surface, edge_m: float, longest_m: float) -> Surface:
     if longest <= longest_m and len(patch.triangles) <= enough:
         return patch
     mesh = process_mesh(patch, edge_m)
-    # long slivers halve into very many: collapse those again
-    return decimated(mesh, int(enough)) if len(mesh.triangles) > CROWDED * enough else mesh
+    # the needles of a CAD tessellation halve into very many
+    return _merged(mesh, CELL_EDGES * edge_m) if len(mesh.triangles) > CROWDED * enough else mesh
+
+
+def _merged(mesh: Surface, cell_m: float) -> Surface:
+    """Return the mesh with vertices that are linked inside one cubic cell made one; thin walls keep their two sides."""
+    n = len(mesh.vertices_m)
+    keys = np.floor((mesh.vertices_m - mesh.bounds_m[0]) / cell_m).astype(np.int64)
+    size = keys.max(axis=0) + 1
+    cell = (keys[:, 0] * size[1] + keys[:, 1]) * size[2] + keys[:, 2]
+    i, j = mesh.edges[cell[mesh.edges[:, 0]] == cell[mesh.edges[:, 1]]].T
+    links = scipy.sparse.coo_matrix((np.ones(len(i), np.int8), (i, j)), shape=(n, n))
+    n_groups, group = connected_components(links, directed=False)
+    # a border keeps its place: only its own vertices count there
+    weight = np.full(n, 1e-6)
+    weight[np.concatenate([np.empty(0, np.int64), *border_loops(mesh)])] = 1.0
+    total = np.bincount(group, weight, n_groups)
+
+    def mean(values: Array) -> Array:
+        return np.bincount(group, weight * values, n_groups) / total
+
+    triangles = group.astype(np.int64)[mesh.triangles]
+    a, b, c = triangles.T
+    triangles = _without_folds(triangles[(a != b) & (b != c) & (c != a)])
+    merged = Surface(
+        vertices_m=np.stack([mean(mesh.vertices_m[:, k]) for k in range(3)], axis=1),
+        triangles=triangles,
+        fields={name: mean(values) for name, values in mesh.fields.items()},
+        frame=mesh.frame,
+    )
+    return merged.select_triangles(np.ones(len(merged.triangles), bool))
+
+
+def _without_folds(triangles: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the triangles once each; two on the same corners that face each other both go."""
+    start = np.argmin(triangles, axis=1)
+    turned = np.take_along_axis(triangles, (start[:, None] + np.arange(3)) % 3, axis=1)
+    sign = np.where(turned[:, 1] < turned[:, 2], 1, -1)
+    _, first, group = np.unique(np.sort(triangles, axis=1), axis=0, return_index=True, return_inverse=True)
+    total = np.bincount(group.ravel(), sign)
+    kept = turned[first]
+    reverse = total * sign[first] < 0.0
+    kept[reverse] = kept[reverse][:, [0, 2, 1]]
+    return kept[total != 0.0]
 
 
 def _small_holes(mesh: Surface, hole_m: float) -> list[NDArray[np.int64]]:

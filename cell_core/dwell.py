@@ -60,7 +60,7 @@ def optimise_speed(
     smoothness: float = 1e-3,
     over_weight: float = 1.0,
     most_m: Array | None = None,
-    rounds_max: int = 8,
+    rounds_max: int = 20,
     explain: bool = False,
 ) -> DwellResult:
     """Return the strokes at speeds that minimise sum w (A t - h)^2 plus smoothness within the limits.
@@ -88,7 +88,7 @@ def optimise_speed(
     state = solver.solve(rounds_max)
     path = solver.path
     slowness = path.spread @ state.z
-    done = _driven(strokes, slowness, limits, faster=len(solver.caps.points) > 0)
+    done = driven(strokes, slowness, limits, faster=len(solver.caps.points) > 0)
     predicted = np.asarray(operator.predict(done), float)
     final = np.concatenate([s.speed_m_per_s for s in done])
     low, high, bound = final < 1.001 * limits.low_m_per_s, final > 0.999 * limits.high_m_per_s, []
@@ -115,7 +115,7 @@ def optimise_speed(
     )
 
 
-def _driven(strokes: Sequence[Stroke], slowness: Array, limits: SpeedLimits, *, faster: bool) -> tuple[Stroke, ...]:
+def driven(strokes: Sequence[Stroke], slowness: Array, limits: SpeedLimits, *, faster: bool) -> tuple[Stroke, ...]:
     """Return the strokes at these slownesses (N,), bounds held exactly by going slower, or `faster`."""
     speeds = np.split(1.0 / slowness, np.cumsum([len(s) for s in strokes])[:-1])
     done = []

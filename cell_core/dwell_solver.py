@@ -106,20 +106,20 @@ class DwellSolver:
         Rows come in where a round's speeds show that they are needed; they are linearised at slownesses that keep
         the true bounds, so that the next program has a solution and only improves on them.
         """
-        z, watch, lower = np.full(self.path.spread.shape[1], self.start), _Watch(), -np.inf
+        z, watch, lower = np.full(self.path.spread.shape[1], self.start), Watch(), -np.inf
         here = self._look(z)
         curvature, rows, converged, rounds = self._curvature(here), Rows.none(len(z)), False, 0
         while rounds < rounds_max and not converged:
             rounds += 1
             if rounds > 1 and self.fit.over_weight != 1.0:
                 curvature = self._curvature(here)
-            rows = self._rows(here.slowness, watch)
-            found = solve_quadratic(curvature, here.gradient - curvature @ z, *self._bounds, rows)
+            rows = self.rows(here.slowness, watch)
+            found = solve_quadratic(curvature, here.gradient - curvature @ z, *self.bounds, rows)
             z, here = self._descended(z, here, found.x)
-            lower = here.value - improvement_bound(z, here.gradient, *self._bounds, rows, found.multipliers)
-            watch = self._watched(here.slowness, watch)
+            lower = here.value - improvement_bound(z, here.gradient, *self.bounds, rows, found.multipliers)
+            watch = self.watched(here.slowness, watch)
             if watch.broken and (rounds < rounds_max or len(self.caps.points)):
-                z = self._allowed(z)
+                z = self.allowed(z)
                 here = self._look(z)
             converged = not watch.broken and self.relative_gap(here.value, lower) <= GAP_MAX
         return State(z=z, lower_bound=lower, rounds=rounds, converged=converged)
@@ -129,7 +129,8 @@ class DwellSolver:
         return max(0.0, value - max(lower_bound, 0.0)) / max(value, FLOOR)
 
     @property
-    def _bounds(self) -> tuple[float, float]:
+    def bounds(self) -> tuple[float, float]:
+        """Lowest and highest slowness [s/m]."""
         return self.path.lowest, self.path.highest
 
     def _look(self, z: Array) -> "_View":
@@ -154,7 +155,8 @@ class DwellSolver:
             there = self._look(z + length * (found - z))
         return z + length * (found - z), there
 
-    def _rows(self, slowness: Array, watch: "_Watch") -> Rows:
+    def rows(self, slowness: Array, watch: "Watch") -> Rows:
+        """Return the rows watched, linearised at slownesses at the samples (N,)."""
         rows = Rows.none(self.path.spread.shape[1])
         if watch.acceleration:
             rows = rows.joined(self.path.acceleration_rows(slowness))
@@ -162,19 +164,19 @@ class DwellSolver:
             rows = rows.joined(self.caps.rows(slowness, watch.caps))
         return rows
 
-    def _watched(self, slowness: Array, before: "_Watch") -> "_Watch":
+    def watched(self, slowness: Array, before: "Watch") -> "Watch":
         """Return what the next round has to watch, and whether a bound is broken now."""
         most = self.path.limits.acceleration_m_per_s2 * (1.0 + BREACH)
         too_fast = bool((self.path.acceleration(slowness) > most).any())
         use = self.caps.use(slowness)
         too_much = bool((use > 1.0 + BREACH).any())
-        return _Watch(
+        return Watch(
             acceleration=before.acceleration or too_fast,
             caps=np.union1d(before.caps, np.flatnonzero(use > CAP_NEAR)) if too_much else before.caps,
             broken=too_fast or too_much,
         )
 
-    def _allowed(self, z: Array) -> Array:
+    def allowed(self, z: Array) -> Array:
         """Return knots' slownesses near z that keep acceleration and caps."""
         faster = self.path.accelerable(z)
         if len(self.caps.points) == 0:
@@ -205,7 +207,7 @@ class _View:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Watch:
+class Watch:
     """Which bounds need rows."""
 
     acceleration: bool = False

@@ -5,10 +5,9 @@ import pytest
 import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.optimize import lsq_linear
 
 from cell_core.coverage import CoverageOperator
-from cell_core.dwell import SpeedLimits, bounded_quadratic, limit_acceleration, optimise_speed
+from cell_core.dwell import SpeedLimits, limit_acceleration, optimise_speed
 from cell_core.errors import CoverageError
 from cell_core.toolpath import Stroke
 
@@ -86,15 +85,6 @@ def test_nothing_to_serve_is_refused():
         optimise_speed(operator, strokes, np.ones(200), np.ones(200), LIMITS)
     with pytest.raises(CoverageError, match="target above 0"):
         optimise_speed(bell(strokes), strokes, np.zeros(200), np.ones(200), LIMITS)
-
-
-@given(st.integers(0, 10_000))
-def test_bounded_quadratic_agrees_with_scipy(seed):
-    rng = np.random.default_rng(seed)
-    A, b = rng.normal(size=(30, 12)), rng.normal(size=30)
-    x = bounded_quadratic(A.T @ A, A.T @ b, 0.0, 0.3, np.full(12, 0.1), 50)
-    other = lsq_linear(A, b, (0.0, 0.3), tol=1e-12).x
-    assert np.linalg.norm(A @ x - b) <= np.linalg.norm(A @ other - b) * (1 + 1e-7)
 
 
 def test_limit_acceleration_only_slows_down():

@@ -233,14 +233,13 @@ def score(
 
 
 def _standoffs(vertices_m: Array, triangles: NDArray[np.int64], strokes: Sequence[Stroke]) -> tuple[Array, Array]:
-    """Return distance and incidence where the axes of spraying samples meet the mesh; those that miss are left out."""
+    """Return distance and incidence where axes of spraying samples meet the mesh from the front, others left out."""
     scene = o3d.t.geometry.RaycastingScene()
     scene.add_triangles(np.asarray(vertices_m, np.float32), np.asarray(triangles, np.uint32))
     nozzle = np.concatenate([s.position_m[s.on] for s in strokes])
     axis = np.concatenate([s.tool_axis[s.on] for s in strokes])
     answer = scene.cast_rays(np.concatenate([nozzle, axis], axis=1).astype(np.float32))
     distance = answer["t_hit"].numpy().astype(float)
-    met = np.isfinite(distance)
-    normal = answer["primitive_normals"].numpy()[met].astype(float)
-    cos = np.abs(np.einsum("ij,ij->i", normal, axis[met]))
-    return distance[met], np.arccos(np.clip(cos, 0.0, 1.0))
+    cos = -np.einsum("ij,ij->i", answer["primitive_normals"].numpy().astype(float), axis)
+    met = np.isfinite(distance) & (cos > 0.0)
+    return distance[met], np.arccos(np.clip(cos[met], 0.0, 1.0))

@@ -166,33 +166,43 @@ def rate_changes(
     pattern: Any,
     rates_of: Any,
     *,
-    step_m: float = 2e-5,
-    step_rad: float = 2e-4,
+    step_m: float = 1e-5,
+    step_rad: float = 1e-4,
 ) -> list[Any]:
     """Return six csr matrices like `pattern` (V, N): change of its rates as each tool moves in its own frame.
 
-    Central differences of a footprint's `rates_of` on the pairs that `pattern` holds, so visibility is that of the
-    pattern: translation along x, y, z per metre, then rotation about x, y, z per radian.
+    Differences of a footprint's `rates_of` on the pairs that `pattern` holds, so visibility is that of the pattern:
+    translation along x, y, z per metre, then rotation about x, y, z per radian.
     """
     by_sample = pattern.tocsc()
     sample: NDArray[np.int64] = np.repeat(np.arange(pattern.shape[1]), np.diff(by_sample.indptr))
     point = by_sample.indices
-    rotation, origin = frames[:, :3, :3], frames[:, :3, 3]
-    local = np.einsum("pij,pi->pj", rotation[sample], points_m[point] - origin[sample])
-    local_normal = np.einsum("pij,pi->pj", rotation[sample], normals[point])
+    local, local_normal = _in_tools(points_m[point] - frames[sample, :3, 3], normals[point], frames, by_sample.indptr)
+    now = rates_of(local, local_normal, sample)
+    order = np.argsort(point, kind="stable")
+    by_point = (sample[order].astype(np.int32), np.r_[0, np.cumsum(np.bincount(point, minlength=pattern.shape[0]))])
     out = []
     for k in range(6):
-        axis = np.eye(3)[k % 3]
-        h = step_m if k < 3 else step_rad
-        change = np.zeros(len(sample))
-        for sign in (1.0, -1.0):
-            if k < 3:
-                moved, faced = local - sign * h * axis, local_normal
-            else:
-                moved, faced = local - sign * h * np.cross(axis, local), local_normal - sign * h * np.cross(axis, local_normal)
-            change += sign * rates_of(moved, faced, sample)
-        entries = scipy.sparse.csc_matrix(
-            ((change / (2.0 * h)).astype(np.float32), by_sample.indices, by_sample.indptr), shape=pattern.shape
-        )
-        out.append(entries.tocsr())
+        i, j = (k + 1) % 3, (k + 2) % 3
+        moved, faced = local.copy(), local_normal
+        if k < 3:
+            moved[:, k] -= step_m
+        else:
+            # a tool that turns by h about axis k sees the world turn by -h
+            faced = local_normal.copy()
+            for turned, given in ((moved, local), (faced, local_normal)):
+                turned[:, i] += step_rad * given[:, j]
+                turned[:, j] -= step_rad * given[:, i]
+        change = (rates_of(moved, faced, sample) - now) / (step_m if k < 3 else step_rad)
+        out.append(scipy.sparse.csr_matrix((change[order].astype(np.float32), *by_point), shape=pattern.shape))
     return out
+
+
+def _in_tools(offsets_m: Array, normals: Array, frames: Array, starts: NDArray[np.int64]) -> tuple[Array, Array]:
+    """Return offsets and normals in tool coordinates; pairs of one sample lie together, from `starts` on."""
+    local, local_normal = np.empty_like(offsets_m), np.empty_like(normals)
+    for k, (start, stop) in enumerate(zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True)):
+        run = slice(start, stop)
+        np.matmul(offsets_m[run], frames[k, :3, :3], out=local[run])
+        np.matmul(normals[run], frames[k, :3, :3], out=local_normal[run])
+    return local, local_normal

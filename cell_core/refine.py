@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import scipy.linalg
 import scipy.sparse
 from numpy.typing import NDArray
 
 from cell_core.coverage import CoverageOperator, coverage_of_points
-from cell_core.dwell import SMOOTHING_LENGTH_M, SpeedLimits, bounded_quadratic, limit_acceleration
+from cell_core.dwell import SMOOTHING_LENGTH_M, SpeedLimits, limit_acceleration
 from cell_core.errors import CoverageError
 from cell_core.footprint import Footprint
 from cell_core.plan import Progress, no_progress
@@ -29,13 +30,14 @@ Valid = Callable[[Array], NDArray[np.bool_]]
 """Whether a tool may stand at each of the frames (N, 4, 4)."""
 
 SPEED_SMOOTHNESS = 1e-3
-POSE_SMOOTHNESS = 1e-6
+POSE_SMOOTHNESS = 5e-5
 """Squared residual that a pose freedom may cost which turns by its range within a knot's distance, everywhere."""
 POSE_EFFORT = 1e-7
 """Squared residual that a pose freedom at the end of its range may cost, everywhere: nothing moves for nothing."""
 STIFFER = 10.0
-DAMPING_FIRST, DAMPING_MAX = 1e-4, 1e3
-NEWTON_STEPS = 12
+DAMPING_FIRST, DAMPING_MAX = 3e-2, 1e3
+ACTIVE_ROUNDS = 5
+ROWS_PER_BLOCK = 256
 HALVINGS = 3
 GAIN_MIN = 0.02
 """Refinement ends when two steps in a row lower the cost by less than this share."""
@@ -319,9 +321,7 @@ class _Problem:
         right = scipy.sparse.vstack([by_shift, *(timed @ t for t in twists)], format="csr").astype(np.float32)
         jacobian: Any = scipy.sparse.hstack([matrix @ by_speed.astype(np.float32), left @ right], format="csr")
         jacobian = (jacobian @ scipy.sparse.diags((self.scale * self.scale_film).astype(np.float32))).tocsr()
-        dense = jacobian.toarray()
-        weighted = np.sqrt(self.weights).astype(np.float32)[:, None] * dense
-        gram = (weighted.T @ weighted).astype(float)
+        gram = _gram(jacobian, self.weights)
         error = self.weights * (state.film - self.target)
         return _Linear(jacobian=jacobian, gram=gram, gradient=np.asarray(jacobian.T @ error, float))
 
@@ -404,18 +404,46 @@ class _Problem:
         )
 
 
+def _gram(jacobian: Any, weights: Array) -> Array:
+    """Return J^T diag(w) J: rows with similar columns are multiplied together, densely."""
+    rooted = (scipy.sparse.diags(np.sqrt(weights).astype(np.float32)) @ jacobian).tocsr()
+    filled = np.flatnonzero(np.diff(rooted.indptr) > 0)
+    rooted = rooted[filled]
+    rooted = rooted[np.argsort(rooted.indices[rooted.indptr[:-1]], kind="stable")]
+    gram = np.zeros(2 * (rooted.shape[1],))
+    for start in range(0, rooted.shape[0], ROWS_PER_BLOCK):
+        block = rooted[start : start + ROWS_PER_BLOCK]
+        columns, index = np.unique(block.indices, return_inverse=True)
+        shape = (block.shape[0], len(columns))
+        dense = scipy.sparse.csr_matrix((block.data, index, block.indptr), shape=shape).toarray()
+        gram[np.ix_(columns, columns)] += dense.T @ dense
+    return gram
+
+
 def _bounded_step(H: Array, pull: Array, low: Array, high: Array) -> Array:
-    """Return the move in [low, high] that minimises move H move / 2 + pull move."""
-    width = high - low
-    free = np.flatnonzero(width > 1e-12)
-    move = np.clip(np.zeros_like(low), low, high)
-    w = width[free]
-    # bounded_quadratic has one bound for all: unknowns become shares of their own interval
-    scaled = H[np.ix_(free, free)] * w[:, None] * w[None, :]
-    push = w * (pull[free] + H[np.ix_(free, free)] @ low[free])
-    share = bounded_quadratic(scaled, -push, 0.0, 1.0, -low[free] / w, NEWTON_STEPS)
-    move[free] = low[free] + w * share
-    return move
+    """Return a move in [low, high] that nearly minimises move H move / 2 + pull move.
+
+    Unknowns that the free solution carries outside go to their bound and the rest is solved again, a few times; what
+    is held is let go where its gradient points inside. The caller's own test of the cost guards the step.
+    """
+    move = np.zeros_like(low)
+    at_low, at_high = high - low <= 1e-12, np.zeros(len(low), bool)
+    for _ in range(ACTIVE_ROUNDS):
+        free = np.flatnonzero(~(at_low | at_high))
+        move = np.where(at_low, low, np.where(at_high, high, 0.0))
+        if len(free) == 0:
+            break
+        rest = pull[free] + H[free] @ move
+        factor = scipy.linalg.cho_factor(H[np.ix_(free, free)], check_finite=False, overwrite_a=True)
+        move[free] = -scipy.linalg.cho_solve(factor, rest, check_finite=False)
+        gradient = H @ move + pull
+        released = (at_low & (gradient < 0.0) & (high > low)) | (at_high & (gradient > 0.0))
+        below, above = move < low - 1e-9, move > high + 1e-9
+        if not (below.any() or above.any() or released.any()):
+            break
+        at_low = (at_low & ~released) | below
+        at_high = (at_high & ~released) | above
+    return np.clip(move, low, high)
 
 
 def _speed_basis(strokes: Sequence[Stroke], knot_m: float, one_speed: bool) -> Any:

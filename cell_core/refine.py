@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import scipy.linalg
 import scipy.sparse
+import scipy.sparse.linalg
 from numpy.typing import NDArray
 
 from cell_core.coverage import CoverageOperator, coverage_of_points
@@ -34,7 +35,7 @@ POSE_SMOOTHNESS = 5e-5
 """Squared residual that a pose freedom may cost which turns by its range within a knot's distance, everywhere."""
 POSE_EFFORT = 1e-7
 """Squared residual that a pose freedom at the end of its range may cost, everywhere: nothing moves for nothing."""
-STIFFER = 10.0
+STIFFER = 3.0
 DAMPING_FIRST, DAMPING_MAX = 3e-2, 1e3
 ACTIVE_ROUNDS = 5
 ROWS_PER_BLOCK = 256
@@ -122,7 +123,7 @@ def refine_strokes(
     problem.scale_film = 1.0 / wanted
     problem.knots(speed_knot_m, pose_knot_m)
     problem.valid = valid
-    state = problem.start()
+    state = best = problem.start()
     history = [state.residual]
     damping, slow, stopped = DAMPING_FIRST, 0, "iterations"
     linear = problem.linearise(state)
@@ -140,15 +141,16 @@ def refine_strokes(
         damping = damping / 5.0 if ratio > 0.7 else damping * 3.0 if ratio < 0.25 else damping
         slow = slow + 1 if gain < GAIN_MIN * state.cost else 0
         state = trial
+        best = state if state.residual < best.residual else best
         history.append(state.residual)
         if slow >= 2:
             stopped = "no further gain"
             break
         if k + 1 < iterations_max:
             problem.stiffen(state)
-            state = problem.recosted(state)
+            state = problem.recosted(problem.followed(state))
             linear = problem.linearise(state)
-    return problem.result(state, tuple(history), stopped)
+    return problem.result(best, tuple(history), stopped)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -206,7 +208,9 @@ class _Problem:
         self.on = np.concatenate([s.on for s in self.strokes]).astype(float)
         self.stiffness = np.ones(len(self.first))
         self.n_speeds, self.n_pose = self.spread.shape[1], self.pose_knots.n_coefficients
-        slow = self._fitted_slowness()
+        normal = (self.spread.T @ self.spread).tocsc()
+        self._fit = scipy.sparse.linalg.splu(normal + 1e-9 * scipy.sparse.identity(self.n_speeds, format="csc"))
+        slow = self._fitted_slowness(self.strokes)
         mean = float(slow.mean())
         low, high = self.limits.standoff_m
         ranges = (self.limits.shift_m, 0.5 * (high - low), *(2 * [self.limits.tilt_rad]))
@@ -230,12 +234,17 @@ class _Problem:
         self.pose_penalty = scipy.sparse.block_diag(4 * [one], format="csr")
         self.spacing = StrokeSpacing.of(self.pose_knots, self.limits.spacing_m)
 
-    def _fitted_slowness(self) -> Array:
+    def _fitted_slowness(self, strokes: Sequence[Stroke]) -> Array:
         """Return knot values that follow the strokes' own speeds."""
-        speeds = np.concatenate([s.speed_m_per_s for s in self.strokes])
-        normal = (self.spread.T @ self.spread).toarray()
-        normal[np.diag_indices_from(normal)] += 1e-9 * normal.diagonal().max()
-        return np.linalg.solve(normal, self.spread.T @ (1.0 / speeds))
+        speeds = np.concatenate([s.speed_m_per_s for s in strokes])
+        return self._fit.solve(self.spread.T @ (1.0 / speeds))
+
+    def followed(self, state: _State) -> _State:
+        """Return the state with knot values that follow the speeds as the acceleration bound left them."""
+        if self.limits.one_speed:
+            return state
+        slowness = np.clip(self._fitted_slowness(state.strokes), self.low[: self.n_speeds], self.high[: self.n_speeds])
+        return replace(state, slowness=slowness)
 
     def start(self) -> _State:
         """Return the state of the strokes as given."""

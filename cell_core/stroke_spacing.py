@@ -12,7 +12,7 @@ from scipy.spatial import KDTree
 from cell_core.pose_knots import PoseKnots, Poses
 from cell_core.transforms import Array
 
-PRICE = 1e-2
+PRICE = 1e-1
 """Squared residual that a violation of 10 mm everywhere costs."""
 ROUNDS = 3
 Term = Callable[[Array], Array]

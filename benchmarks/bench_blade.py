@@ -1,10 +1,10 @@
 """The published blade: both sides coated with 50 um, freely and under the publication's own constraints.
 
-Wu and Tang, Robotica 41 (2023) 1794, table III: 6.59 and 7.04 % CV, in 4350 and 3771 s (table V). Gun a 150 mm, b 30 mm,
-beta 2 and 2, reference standoff 100 mm; standoff 50 to 150 mm. The free variant is `plan_spray` with a recipe and a gun.
-The equal-constraint one keeps neighbouring strokes 150 to 200 mm apart and gives each stroke one speed in 0.1 to
-0.2 m/s; its flow, a constant of the gun, is chosen once and printed. Both are scored by scorer_spray.py. A picture per
-variant goes to BENCH_OUT (./bench_out).
+Wu and Tang, Robotica 41 (2023) 1794, table III: 6.59 and 7.04 % CV, in 4350 and 3771 s (table V). Gun a 150 mm,
+b 30 mm, beta 2 and 2, reference standoff 100 mm; standoff 50 to 150 mm. The free variant is `plan_spray` with a recipe
+and a gun. The equal-constraint one keeps neighbouring strokes 150 to 200 mm apart and gives each stroke one speed in
+0.1 to 0.2 m/s; its flow, a constant of the gun, is chosen once and printed. Both are scored by scorer_spray.py. A
+picture per variant goes to BENCH_OUT (./bench_out).
 
     cell bench blade
 """
@@ -21,8 +21,8 @@ import numpy as np
 from bench_pictures import film_picture
 from rich.console import Console
 from rich.table import Table
-from scorer_spray import Score, score
 from scipy.spatial import KDTree
+from scorer_spray import Score, score
 
 from cell_core.config import GunConfig, SprayRecipe
 from cell_core.config.models import Interval
@@ -104,7 +104,7 @@ def plan_free(surface: Surface) -> Planned:
     wall, cpu = time.perf_counter(), time.process_time()
     plan = plan_spray(surface, recipe, free, table=False)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    return Planned(strokes=tuple(plan.toolpath.strokes), gun=free, cpu_s=cpu, wall_s=wall, note="speeds 0.02-1 m/s, 3 m/s2")
+    return Planned(strokes=tuple(plan.toolpath.strokes), gun=free, cpu_s=cpu, wall_s=wall, note="0.02-1 m/s, 3 m/s2")
 
 
 def plan_equal(surface: Surface) -> Planned:
@@ -226,15 +226,16 @@ def main() -> int:
     if not BLADE.is_dir():
         print(f"no {BLADE}: the blade's two STL files are needed")
         return 0
-    table = Table("side", "variant", "CV %", "published %", "max dev. %", "plan s (CPU)", "published s", "length m", "time s")
-    for column in ("strokes", "speed m/s", "standoff mm", "incidence deg", "note"):
+    table = Table("side", "variant", "CV %", "published %", "max dev. %", "plan s (CPU)", "published s", "length m")
+    for column in ("time s", "strokes", "speed m/s", "standoff mm", "incidence deg", "note"):
         table.add_column(column)
     for side, (name, published, seconds) in SIDES.items():
         surface, _ = load_surface(BLADE / name, unit="mm")
         for variant, plan in (("free", plan_free), ("equal", plan_equal)):
             planned = plan(surface)
+            tool = planned.gun.model_dump()
             judged, points, film = score(
-                surface.vertices_m, surface.triangles, planned.strokes, planned.gun.model_dump(), pitch_m=SCORING_PITCH_M
+                surface.vertices_m, surface.triangles, planned.strokes, tool, pitch_m=SCORING_PITCH_M
             )
             title = f"{side}, {variant}: CV {100 * judged.cv:.2f} %"
             film_picture(out / f"blade_{side}_{variant}.png", points, film, planned.strokes, title)

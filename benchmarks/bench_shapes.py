@@ -1,9 +1,10 @@
-"""Film on shape classes: flat, convex, concave, saddle and a filleted corner of 0.6 x 0.6 m, planned and judged apart.
+"""Film on shape classes of 0.6 x 0.6 m, planned by plan_spray and judged by another implementation.
 
-Gun a 120 mm, b 40 mm, beta 2 and 2, reference standoff 200 mm; PROCESS.md section 3, row 4 and section 5, goal 2. Convex
-and concave are cylinders of radius 300 mm with an arc of 0.6 m (on a sphere of that radius 0.6 m would be the whole
-equator's chord); the saddle has curvatures of +1 / 600 mm and -1 / 600 mm at its middle; the corner turns by 90 degrees
-over a radius of 40 mm, hollow side up. Judged by scorer_spray.py over the whole area, occlusion on. Pictures go to BENCH_OUT.
+Gun a 120 mm, b 40 mm, beta 2 and 2, reference standoff 200 mm. Convex and concave are cylinders of radius 300 mm with
+an arc of 0.6 m (on a sphere of that radius 0.6 m would be the whole diameter); the saddle has curvatures of +1 / 600 mm
+and -1 / 600 mm at its middle; the corner turns by 90 degrees over a radius of 40 mm, hollow side up. The recipe asks
+for the third ripple-free spacing, 65 mm (PROCESS.md section 1: 0.54 a). Judged by scorer_spray.py over the whole area,
+occlusion on. Pictures go to BENCH_OUT (./bench_out).
 
     cell bench shapes
 """
@@ -22,6 +23,7 @@ from scorer_spray import score
 
 from cell_core.config import GunConfig, SprayRecipe
 from cell_core.config.models import Interval
+from cell_core.footprint import EllipticDoubleBeta
 from cell_core.surface import Surface
 from cell_core.transforms import Array
 from spray_planner import plan_spray
@@ -62,6 +64,7 @@ RECIPE = SprayRecipe(
     gun="shapes",
     target_thickness_m=50e-6,
     standoff_m=0.2,
+    spacing_m=round(EllipticDoubleBeta(GUN).spacing_m(3), 4),
 )
 
 
@@ -106,9 +109,9 @@ def main() -> int:
     """Plan and judge every shape."""
     out = Path(os.environ.get("BENCH_OUT", "bench_out"))
     table = Table(
-        "shape", "CV %", "goal %", "moonshot %", "before refinement %", "max dev. %", "plan s (CPU)", "strokes", "length m"
+        "shape", "CV %", "goal %", "moonshot %", "before refinement %", "max dev. %", "plan s (CPU)", "strokes"
     )
-    for column in ("time s", "speed m/s", "standoff mm", "incidence deg"):
+    for column in ("length m", "time s", "speed m/s", "standoff mm", "incidence deg"):
         table.add_column(column)
     for name, surface in shapes().items():
         wall, cpu = time.perf_counter(), time.process_time()
@@ -118,8 +121,9 @@ def main() -> int:
         judged, points, film = score(
             surface.vertices_m, surface.triangles, strokes, plan.toolpath.tool, pitch_m=SCORING_PITCH_M
         )
-        film_picture(out / f"shape_{name.replace(' ', '_')}.png", points, film, strokes, f"{name}: {100 * judged.cv:.2f} %")
-        print(f"{name}: CV {100 * judged.cv:.2f} %", flush=True)
+        title = f"{name}: CV {100 * judged.cv:.2f} %"
+        film_picture(out / f"shape_{name.replace(' ', '_')}.png", points, film, strokes, title)
+        print(title, flush=True)
         table.add_row(
             name,
             f"{100 * judged.cv:.2f}",
@@ -139,7 +143,8 @@ def main() -> int:
     console.print(table)
     console.print(
         f"gun: {GUN.speed_m_per_s.low}-{GUN.speed_m_per_s.high} m/s, {GUN.acceleration_m_per_s2} m/s2, "
-        f"standoff {GUN.standoff_m.low}-{GUN.standoff_m.high} m, tilt {GUN.tilt_max_rad} rad"
+        f"standoff {GUN.standoff_m.low}-{GUN.standoff_m.high} m, tilt {GUN.tilt_max_rad} rad, "
+        f"spacing {RECIPE.spacing_m} m"
     )
     return 0
 

@@ -91,8 +91,7 @@ def film_of(
 ) -> Array:
     """Return the film [m] at the points; `step_m` is the longest path between two instants."""
     h0, a, b = tool["reference_standoff_m"], tool["a_m"], tool["b_m"]
-    scene = o3d.t.geometry.RaycastingScene()
-    scene.add_triangles(np.asarray(vertices_m, np.float32), np.asarray(triangles, np.uint32))
+    scene = _scene(vertices_m, triangles)
     lifted = points.points_m + LIFT_M * points.normals
     tree = KDTree(points.points_m)
     reach = FARTHEST_STANDOFFS * h0 * hypot(1.0, a / h0)
@@ -232,10 +231,15 @@ def score(
     )
 
 
+def _scene(vertices_m: Array, triangles: NDArray[np.int64]) -> Any:
+    scene: Any = o3d.t.geometry.RaycastingScene()
+    scene.add_triangles(np.asarray(vertices_m, np.float32), np.asarray(triangles, np.uint32))
+    return scene
+
+
 def _standoffs(vertices_m: Array, triangles: NDArray[np.int64], strokes: Sequence[Stroke]) -> tuple[Array, Array]:
     """Return distance and incidence where axes of spraying samples meet the mesh from the front, others left out."""
-    scene = o3d.t.geometry.RaycastingScene()
-    scene.add_triangles(np.asarray(vertices_m, np.float32), np.asarray(triangles, np.uint32))
+    scene = _scene(vertices_m, triangles)
     nozzle = np.concatenate([s.position_m[s.on] for s in strokes])
     axis = np.concatenate([s.tool_axis[s.on] for s in strokes])
     answer = scene.cast_rays(np.concatenate([nozzle, axis], axis=1).astype(np.float32))

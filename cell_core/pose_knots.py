@@ -135,18 +135,18 @@ class PoseKnots:
 def _basis(along_m: Array, knot_m: float) -> tuple[Any, Any]:
     """Return a clamped cubic B-spline basis (n, k) at the samples, and its weighted second differences."""
     total = max(float(along_m[-1]), 1e-9)
-    spans = max(int(round(total / knot_m)), 1)
+    spans = max(round(total / knot_m), 1)
     inner = np.linspace(0.0, total, spans + 1)
     knots = np.r_[[0.0] * DEGREE, inner, [total] * DEGREE]
+    k = spans + DEGREE
     basis = BSpline.design_matrix(np.minimum(along_m, total), knots, DEGREE).tocsr()
-    k = basis.shape[1]
     pitch = total / spans
     # coefficients stand at the Greville points; near the clamped ends these lie closer than a pitch
     greville = np.array([knots[i + 1 : i + 1 + DEGREE].mean() for i in range(k)])
     gap = np.diff(greville)
-    first = scipy.sparse.diags([-1.0 / gap, 1.0 / gap], [0, 1], shape=(k - 1, k))
     middle = 0.5 * (gap[1:] + gap[:-1])
-    second = scipy.sparse.diags([-1.0 / middle, 1.0 / middle], [0, 1], shape=(k - 2, k - 1)) @ first
+    first = scipy.sparse.csr_matrix(np.diff(np.eye(k), axis=0) / gap[:, None])
+    second = scipy.sparse.csr_matrix(np.diff(np.eye(k - 1), axis=0) / middle[:, None]) @ first
     return basis, scipy.sparse.diags(np.full(k - 2, np.sqrt(min(pitch, total / (k - 2))))) @ second
 
 

@@ -63,7 +63,7 @@ def _measures(poses: Poses, knots: PoseKnots) -> tuple[Array, Array, Array]:
 
 def _of_one(position: Array, axis: Array, tangent: Array) -> tuple[float, float, float]:
     step = np.linalg.norm(np.diff(position, axis=0), axis=1)
-    every = max(int(round(WINDOW_M / max(float(step.mean()), 1e-6))), 1)
+    every = max(round(WINDOW_M / max(float(step.mean()), 1e-6)), 1)
     shrink = float(np.linalg.norm(tangent, axis=1).min())
     if len(position) <= 2 * every:
         return 0.0, 0.0, shrink

@@ -37,7 +37,7 @@ class StrokeSpacing:
             for k in range(len(knots.counts) - 1):
                 mine = starts[k] + np.arange(knots.counts[k])
                 theirs = starts[k + 1] + np.arange(knots.counts[k + 1])
-                nearest = KDTree(aim[theirs]).query(aim[mine])[1]
+                nearest = np.asarray(KDTree(aim[theirs]).query(aim[mine])[1])
                 inside = (nearest > 0) & (nearest < len(theirs) - 1)
                 own.append(mine[inside])
                 other.append(theirs[nearest[inside]])
@@ -74,7 +74,7 @@ class StrokeSpacing:
         moved: Any = scipy.sparse.diags(np.einsum("ij,ij->i", direction, across[self.other])) @ basis[self.other]
         moved = moved - scipy.sparse.diags(np.einsum("ij,ij->i", direction, across[self.own])) @ basis[self.own]
         rest = scipy.sparse.csr_matrix((len(gaps), len(scale) - moved.shape[1]))
-        rows = (scipy.sparse.hstack([moved, rest]) @ scipy.sparse.diags(scale)).tocsr()
+        rows: Any = scipy.sparse.hstack([moved, rest], format="csr") @ scipy.sparse.diags(scale)
         price = PRICE / len(gaps) / 0.01**2
 
         def outside(move: Array) -> NDArray[np.int64]:

@@ -29,7 +29,7 @@ TURN_MAX_RAD_PER_M = 8.0
 """Largest turn of the gun per length of its path [rad/m]."""
 GROUP_LENGTH_M = 20.0
 """Strokes are refined in groups of about this length, the film of the others held: time grows with the path."""
-ITERATIONS = 8
+ITERATIONS = 12
 NEIGHBOURS = 8
 
 

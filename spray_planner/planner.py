@@ -14,6 +14,7 @@ from cell_core.raycast import RayCaster
 from cell_core.sampling import sample_surface
 from cell_core.surface import Surface
 from spray_planner.candidates import lay_patches
+from spray_planner.refined import refine_plan
 from spray_planner.report import report
 from spray_planner.service import Surroundings, find_service
 from spray_planner.speeds import fit_speeds
@@ -38,6 +39,7 @@ def plan_spray(
 
     The serviceable area is split into patches; for each, layouts (direction, field, offset) are scored by the film
     they leave and the best is kept; then all speeds are fitted together, and strokes that add nothing are dropped.
+    At last, unless the recipe says no, poses and speeds are refined together.
 
     Args:
         surface: vertices in the part's frame, z up, outward normals.
@@ -94,10 +96,15 @@ def plan_spray(
         layouts += more
         strokes = [*result.strokes, *(s for layout in more for s in layout.strokes)]
         result, operator = fit_speeds(task, service, strokes, progress)
+    steps: list[dict[str, object]] = []
+    if recipe.refine:
+        refined = refine_plan(task, surface, service, result, operator, progress)
+        result, operator, steps = refined.result, refined.operator, refined.steps
     progress(0.95, "figures")
     plan = report(task, service, result, operator, surface, {"path": surface_path, "sha256": surface_sha256})
     table_rows = [layout.entry for layout in layouts]
-    return replace(plan, figures={**plan.figures, "layouts": table_rows, "plan_time_s": time.monotonic() - started})
+    extra = {"layouts": table_rows, "refinement": steps, "plan_time_s": time.monotonic() - started}
+    return replace(plan, figures={**plan.figures, **extra})
 
 
 def _rising(progress: Progress) -> Progress:

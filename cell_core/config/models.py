@@ -139,6 +139,8 @@ class SprayRecipe(Strict):
     spacing_m: Positive | None = None
     """None: from the fan's ripple-free spacing."""
     overtravel_m: NonNegative = 0.06
+    refine: bool = True
+    """Whether stroke spacing, standoff and tilt are refined together with the speeds, pose by pose."""
     scan: ScanSettings = ScanSettings()
     acceptance: SprayAcceptance = SprayAcceptance()
     cycles_max: Annotated[int, Field(ge=1, le=5)] = 1

@@ -23,7 +23,7 @@ import scipy.sparse.csgraph
 from plane_slicer import Line, SlicerSettings, plane_slicer, spray_strokes
 from rich.console import Console
 from rich.table import Table
-from scorer_spray import dense_points, film_of
+from scorer_spray import DensePoints, dense_points, film_of
 
 from cell_core.config import GunConfig, SprayRecipe, load_named, load_recipe
 from cell_core.config.models import Interval
@@ -166,20 +166,24 @@ def best_peer(case: Case, tries: Iterator[Try]) -> Row | None:
 
     Tried on the second judge, coarsely: the film at one speed is that at another, scaled.
     """
-    rows = [(judge(case, path, pitch=0.5, step=0.3).cv, how, path, seconds) for how, path, seconds in tries]
-    rows = [row for row in rows if row[0] > 0.0]
+    rows = [(judge(case, path, pitch=0.5, step=0.3, points_most=4_000), how, path, s) for how, path, s in tries]
+    rows = [row for row in rows if row[0].mean_m > 0.0]
     if not rows:
         return None
-    _, how, path, seconds = min(rows, key=lambda row: row[0])
+    _, how, path, seconds = min(rows, key=lambda row: row[0].cv)
     gain = judge(case, path).mean_m / float(case.target_m.max())
     strokes = [replace(s, speed_m_per_s=gain * s.speed_m_per_s) for s in path.strokes]
     return score(case, replace(path, strokes=strokes), seconds, how)
 
 
-def judge(case: Case, path: ToolPath, *, pitch: float = 0.15, step: float = 0.1) -> FieldStatistics:
+def judge(
+    case: Case, path: ToolPath, *, pitch: float = 0.15, step: float = 0.1, points_most: int = 40_000
+) -> FieldStatistics:
     """Return the second judge's figures over the region, at points and instants so many b apart."""
     b_m = path.tool["b_m"]
-    points = dense_points(case.region.vertices_m, case.region.triangles, pitch * b_m)
+    every = dense_points(case.region.vertices_m, case.region.triangles, pitch * b_m)
+    some = slice(None, None, -(-len(every.points_m) // points_most))
+    points = DensePoints(points_m=every.points_m[some], normals=every.normals[some], areas_m2=every.areas_m2[some])
     whole = case.surface.vertices_m, case.surface.triangles
     film = film_of(points, *whole, path.strokes, path.tool, step_m=step * b_m)
     wanted = np.full(len(film), float(case.target_m.max()))

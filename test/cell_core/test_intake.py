@@ -149,15 +149,15 @@ STL = b"x" * 80 + (2).to_bytes(4, "little") + b"\0" * 50
 @pytest.mark.parametrize(
     ("name", "content", "fact"),
     [
-        ("cut.stl", STL, "declares 2 triangles, 184 bytes, but has 134: truncated"),
-        ("tiny.stl", b"\1\2\3\0", "at least 84: truncated"),
+        ("cut.stl", STL, "not readable as a mesh: declares 2 triangles, 184 bytes, but has 134: truncated"),
+        ("tiny.stl", b"\1\2\3\0", "at least 84"),
         ("zero.stl", STL + b"\0" * 50, "largest extent is 0 m"),
         ("cut.glb", b"glTF\2\0\0\0\xff\0\0\0", "not readable as a mesh"),
         ("letter.step", b"Dear Sir or Madam", ""),
         ("letter.xyz", b"Dear Sir or Madam", "not readable as points"),
         ("two.xyz", b"1 2\n3 4\n", "2 column(s), at least x y z wanted"),
         ("nan.xyz", b"0 0 0\n1 nan 0\n", "1 vertices are not finite"),
-        ("letter.pcd", b"Dear Sir or Madam", "not readable as points"),
+        ("letter.pcd", b"Dear Sir or Madam", "not readable as a mesh or as points"),
         ("letter.dae", b"Dear Sir or Madam", "not readable as a mesh"),
     ],
 )

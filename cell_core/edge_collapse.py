@@ -45,8 +45,9 @@ def collapse_round(
     np.minimum.at(moved, row[stays], strained[stays])
     moved = np.maximum(moved, _line_moves(points, edges[lines], n_lines, gone, into))
     length = np.linalg.norm(points[gone] - points[into], axis=1)
-    # strain adds up along chains of collapses; none moves the surface further than it moves the vertex
-    total = strain[gone] + np.minimum(moved, length)
+    # strain adds up along chains of collapses; none moves the surface further than it moves the vertex, and a corner
+    # goes only where it is a small one: an edge of half the bound
+    total = strain[gone] + np.minimum(moved, 2.0 * length)
     ok &= total <= bound_m
     chosen = _independent(triangles, len(points), gone[ok], length[ok])
     chosen = np.flatnonzero(ok)[chosen]
@@ -166,14 +167,16 @@ def _links_once(
 
 
 def _line_moves(points: Array, line_edges: Index, n_lines: Index, gone: Index, into: Index) -> Array:
-    # a line's vertex to the line that is left: the edge between its two neighbours there; a corner must not go
+    # a line's vertex to the line that is left: the edge between its two neighbours there; corners must not go
     total = np.zeros(len(n_lines), np.int64)
     np.add.at(total, line_edges[:, 0], line_edges[:, 1])
     np.add.at(total, line_edges[:, 1], line_edges[:, 0])
     moves = np.where(n_lines[gone] > 2, np.inf, 0.0)
     on = np.flatnonzero(n_lines[gone] == 2)
     other = total[gone[on]] - into[on]
-    moves[on] = segment_distance(points[gone[on]], points[into[on]], points[other])
+    a, b, c = points[gone[on]], points[into[on]], points[other]
+    bends = np.einsum("ij,ij->i", unit(b - a), unit(a - c)) < CREASE_COS
+    moves[on] = np.where(bends, np.inf, segment_distance(a, b, c))
     return moves
 
 

@@ -41,7 +41,7 @@ def read_points(path: Path) -> tuple[Array, Array | None]:
         cloud = o3d.io.read_point_cloud(path, remove_nan_points=False)
     points = np.asarray(cloud.points)
     if len(points) == 0:
-        raise InputRefusedError(f"{path}: not readable as points, or 0 points in it")
+        raise InputRefusedError(f"{path}: not readable as a mesh or as points: 0 points in it")
     return points, np.asarray(cloud.normals) if cloud.has_normals() else None
 
 

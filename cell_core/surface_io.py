@@ -125,11 +125,12 @@ def _refuse_short_stl(path: Path) -> None:
     if head[:5].lower() == b"solid" and b"\0" not in head:
         return
     if size < 84:
-        raise InputRefusedError(f"{path}: {size} bytes, a binary STL has at least 84: truncated, or no STL")
+        raise InputRefusedError(f"{path}: not readable as a mesh: {size} bytes, a binary STL has at least 84"
+        )
     n = int.from_bytes(head[80:84], "little")
     if size < 84 + 50 * n:
         raise InputRefusedError(
-            f"{path}: declares {n} triangles, {84 + 50 * n} bytes, but has {size}: truncated, or no STL"
+            f"{path}: not readable as a mesh: declares {n} triangles, {84 + 50 * n} bytes, but has {size}: truncated"
         )
 
 

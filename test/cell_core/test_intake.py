@@ -69,16 +69,39 @@ def test_a_step_file_states_its_own_unit():
     assert sizes[0] == pytest.approx(sizes[1]) and sizes[0][0] == pytest.approx(0.127)
 
 
-@pytest.mark.parametrize("suffix", [".glb", ".dae"])
-def test_bodies_of_a_scene_stand_where_their_nodes_say(tmp_path, suffix):
+DAE = """<?xml version="1.0"?>
+<COLLADA xmlns="http://www.collada.org/2005/11/COLLADASchema" version="1.4.1">
+<asset><unit name="meter" meter="1"/><up_axis>Z_UP</up_axis></asset>
+<library_geometries><geometry id="g"><mesh>
+<source id="p"><float_array id="a" count="12">0 0 0 0.1 0 0 0 0.1 0 0 0 0.1</float_array><technique_common>
+<accessor source="#a" count="4" stride="3"><param name="X" type="float"/><param name="Y" type="float"/>
+<param name="Z" type="float"/></accessor></technique_common></source>
+<vertices id="v"><input semantic="POSITION" source="#p"/></vertices>
+<triangles count="4"><input semantic="VERTEX" source="#v" offset="0"/><p>0 2 1 0 1 3 0 3 2 1 2 3</p></triangles>
+</mesh></geometry></library_geometries>
+<library_visual_scenes><visual_scene id="s">
+<node id="n1"><instance_geometry url="#g"/></node>
+<node id="n2"><translate>0.5 0 0</translate><instance_geometry url="#g"/></node>
+</visual_scene></library_visual_scenes><scene><instance_visual_scene url="#s"/></scene></COLLADA>
+"""
+
+
+def test_bodies_of_a_collada_scene_stand_where_their_nodes_say(tmp_path):
+    (tmp_path / "two.dae").write_text(DAE)
+    surface, _ = load_surface(tmp_path / "two.dae")
+    assert len(surface.triangles) == 8
+    assert surface.bounds_m == pytest.approx(np.array([[0, 0, 0], [0.6, 0.1, 0.1]]), abs=1e-6)
+
+
+def test_bodies_of_a_scene_stand_where_their_nodes_say(tmp_path):
     box = trimesh.creation.box((0.1, 0.1, 0.1))
     scene = trimesh.Scene()
     for k, x in enumerate((0.0, 0.5)):
         T = trimesh.transformations.rotation_matrix(0.5 * k, [0, 0, 1])
         T[0, 3] = x
         scene.add_geometry(box, node_name=f"body{k}", geom_name="box", transform=T)
-    scene.export(str(tmp_path / f"two{suffix}"))
-    surface, _ = load_surface(tmp_path / f"two{suffix}")
+    scene.export(str(tmp_path / "two.glb"))
+    surface, _ = load_surface(tmp_path / "two.glb")
     assert len(surface.triangles) == 24
     half = 0.05 * (np.cos(0.5) + np.sin(0.5))
     assert surface.bounds_m[:, 0] == pytest.approx([-0.05, 0.5 + half], abs=1e-6)
@@ -126,15 +149,15 @@ STL = b"x" * 80 + (2).to_bytes(4, "little") + b"\0" * 50
 @pytest.mark.parametrize(
     ("name", "content", "fact"),
     [
-        ("cut.stl", STL, "declares 2 triangles, 184 bytes, but has 134: truncated"),
-        ("tiny.stl", b"\1\2\3\0", "at least 84: truncated"),
+        ("cut.stl", STL, "not readable as a mesh: declares 2 triangles, 184 bytes, but has 134: truncated"),
+        ("tiny.stl", b"\1\2\3\0", "at least 84"),
         ("zero.stl", STL + b"\0" * 50, "largest extent is 0 m"),
         ("cut.glb", b"glTF\2\0\0\0\xff\0\0\0", "not readable as a mesh"),
         ("letter.step", b"Dear Sir or Madam", ""),
         ("letter.xyz", b"Dear Sir or Madam", "not readable as points"),
         ("two.xyz", b"1 2\n3 4\n", "2 column(s), at least x y z wanted"),
         ("nan.xyz", b"0 0 0\n1 nan 0\n", "1 vertices are not finite"),
-        ("letter.pcd", b"Dear Sir or Madam", "not readable as points"),
+        ("letter.pcd", b"Dear Sir or Madam", "not readable as a mesh or as points"),
         ("letter.dae", b"Dear Sir or Madam", "not readable as a mesh"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Repairs are exact in simple cases, count what they did, and do not depend on where the part lies or how it is listed."""
+"""Repairs are exact in simple cases and counted; where a part lies and how it is listed do not matter."""
 
 import numpy as np
 import pytest
@@ -95,7 +95,8 @@ def test_a_deep_bore_is_no_internal_face():
 
 
 def test_a_rib_is_set_apart_from_the_plate_it_stands_on():
-    vertices = np.array([[0, 0, 0], [0, 1, 0], [-1, 0, 0], [-1, 1, 0], [1, 0, 0], [1, 1, 0], [0, 0, 1], [0, 1, 1]], float)
+    plate = [[0, 0, 0], [0, 1, 0], [-1, 0, 0], [-1, 1, 0], [1, 0, 0], [1, 1, 0]]
+    vertices = np.array([*plate, [0, 0, 1], [0, 1, 1]], float)
     faces = np.array([[0, 3, 2], [0, 1, 3], [0, 4, 5], [0, 5, 1], [0, 1, 7], [0, 7, 6]])
     surface, report = repair(0.2 * vertices, faces, "part", "here")
     assert report.nonmanifold_edges == 1 and report.split_vertices == 2

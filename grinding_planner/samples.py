@@ -66,25 +66,6 @@ class SurfaceSamples:
         rows = np.repeat(np.arange(len(points_m)), k)
         return scipy.sparse.csr_matrix((weight.ravel(), (rows, index.ravel())), shape=(len(points_m), len(self)))
 
-    def pool_from(self, points_m: Array, normals: Array, weights: Array) -> scipy.sparse.csr_matrix:
-        """Return the (S, Q) matrix that averages a field at Q weighted points over each sample's piece.
-
-        A sample that no point falls to takes the nearest point's value.
-        """
-        _, owner = self._tree_6d.query(_lifted(points_m, normals, self.spacing_m))
-        pooled = scipy.sparse.csr_matrix(
-            (np.maximum(weights, 1e-30), (owner, np.arange(len(points_m)))), shape=(len(self), len(points_m))
-        )
-        total = np.asarray(pooled.sum(axis=1)).ravel()
-        empty = np.flatnonzero(total == 0.0)
-        if len(empty):
-            _, near = KDTree(_lifted(points_m, normals, self.spacing_m)).query(
-                _lifted(self.points_m[empty], self.normals[empty], self.spacing_m)
-            )
-            pooled = pooled + scipy.sparse.csr_matrix((np.ones(len(empty)), (empty, near)), shape=pooled.shape)
-            total[empty] = 1.0
-        return scipy.sparse.csr_matrix(scipy.sparse.diags(1.0 / total) @ pooled)
-
 
 def linear_fit(
     points_m: Array, normals: Array, at_m: Array, at_normals: Array, reach_m: float, n_nearest: int = 16

@@ -27,6 +27,7 @@ class DwellResult:
     """Weighted root mean square of predicted minus target [m]."""
     rounds: int
     converged: bool
+    """Bounds kept, and the gap closed or no round gained any more."""
     at_low_fraction: float
     """Share of the samples at the lowest speed."""
     at_high_fraction: float

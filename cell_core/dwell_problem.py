@@ -110,11 +110,6 @@ class Path:
         return scipy.sparse.csr_matrix(entries, shape=(len(step), len(self.on)))
 
     @cached_property
-    def mean_jacobian(self) -> Any:
-        """The jacobian (N, K) at one speed everywhere."""
-        return self.jacobian(np.ones(len(self.on)))
-
-    @cached_property
     def _bending_weights(self) -> Array:
         share = self.steps_m / max(self.steps_m.sum(), 1e-12)
         return share * (SMOOTHING_LENGTH_M / np.maximum(self.steps_m, 1e-4)) ** 2
@@ -246,12 +241,16 @@ class Fit:
     @cached_property
     def linear(self) -> Any:
         """(R, K) csr: change per slowness at the knots, linearised at one speed everywhere."""
-        return (self.matrix @ self.path.mean_jacobian.astype(np.float32)).tocsr()
+        return self.linear_at(np.ones(len(self.path.on)))
 
-    def curvature(self, row_weights: Array) -> Any:
-        """Return the (K, K) curvature of the weighted squared error in the knots."""
-        weighted = scipy.sparse.diags((2.0 * row_weights).astype(np.float32)) @ self.linear
-        return (self.linear.T.tocsr() @ weighted.tocsr()).astype(float)
+    def linear_at(self, slowness: Array) -> Any:
+        """Return the change per slowness at the knots (R, K), linearised at slownesses at the samples (N,)."""
+        return (self.matrix @ self.path.jacobian(slowness).astype(np.float32)).tocsr()
+
+    def curvature(self, linear: Any, row_weights: Array) -> Any:
+        """Return the (K, K) curvature of the weighted squared error in the knots, of the change as linearised."""
+        weighted = scipy.sparse.diags((2.0 * row_weights).astype(np.float32)) @ linear
+        return (linear.T.tocsr() @ weighted.tocsr()).astype(float)
 
     def best_uniform(self) -> float:
         """Return the one slowness [s/m] for all samples that fits best."""

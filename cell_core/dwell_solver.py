@@ -15,6 +15,10 @@ from cell_core.transforms import Array
 
 GAP_MAX = 1e-3
 """Rounds end when no better objective is possible by more than this share of it."""
+EVEN_ROUNDS = 3
+"""Curvature at one speed all along is kept for so many rounds: enough unless speeds differ much from knot to knot."""
+SETTLED = 1e-5
+"""A round that gains less than this share ends the rounds: single precision may hide the last of the gap."""
 SHORTEST_STEP = 0.05
 BREACH = 1e-6
 """Bounds broken by less than this share are the solver's rounding; the pass at the end takes it away."""
@@ -96,7 +100,7 @@ class DwellSolver:
 
     def layout_z(self) -> Array:
         """Return the knots' slownesses, any >= 0, that fit best with the mean slowness over a step."""
-        curvature = self.fit.curvature(self.fit.weights)
+        curvature = self.fit.curvature(self.fit.linear, self.fit.weights)
         pull = self.fit.linear.T @ (2.0 * self.fit.weights * self.fit.target).astype(np.float32)
         return solve_quadratic(curvature, -np.asarray(pull, float), 0.0, np.inf, Rows.none(len(pull))).x
 
@@ -111,17 +115,19 @@ class DwellSolver:
         curvature, rows, converged, rounds = self._curvature(here), Rows.none(len(z)), False, 0
         while rounds < rounds_max and not converged:
             rounds += 1
-            if rounds > 1 and self.fit.over_weight != 1.0:
-                curvature = self._curvature(here)
+            if rounds > 1 and (self.fit.over_weight != 1.0 or rounds > EVEN_ROUNDS):
+                curvature = self._curvature(here, even=rounds <= EVEN_ROUNDS)
             rows = self.rows(here.slowness, watch)
             found = solve_quadratic(curvature, here.gradient - curvature @ z, *self.bounds, rows)
+            before = here.value
             z, here = self._descended(z, here, found.x)
             lower = here.value - improvement_bound(z, here.gradient, *self.bounds, rows, found.multipliers)
             watch = self.watched(here.slowness, watch)
             if watch.broken and (rounds < rounds_max or len(self.caps.points)):
                 z = self.allowed(z)
                 here = self._look(z)
-            converged = not watch.broken and self.relative_gap(here.value, lower) <= GAP_MAX
+            settled = rounds > 1 and before - here.value <= SETTLED * here.value
+            converged = not watch.broken and (settled or self.relative_gap(here.value, lower) <= GAP_MAX)
         return State(z=z, lower_bound=lower, rounds=rounds, converged=converged)
 
     def relative_gap(self, value: float, lower_bound: float) -> float:
@@ -143,8 +149,9 @@ class DwellSolver:
             gradient=self.fit.gradient(error, slowness) + self.smoothness * (self.path.bending @ z),
         )
 
-    def _curvature(self, here: "_View") -> Any:
-        return self.fit.curvature(self.fit.row_weights(here.error)) + self.smoothness * self.path.bending
+    def _curvature(self, here: "_View", *, even: bool = True) -> Any:
+        linear = self.fit.linear if even else self.fit.linear_at(here.slowness)
+        return self.fit.curvature(linear, self.fit.row_weights(here.error)) + self.smoothness * self.path.bending
 
     def _descended(self, z: Array, here: "_View", found: Array) -> tuple[Array, "_View"]:
         """Return the point found, or one nearer to z where the change of row weights makes it no better."""

@@ -284,7 +284,7 @@ def _minimise(problem: _Problem, rounds_max: int) -> tuple[Array, Array, int, fl
     solver = problem.solver
     start = np.array([fit.best_uniform() for fit in problem.fits]).mean()
     z = np.full(solver.path.spread.shape[1], np.clip(start, *solver.bounds))
-    curvatures = [fit.curvature(fit.weights) for fit in problem.fits]
+    curvatures = [fit.curvature(fit.linear, fit.weights) for fit in problem.fits]
     decides, watch = problem.most / problem.most.sum(), Watch()
     here, gap, rounds = problem.look(z), np.inf, 0
     while rounds < rounds_max and gap > GAP_MAX:

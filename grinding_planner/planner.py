@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
+from scipy.special import jn_zeros
 
 from cell_core.config import GrindRecipe, GrindToolConfig
 from cell_core.coverage import CoverageOperator
@@ -20,6 +21,7 @@ from grinding_planner.contact import nominal_speed, removal_rates
 from grinding_planner.filling import helping_lines
 from grinding_planner.ground import Ground, survey
 from grinding_planner.results import Removal, plan_of, stroke_of
+from grinding_planner.samples import linear_fit
 from grinding_planner.seating import Seating, pad_axes, seat
 from grinding_planner.strokes import Line, Sheet, border_lines, clear_of, cut, parallel_lines, patches_of, turned
 from grinding_planner.target import check_map, target_from_cad
@@ -27,13 +29,21 @@ from grinding_planner.thinning import LeastSquares, needed_samples
 
 SPACING_RADII = 0.5
 STEP_RADII = 0.2
+MAP_RIPPLE_ZERO = 8
+"""Lines for a map lie 2 pi R / j_{1,n} apart, 0.243 R: there a sweeping flat round pad leaves no fundamental ripple.
+At 0.5 R it leaves 4.5 % at any speeds, at the zeros n = 4, 6, 8 it leaves 2.0, 1.2 and 0.7 %."""
+MAP_STEP_RADII = 0.1
+MAP_EDGE_POWER = 12
+"""Map samples weigh by this power of their exposure: where no pose has the whole pad on the ground least squares cannot
+win, and would pay for trying with waves of 1.64 R, to which a round pad is blind, all over the part."""
 SHORTEST_STROKE_RADII = 0.4
 FILL_ROUNDS = 2
+MAP_REACH = 0.6
+"""Values of a map count towards a sample within about this many sample spacings."""
 LAG = 1.1
 """Points that lack more than this many tolerances count for more in the end, up to RAISED_MAX times."""
 LAG_ROUNDS = 3
 RAISED_MAX = 2.0
-N_MIN = 1 + round(SHORTEST_STROKE_RADII / STEP_RADII)
 OUTSIDE_WEIGHT = 0.3
 """Weight of removal where none is asked for."""
 PASSES_MAX = 20
@@ -102,8 +112,12 @@ def _wanted(surface: Surface, recipe: GrindRecipe, cad: Surface | None, target_m
 def _target_at_samples(ground: Ground, recipe: GrindRecipe, wanted: Array | None) -> Array:
     if wanted is None:
         return np.where(ground.serviceable, recipe.target_depth_m, 0.0)
-    surface = ground.surface
-    target = ground.samples.pool_from(surface.vertices_m, surface.vertex_normals, surface.vertex_areas_m2) @ wanted
+    surface, samples = ground.surface, ground.samples
+    carry = linear_fit(
+        surface.vertices_m, surface.vertex_normals, samples.points_m, samples.normals, MAP_REACH * samples.spacing_m
+    )
+    # a plane through a map's rim dips below 0 and stands above its highest value
+    target = np.clip(carry @ wanted, 0.0, wanted.max())
     area = ground.samples.areas_m2
     if area[ground.serviceable] @ target[ground.serviceable] <= 0.0:
         raise CoverageError(
@@ -128,7 +142,10 @@ def sweep(ground: Ground, recipe: GrindRecipe, tool: GrindToolConfig, target_m: 
     wanted = ground.serviceable & (target_m > 0.05 * target_m.max())
     depth = float(areas[wanted] @ target_m[wanted] / areas[wanted].sum())
     force = recipe.force_n
-    spacing = recipe.spacing_m or SPACING_RADII * tool.radius_m
+    is_map = recipe.strategy == "target"
+    step = (MAP_STEP_RADII if is_map else STEP_RADII) * tool.radius_m
+    finest = 2.0 * np.pi / jn_zeros(1, MAP_RIPPLE_ZERO)[-1] if is_map else SPACING_RADII
+    spacing = recipe.spacing_m or finest * tool.radius_m
     # a pass of parallel lines at speed v takes off k_p F v_rel / (v spacing) on flat ground
     speed = tool.preston_per_pa * force * nominal_speed(tool) / (spacing * depth)
     fastest = 0.6 * tool.speed_m_per_s.high
@@ -153,15 +170,16 @@ def sweep(ground: Ground, recipe: GrindRecipe, tool: GrindToolConfig, target_m: 
         )
     weights = np.where(ground.serviceable, areas, OUTSIDE_WEIGHT * areas)
     goal = np.where(ground.serviceable, target_m, 0.0)
-    lines = lay(ground, tool, force, spacing, wanted)
+    if is_map:
+        weights = weights * np.clip(ground.exposure, 0.0, 1.0) ** MAP_EDGE_POWER
+    lines = lay(ground, tool, force, spacing, wanted, step_m=step, exact=is_map)
     for round_ in range(FILL_ROUNDS + 1):
         progress(0.45 + 0.05 * round_, "leaving out needless passes")
-        lines, seats, removed = thinned(ground, tool, force, lines, goal / n_passes, weights)
+        lines, seats, removed = thinned(ground, tool, force, lines, goal / n_passes, weights, step)
         if round_ == FILL_ROUNDS:
             break
-        step = STEP_RADII * tool.radius_m
         extra = helping_lines(ground, tool, removed, goal / n_passes, weights, step)
-        extra = firm_parts(ground, tool, force, extra)
+        extra = firm_parts(ground, tool, force, extra, step)
         if not extra:
             break
         lines = lines + extra
@@ -224,7 +242,14 @@ def lagging_raised(
 
 
 def lay(
-    ground: Ground, tool: GrindToolConfig, force_n: float, spacing_m: float, wanted: NDArray[np.bool_]
+    ground: Ground,
+    tool: GrindToolConfig,
+    force_n: float,
+    spacing_m: float,
+    wanted: NDArray[np.bool_],
+    *,
+    step_m: float,
+    exact: bool = False,
 ) -> list[Line]:
     """Return lines over the seats that press wanted samples (S,), cut to the poses that stand firmly.
 
@@ -235,13 +260,15 @@ def lay(
     on_wanted = (seats.contact.pressure_pa > 0.0) & wanted[seats.pairs.point]
     use = seats.valid & (np.bincount(seats.pairs.pose, on_wanted, seats.pairs.n_poses) > 0)
     points, axes = seats.frames[use, :3, 3], seats.frames[use, :3, 2]
-    step = STEP_RADII * tool.radius_m
     lines: list[Line] = []
     for patch in patches_of(points, axes, ground.seat_spacing_m):
         sheet = Sheet(points[patch], axes[patch], ground.seat_spacing_m)
-        border = border_lines(sheet, step)
-        lines += border + clear_of(border, parallel_lines(sheet, spacing_m, step), BORDER_INSET_RADII * tool.radius_m)
-    lines = firm_parts(ground, tool, force_n, lines)
+        border = border_lines(sheet, step_m)
+        inner = parallel_lines(sheet, spacing_m, step_m, exact=exact)
+        # a map's lines are as close as the border's: they end a line away from it
+        inset = spacing_m if exact else BORDER_INSET_RADII * tool.radius_m
+        lines += border + clear_of(border, inner, inset)
+    lines = firm_parts(ground, tool, force_n, lines, step_m)
     if not lines:
         raise CoverageError(
             f"pad {tool.name}: no stroke of at least {SHORTEST_STROKE_RADII * tool.radius_m:.3g} m fits on the ground "
@@ -250,7 +277,7 @@ def lay(
     return lines
 
 
-def firm_parts(ground: Ground, tool: GrindToolConfig, force_n: float, lines: list[Line]) -> list[Line]:
+def firm_parts(ground: Ground, tool: GrindToolConfig, force_n: float, lines: list[Line], step_m: float) -> list[Line]:
     """Return the lines with the axis that lays the pad flat along them, cut to where it then stands firmly."""
     if not lines:
         return []
@@ -260,14 +287,25 @@ def firm_parts(ground: Ground, tool: GrindToolConfig, force_n: float, lines: lis
     lines = [turned(line, axis) for line, axis in zip(lines, flat, strict=True)]
     valid = seat_lines(ground, tool, force_n, lines).valid
     parts = np.split(valid, np.cumsum([len(line) for line in lines])[:-1])
-    return [part for line, ok in zip(lines, parts, strict=True) for part in cut(line, ok, N_MIN)]
+    return [part for line, ok in zip(lines, parts, strict=True) for part in cut(line, ok, _n_min(tool, step_m))]
+
+
+def _n_min(tool: GrindToolConfig, step_m: float) -> int:
+    return 1 + round(SHORTEST_STROKE_RADII * tool.radius_m / step_m)
 
 
 def thinned(
-    ground: Ground, tool: GrindToolConfig, force_n: float, lines: list[Line], goal_m: Array, weights: Array
+    ground: Ground,
+    tool: GrindToolConfig,
+    force_n: float,
+    lines: list[Line],
+    goal_m: Array,
+    weights: Array,
+    step_m: float,
 ) -> tuple[list[Line], Seating, Array]:
     """Return the lines without what only harms, the contact along them, and about what they can take off (S,) [m]."""
     seats = seat_lines(ground, tool, force_n, lines)
+    n_min = _n_min(tool, step_m)
     line_of_column = np.repeat(np.arange(len(lines)), [len(line) for line in lines])
     length = np.concatenate([line.reach_m for line in lines])
     scale = float(weights @ goal_m / weights.sum())
@@ -280,9 +318,9 @@ def thinned(
         low=length / tool.speed_m_per_s.high,
         high=length / tool.speed_m_per_s.low,
     )
-    keep, dwell = needed_samples(problem, line_of_column, N_MIN)
+    keep, dwell = needed_samples(problem, line_of_column, n_min)
     parts = np.split(keep, np.cumsum([len(line) for line in lines])[:-1])
-    kept = [part for line, ok in zip(lines, parts, strict=True) for part in cut(line, ok, N_MIN)]
+    kept = [part for line, ok in zip(lines, parts, strict=True) for part in cut(line, ok, n_min)]
     if not kept:
         raise CoverageError("no stroke brings the target closer: every pass takes more than is wanted")
     removed = rates @ np.where(keep, dwell, 0.0)

@@ -66,24 +66,30 @@ class SurfaceSamples:
         rows = np.repeat(np.arange(len(points_m)), k)
         return scipy.sparse.csr_matrix((weight.ravel(), (rows, index.ravel())), shape=(len(points_m), len(self)))
 
-    def pool_from(self, points_m: Array, normals: Array, weights: Array) -> scipy.sparse.csr_matrix:
-        """Return the (S, Q) matrix that averages a field at Q weighted points over each sample's piece.
 
-        A sample that no point falls to takes the nearest point's value.
-        """
-        _, owner = self._tree_6d.query(_lifted(points_m, normals, self.spacing_m))
-        pooled = scipy.sparse.csr_matrix(
-            (np.maximum(weights, 1e-30), (owner, np.arange(len(points_m)))), shape=(len(self), len(points_m))
-        )
-        total = np.asarray(pooled.sum(axis=1)).ravel()
-        empty = np.flatnonzero(total == 0.0)
-        if len(empty):
-            _, near = KDTree(_lifted(points_m, normals, self.spacing_m)).query(
-                _lifted(self.points_m[empty], self.normals[empty], self.spacing_m)
-            )
-            pooled = pooled + scipy.sparse.csr_matrix((np.ones(len(empty)), (empty, near)), shape=pooled.shape)
-            total[empty] = 1.0
-        return scipy.sparse.csr_matrix(scipy.sparse.diags(1.0 / total) @ pooled)
+def linear_fit(
+    points_m: Array, normals: Array, at_m: Array, at_normals: Array, reach_m: float, n_nearest: int = 16
+) -> scipy.sparse.csr_matrix:
+    """Return the (Q, P) matrix that carries a field on points (P, 3) to query points (Q, 3).
+
+    Least-squares plane through the nearest values, weighted by distance in position and normal over `reach_m`, or over
+    half the farthest distance where points are sparse: linear fields come through exactly, noise is averaged.
+    """
+    k = min(n_nearest, len(points_m))
+    distance, index = KDTree(_lifted(points_m, normals, reach_m)).query(_lifted(at_m, at_normals, reach_m), k=k)
+    distance, index = distance.reshape(len(at_m), k), index.reshape(len(at_m), k)
+    width = np.maximum(reach_m, 0.5 * distance[:, -1:])
+    weight = np.exp(-((distance / width) ** 2))
+    weight /= weight.sum(axis=1, keepdims=True)
+    offset = points_m[index] - at_m[:, None, :]
+    offset -= np.einsum("qki,qi->qk", offset, at_normals)[:, :, None] * at_normals[:, None, :]
+    basis = np.concatenate([np.ones((*weight.shape, 1)), offset / width[:, :, None]], axis=2)
+    # the ridge leaves the plane level where points lie on a line or there is one only; it also fills the normal's row
+    normal = np.einsum("qk,qki,qkj->qij", weight, basis, basis) + np.diag([0.0, 1e-6, 1e-6, 1e-6])
+    first = np.linalg.solve(normal, np.broadcast_to(np.eye(4)[:, :1], (len(at_m), 4, 1)))[:, :, 0]
+    share = weight * np.einsum("qki,qi->qk", basis, first)
+    rows = np.repeat(np.arange(len(at_m)), k)
+    return scipy.sparse.csr_matrix((share.ravel(), (rows, index.ravel())), shape=(len(at_m), len(points_m)))
 
 
 def _lifted(points_m: Array, normals: Array, spacing_m: float) -> Array:

@@ -121,13 +121,18 @@ class Sheet:
         return local @ self.basis + self.origin_m, unit(np.einsum("nk,nkj->nj", weight, axis)) @ self.basis
 
 
-def parallel_lines(sheet: Sheet, spacing_m: float, step_m: float, across: bool = False) -> list[Line]:
-    """Return lines along the sheet's longer direction (or across it), every other one the other way round."""
+def parallel_lines(
+    sheet: Sheet, spacing_m: float, step_m: float, *, across: bool = False, exact: bool = False
+) -> list[Line]:
+    """Return lines along the sheet's longer direction (or across it), every other one the other way round.
+
+    They are at most `spacing_m` apart and reach both sides; `exact`: just that far apart, up to half of it short.
+    """
     a, b = (1, 0) if across else (0, 1)
     width = sheet.high_m[b] - sheet.low_m[b]
-    n = max(1, int(np.ceil(width / spacing_m)) + 1)
-    inset = 0.0 if n > 1 else 0.5 * width
-    rows = np.linspace(sheet.low_m[b] + inset, sheet.high_m[b] - inset, n)
+    n = max(1, int(np.floor(width / spacing_m) if exact else np.ceil(width / spacing_m)) + 1)
+    half = 0.5 * spacing_m * (n - 1) if exact or n == 1 else 0.5 * width
+    rows = np.linspace(-half, half, n) + 0.5 * (sheet.low_m[b] + sheet.high_m[b])
     lines = []
     for k, row in enumerate(rows):
         m = max(2, int(np.ceil((sheet.high_m[a] - sheet.low_m[a]) / step_m)) + 1)

@@ -1,0 +1,250 @@
+"""Removal maps: how much of a smooth random map is left open loop, scored by a fine Winkler model of its own.
+
+Targets are white noise filtered by a Gaussian and scaled to 20..120 um. Feature size is the filter's sigma: waves
+shorter than 1.64 pad radii, where the transfer of a flat round pad is zero, then carry next to nothing at 0.8 R. One
+row per tool takes the stricter reading, a correlation length (1/e) of 0.8 R, which is a sigma of 0.4 R.
+
+The score integrates Preston's law along the tool path file's rules (constant acceleration between samples, axis and
+force linear, a switch half way) with steps of R/20 over points R/20 apart on the true surface, pressure from the gap
+at force balance. Judged twice: `all` is what some firm pose can press on (its ground's centre within 0.24 R of the
+pad's; at a straight border the pad's centre stays 0.36 R inside), `open` is 1.36 R and more from the border, where
+every pose that touches a point is firm. In between no dwell >= 0 reaches 1 %: with a pad at every firm pose least
+squares over all of it leaves 8 %.
+
+    cell bench map
+    QUICK=1 cell bench map        flat plate, 25 mm pad only
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from scipy.interpolate import RegularGridInterpolator
+from scipy.ndimage import gaussian_filter
+from scipy.spatial import KDTree
+
+from cell_core.config import GrindRecipe, GrindToolConfig, load_recipe
+from cell_core.surface import Surface
+from cell_core.toolpath import Stroke, ToolPath
+from cell_core.transforms import Array, unit
+from grinding_planner.planner import plan_grind
+
+LOW_M, HIGH_M = 20e-6, 120e-6
+FINE_RADII = 1.0 / 20.0
+MESH_RADII = 1.0 / 10.0
+SIZE_RADII = (12.0, 10.0)
+FEATURES_RADII = (0.8, 1.2, 2.0)
+STRICT_RADII = 0.4
+OPEN_RADII = 1.36
+SHAPES: dict[str, Callable[[Array, Array], Array]] = {
+    "flat": lambda x, y: 0.0 * x,
+    "cylinder R1 m": lambda x, y: np.sqrt(1.0 - x**2) - 1.0,
+    "saddle": lambda x, y: 0.4 * (x**2 - y**2),
+}
+
+
+def tool(radius_m: float, force_high_n: float) -> GrindToolConfig:
+    """Return a random-orbital sander with a pad of this radius; figures as in config/tools/orbital_32.yaml."""
+    return GrindToolConfig.model_validate(
+        {
+            "format": "grind_spray_cell/grind_tool",
+            "version": 1,
+            "name": f"orbital_r{1e3 * radius_m:.0f}",
+            "kind": "pad",
+            "radius_m": radius_m,
+            "stiffness_pa_per_m": 2.0e7,
+            "preston_per_pa": 1.0e-9,
+            "motion": "orbital",
+            "rpm": 8000.0,
+            "orbit_radius_m": 0.0015,
+            "force_n": {"low": 5.0, "high": force_high_n},
+            "speed_m_per_s": {"low": 0.005, "high": 0.4},
+            "acceleration_m_per_s2": 1.0,
+            "tilt_max_rad": 0.02,
+            "slide_stroke_m": 0.02,
+            "slide_stiffness_n_per_m": 3.0e4,
+            "spin_up_s": 0.5,
+            "spin_down_s": 0.5,
+        }
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Panel:
+    """A height field z = f(x, y), as mesh and as fine points of area."""
+
+    size_m: tuple[float, float]
+    height: Callable[[Array, Array], Array]
+
+    def grid(self, step_m: float, *, centres: bool) -> tuple[Array, Array]:
+        """Return x and y (nx, ny) [m] of the nodes, or of the cells' centres."""
+        axes = []
+        for size in self.size_m:
+            n = int(np.ceil(size / step_m))
+            at = np.linspace(-0.5 * size, 0.5 * size, n + 1)
+            axes.append(0.5 * (at[1:] + at[:-1]) if centres else at)
+        x, y = np.meshgrid(*axes, indexing="ij")
+        return x, y
+
+    def surface(self, step_m: float) -> Surface:
+        """Return the mesh, normals up."""
+        x, y = self.grid(step_m, centres=False)
+        i = np.arange(x.size).reshape(x.shape)
+        a, b, c, d = i[:-1, :-1].ravel(), i[1:, :-1].ravel(), i[1:, 1:].ravel(), i[:-1, 1:].ravel()
+        vertices = np.c_[x.ravel(), y.ravel(), self.height(x, y).ravel()]
+        return Surface(vertices_m=vertices, triangles=np.concatenate([np.c_[a, b, c], np.c_[a, c, d]]))
+
+    def points(self, step_m: float) -> tuple[Array, Array, Array]:
+        """Return points (P, 3) [m], outward normals and areas [m2] of equal cells in x and y, on the true surface."""
+        x, y = self.grid(step_m, centres=True)
+        e = 1e-5
+        dx, dy = ((self.height(x + e * k, y + e * (1 - k)) - self.height(x - e * k, y - e * (1 - k))) for k in (1, 0))
+        normal = np.c_[-dx.ravel() / (2 * e), -dy.ravel() / (2 * e), np.ones(x.size)]
+        cell = self.size_m[0] * self.size_m[1] / x.size
+        return (
+            np.c_[x.ravel(), y.ravel(), self.height(x, y).ravel()],
+            unit(normal),
+            cell * np.linalg.norm(normal, axis=1),
+        )
+
+    def inside(self, points_m: Array) -> Array:
+        """Return the distance to the border (P,) [m], seen from above."""
+        return np.min(0.5 * np.array(self.size_m) - np.abs(points_m[:, :2]), axis=1)
+
+
+def random_map(panel: Panel, sigma_m: float, seed: int) -> Callable[[Array, Array], Array]:
+    """Return filtered noise over the panel as a function of x and y, its values from LOW_M to HIGH_M."""
+    step = sigma_m / 8.0
+    axes = [np.arange(-0.5 * s - step, 0.5 * s + 2 * step, step) for s in panel.size_m]
+    noise = np.random.default_rng(seed).normal(size=tuple(len(a) for a in axes))
+    smooth = gaussian_filter(noise, 8.0, mode="wrap")
+    smooth = LOW_M + (HIGH_M - LOW_M) * (smooth - smooth.min()) / np.ptp(smooth)
+    spline = RegularGridInterpolator(tuple(axes), smooth, method="cubic")
+    return lambda x, y: np.clip(spline(np.stack([x, y], axis=-1)), LOW_M, HIGH_M)
+
+
+def removed(path: ToolPath, points_m: Array, normals: Array, areas_m2: Array) -> Array:
+    """Return the depth (P,) [m] that a tool path takes off, by this benchmark's own model."""
+    pad = path.tool
+    radius, stiffness = pad["radius_m"], pad["stiffness_pa_per_m"]
+    orbit = pad["rpm"] * 2.0 * np.pi / 60.0 * pad["orbit_radius_m"]
+    angle = np.arange(64) * 2.0 * np.pi / 64
+    tree, depth = KDTree(points_m), np.zeros(len(points_m))
+    for stroke in path.strokes:
+        for position, axis, force, seconds, feed in zip(*_moments(stroke, FINE_RADII * radius), strict=True):
+            near = np.asarray(tree.query_ball_point(position, 1.1 * radius), np.int64)
+            offset = points_m[near] - position
+            gap = offset @ axis
+            lateral = np.sqrt(np.maximum(np.einsum("ij,ij->i", offset, offset) - gap**2, 0.0))
+            # cells half under the rim count half
+            share = np.clip((radius - lateral) / (FINE_RADII * radius) + 0.5, 0.0, 1.0)
+            under = share > 0.0
+            near, gap, share = near[under], gap[under], share[under]
+            if len(near) == 0:
+                continue
+            face = share * areas_m2[near] * np.maximum(-(normals[near] @ axis), 0.0)
+            pressure = stiffness * np.maximum(_advance(gap, face, force / stiffness) - gap, 0.0)
+            speed = np.hypot(orbit * np.cos(angle) + feed, orbit * np.sin(angle)).mean()
+            depth[near] += pad["preston_per_pa"] * pressure * share * speed * seconds
+    return depth
+
+
+def _advance(gap: Array, face: Array, volume: float) -> float:
+    """Return d with sum face max(0, d - gap) = volume: sorted gaps make the sum piecewise linear."""
+    order = np.argsort(gap)
+    gap, area = gap[order], np.cumsum(face[order])
+    filled = gap * area - np.cumsum(face[order] * gap)
+    k = int(np.searchsorted(filled, volume, side="right")) - 1
+    return float(gap[k] + (volume - filled[k]) / area[k])
+
+
+def _moments(stroke: Stroke, step_m: float) -> tuple[Array, Array, Array, Array, Array]:
+    """Return position, axis, force, duration [s] and feed of short pieces of a stroke with the process on."""
+    parts = []
+    for i, length in enumerate(stroke.step_lengths_m):
+        n = 2 * max(1, int(np.ceil(0.5 * length / step_m)))
+        edges = np.linspace(0.0, 1.0, n + 1)
+        middle = 0.5 * (edges[1:] + edges[:-1])
+        square = stroke.speed_m_per_s[i] ** 2 * (1.0 - edges) + stroke.speed_m_per_s[i + 1] ** 2 * edges
+        v = np.sqrt(square)
+        seconds = 2.0 * length / n / (v[1:] + v[:-1])
+        on = np.where(middle < 0.5, stroke.on[i], stroke.on[i + 1])
+
+        def between(values: Array, i: int = i, middle: Array = middle) -> Array:
+            share = middle if values.ndim == 1 else middle[:, None]
+            return values[i] * (1.0 - share) + values[i + 1] * share
+
+        parts.append(
+            (
+                between(stroke.position_m)[on],
+                unit(between(stroke.tool_axis))[on],
+                between(stroke.process_value)[on],
+                seconds[on],
+                (length / n / seconds)[on],
+            )
+        )
+    position, axis, force, seconds, feed = (np.concatenate([p[k] for p in parts]) for k in range(5))
+    return position, axis, force, seconds, feed
+
+
+def rms(values: Array, areas: Array) -> float:
+    """Return the area-weighted root mean square."""
+    return float(np.sqrt(np.average(values**2, weights=areas)))
+
+
+def main() -> int:
+    """Run all tools, shapes and features."""
+    quick = bool(os.environ.get("QUICK"))
+    recipe = load_recipe("grind_30um")
+    assert isinstance(recipe, GrindRecipe)
+    table = Table(
+        *("pad", "shape", "feature", "all: m2", "RMS um", "left um", "% of map", "% of its variation"),
+        *("open: % of map", "% of its variation", "predicted all %", "on part s", "length m", "plan CPU s"),
+    )
+    for radius, force in ((0.025, 20.0),) if quick else ((0.025, 20.0), (0.037, 40.0)):
+        pad = tool(radius, force)
+        for shape, height in list(SHAPES.items())[: 1 if quick else 3]:
+            panel = Panel(size_m=(SIZE_RADII[0] * radius, SIZE_RADII[1] * radius), height=height)
+            surface = panel.surface(MESH_RADII * radius)
+            fine, normals, areas = panel.points(FINE_RADII * radius)
+            for feature in (*FEATURES_RADII, *((STRICT_RADII,) if shape == "flat" else ())):
+                wanted = random_map(panel, feature * radius, seed=7)
+                used = recipe.model_copy(
+                    update={"strategy": "target", "target_depth_m": HIGH_M, "force_n": 0.75 * force, "tool": pad.name}
+                )
+                started = time.process_time()
+                target = wanted(surface.vertices_m[:, 0], surface.vertices_m[:, 1])
+                plan = plan_grind(surface, used, pad, target_m=target)
+                seconds = time.process_time() - started
+                goal = wanted(fine[:, 0], fine[:, 1])
+                left = goal - removed(plan.toolpath, fine, normals, areas)
+                judged = plan.fields["serviceable"][surface.tree.query(fine)[1]] > 0.5
+                inner = panel.inside(fine) >= OPEN_RADII * radius
+                row = [
+                    f"R{1e3 * radius:.0f}",
+                    shape,
+                    f"{feature:g} R" + (" (strict)" if feature == STRICT_RADII else ""),
+                ]
+                row += [f"{areas[judged].sum():.4f}"]
+                for area in (judged, inner):
+                    own = goal[area], left[area], areas[area]
+                    size, rest = rms(own[0], own[2]), rms(own[1], own[2])
+                    varied = rms(own[0] - np.average(own[0], weights=own[2]), own[2])
+                    if area is judged:
+                        row += [f"{1e6 * size:.1f}", f"{1e6 * rest:.2f}"]
+                    row += [f"{100 * rest / size:.2f}", f"{100 * rest / varied:.2f}"]
+                predicted = 100 * plan.figures["residual_rms_m"] / rms(goal[judged], areas[judged])
+                row += [f"{predicted:.2f}"]
+                row += [f"{plan.figures['duration_s']:.0f}", f"{plan.figures['length_m']:.1f}", f"{seconds:.1f}"]
+                table.add_row(*row)
+    Console(width=200).print(table)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

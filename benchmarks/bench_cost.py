@@ -35,6 +35,7 @@ from cell_core.config import GunConfig, load_named
 from cell_core.coverage import CoverageModel, coverage_of_points
 from cell_core.dwell import SpeedLimits, optimise_speed
 from cell_core.footprint import EllipticDoubleBeta, Footprint, RoundFootprint
+from cell_core.mesh_layout import MeshLayoutRequest, Seed, lay_on_mesh, strokes_on_mesh
 from cell_core.pair_rates import PairRates
 from cell_core.raycast import RayCaster
 from cell_core.sampling import sample_surface
@@ -196,9 +197,29 @@ def large_case(side_m: float, spacing_m: float) -> dict[str, float]:
     }
 
 
-def layout_rows() -> list[tuple[str, ...]]:
-    """Return rows (triangles, layout ms per 10k triangles) for the table of layout times; none are measured here."""
-    return []
+def layout_case(n_triangles: int) -> dict[str, float]:
+    """Return the processor time of a layout of strokes 93 mm apart on a 1 x 1 m shell, from mesh to strokes."""
+    surface = wavy_shell(n_triangles, 1.0)
+    across = Seed(kind="planar", direction=np.array([0.0, 1.0, 0.0]))
+    request = MeshLayoutRequest(seed=across, spacing_m=0.093, step_m=0.01, standoff_m=0.2)
+    start_s = time.process_time()
+    strokes = strokes_on_mesh(lay_on_mesh(surface, request), request)
+    layout_s = time.process_time() - start_s
+    n = len(surface.triangles)
+    return {"triangles": n, "strokes": len(strokes), "layout_s": layout_s, "ms_per_10k": 1e7 * layout_s / n}
+
+
+def layout_table() -> Table:
+    """Return the processor time of layouts by size; growth is told from size to size."""
+    table = Table("triangles", "strokes", "CPU s", "ms per 10k", "growth over linear", title="layout, bound 150 ms per 10k")
+    last: dict[str, float] | None = None
+    for size in SIZES:
+        case = apart("layout", size)
+        growth = case["ms_per_10k"] / last["ms_per_10k"] if last else 1.0
+        row = f"{case['triangles']:,.0f}", f"{case['strokes']:.0f}", f"{case['layout_s']:.2f}", f"{case['ms_per_10k']:.0f}"
+        table.add_row(*row, f"{growth:.2f}")
+        last = case
+    return table
 
 
 def peak_gib() -> float:
@@ -285,11 +306,7 @@ def main() -> int:
     picture = Path(os.environ.get("BENCH_OUT", "bench_out")) / "growth.png"
     growth_picture(gun, picture)
     console.print(f"growth drawn in {picture}")
-    if rows := layout_rows():
-        table = Table("triangles", "layout ms per 10k triangles")
-        for row in rows:
-            table.add_row(*row)
-        console.print(table)
+    console.print(layout_table())
     if largest < SIZES[-1]:
         return 0
     table = Table("step", "4.3 m, spacing 93 mm", "2 m, spacing 20 mm", title="(c) 1M triangles, 200 m of path: wall s")

@@ -62,8 +62,8 @@ SCALE_LEAST = 0.25
 """The smallest gun: its standoff stays clear of what the gun model leaves out."""
 CLUSTER_SHARE = 0.01
 """Clusters below this share of the region's area get no strokes."""
-FACE_COS = 0.7
-"""What is turned farther from a region's mean normal is its rim, not its face."""
+FACE_COS = (0.7, 0.95)
+"""What is turned farther from a region's mean normal may be taken for its rim, not its face."""
 PLAN_MOST_S = 90.0
 """Parts that take the planner longer are left out."""
 
@@ -140,12 +140,15 @@ def slice_region(region: Surface, settings: SlicerSettings) -> list[Line]:
     return lines
 
 
-def areas_to_cut(region: Surface) -> list[Surface]:
-    """Return the region, and what of it faces its mean normal if it has a face at all: operators leave rims out."""
-    mean = region.triangle_area_vectors_m2.sum(axis=0) / region.area_m2
-    face = np.flatnonzero(region.triangle_normals @ unit(mean) > FACE_COS)
-    share = float(region.triangle_areas_m2[face].sum()) / region.area_m2
-    return [region, region.select_triangles(face)] if 0.5 < share < 1.0 else [region]
+def areas_to_cut(region: Surface) -> dict[str, Surface]:
+    """Return the region, and, where most of it faces one way, only what does: operators leave rims out."""
+    mean = unit(region.triangle_area_vectors_m2.sum(axis=0))
+    areas = {"": region}
+    for cos in FACE_COS:
+        face = np.flatnonzero(region.triangle_normals @ mean > cos)
+        if 0.5 < float(region.triangle_areas_m2[face].sum()) / region.area_m2 < 1.0:
+            areas[f", within {np.degrees(np.arccos(cos)):.0f}°"] = region.select_triangles(face)
+    return areas
 
 
 def peer_paths(region: Surface, recipe: SprayRecipe, gun: GunConfig, tool_path: ToolPath) -> Iterator[Try]:
@@ -158,7 +161,7 @@ def peer_paths(region: Surface, recipe: SprayRecipe, gun: GunConfig, tool_path: 
     flow = recipe.flow_m3_per_s or gun.flow_m3_per_s
     normals = {"raw normals": {}, "smoothed": {"smoothing_points": 21}, "carried": {"normals": "carried"}}
     spacings = gun.a_m, EllipticDoubleBeta(gun).spacing_m()
-    for area, spacing, degrees, named in product(areas_to_cut(region), spacings, (0, 90), normals):
+    for (crop, area), spacing, degrees, named in product(areas_to_cut(region).items(), spacings, (0, 90), normals):
         started = time.process_time()
         settings = SlicerSettings(
             line_spacing_m=spacing,
@@ -171,7 +174,7 @@ def peer_paths(region: Surface, recipe: SprayRecipe, gun: GunConfig, tool_path: 
         strokes = spray_strokes(slice_region(area, settings), recipe.standoff_m, recipe.overtravel_m, 0.3, flow)
         seconds = time.process_time() - started
         if strokes:
-            how = f"{1e3 * spacing:.0f} mm, {degrees}°, {named}{'' if area is region else ', face only'}"
+            how = f"{1e3 * spacing:.0f} mm, {degrees}°, {named}{crop}"
             yield how, replace(tool_path, strokes=strokes), seconds
 
 

@@ -1,9 +1,10 @@
 """Spray plans against the open peers' method: plane slicing at one uniform speed (noether's raster), one gun, one run.
 
 The baseline is given a patient operator's best: the region that this project's planner found serviceable, cut out and
-clustered; every usual cut direction, line spacing and kind of normals tried, the best kept; and the one speed at which
-its mean film is the target, whatever the gun's limits. Both methods are scored over that region by the simulator's
-process model, not the planner's, and by a second judge that draws no droplets. Guns are scaled to the part.
+clustered, with or without its rim; every usual cut direction, line spacing and kind of normals tried, the best kept;
+and the one speed at which its mean film is the target, whatever the gun's limits. Both methods are scored over that
+region by the simulator's process model, not the planner's, and by a second judge that draws no droplets. Guns are
+scaled to the part.
 Ratios compare within the run. What either covers with a round tool is in bench_coverage.
 
     cell bench peer                                        generated shell and, where ../shared/data exists, its parts
@@ -33,7 +34,7 @@ from cell_core.statistics import FieldStatistics, field_statistics
 from cell_core.surface import Surface
 from cell_core.surface_io import UNIT_M, load_surface
 from cell_core.toolpath import ToolPath
-from cell_core.transforms import Array
+from cell_core.transforms import Array, unit
 from cell_simulation.demo_parts import freeform_shell
 from cell_simulation.predict import predict
 from spray_planner.planner import plan_spray
@@ -61,6 +62,8 @@ SCALE_LEAST = 0.25
 """The smallest gun: its standoff stays clear of what the gun model leaves out."""
 CLUSTER_SHARE = 0.01
 """Clusters below this share of the region's area get no strokes."""
+FACE_COS = (0.7, 0.95)
+"""What is turned farther from a region's mean normal may be taken for its rim, not its face."""
 PLAN_MOST_S = 90.0
 """Parts that take the planner longer are left out."""
 
@@ -137,15 +140,28 @@ def slice_region(region: Surface, settings: SlicerSettings) -> list[Line]:
     return lines
 
 
+def areas_to_cut(region: Surface) -> dict[str, Surface]:
+    """Return the region, and, where most of it faces one way, only what does: operators leave rims out."""
+    mean = unit(region.triangle_area_vectors_m2.sum(axis=0))
+    areas = {"": region}
+    for cos in FACE_COS:
+        face = np.flatnonzero(region.triangle_normals @ mean > cos)
+        if 0.5 < float(region.triangle_areas_m2[face].sum()) / region.area_m2 < 1.0:
+            areas[f", within {np.degrees(np.arccos(cos)):.0f}°"] = region.select_triangles(face)
+    return areas
+
+
 def peer_paths(region: Surface, recipe: SprayRecipe, gun: GunConfig, tool_path: ToolPath) -> Iterator[Try]:
     """Yield the baseline at 0.3 m/s in every setting an operator would try.
 
-    Cuts along either principal axis, spaced by half the fan or ripple-free, with the mesh's normals, those smoothed
-    over two line spacings as Scan-N-Plan's example does, or the one carried along the line.
+    Cuts of the region or of its face without the rim, along either principal axis, spaced by half the fan or
+    ripple-free, with the mesh's normals, those smoothed over two line spacings as Scan-N-Plan's example does, or the
+    one carried along the line.
     """
     flow = recipe.flow_m3_per_s or gun.flow_m3_per_s
     normals = {"raw normals": {}, "smoothed": {"smoothing_points": 21}, "carried": {"normals": "carried"}}
-    for spacing, degrees, named in product((gun.a_m, EllipticDoubleBeta(gun).spacing_m()), (0, 90), normals):
+    spacings = gun.a_m, EllipticDoubleBeta(gun).spacing_m()
+    for (crop, area), spacing, degrees, named in product(areas_to_cut(region).items(), spacings, (0, 90), normals):
         started = time.process_time()
         settings = SlicerSettings(
             line_spacing_m=spacing,
@@ -155,10 +171,11 @@ def peer_paths(region: Surface, recipe: SprayRecipe, gun: GunConfig, tool_path: 
             rotation_rad=np.radians(degrees),
             **normals[named],
         )
-        strokes = spray_strokes(slice_region(region, settings), recipe.standoff_m, recipe.overtravel_m, 0.3, flow)
+        strokes = spray_strokes(slice_region(area, settings), recipe.standoff_m, recipe.overtravel_m, 0.3, flow)
         seconds = time.process_time() - started
         if strokes:
-            yield f"{1e3 * spacing:.0f} mm, {degrees}°, {named}", replace(tool_path, strokes=strokes), seconds
+            how = f"{1e3 * spacing:.0f} mm, {degrees}°, {named}{crop}"
+            yield how, replace(tool_path, strokes=strokes), seconds
 
 
 def best_peer(case: Case, tries: Iterator[Try]) -> Row | None:

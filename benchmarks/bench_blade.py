@@ -117,11 +117,11 @@ def plan_equal(surface: Surface) -> Planned:
     tried = []
     for choice in TRIED:
         candidate = _request(surface, *choice)
-        trial = _refined(samples, candidate, equal, caster, 1)
+        trial = _refined(samples, candidate, equal, caster, 2)
         if trial is not None:
             tried.append((trial.history[-1], candidate))
     tried.sort(key=lambda pair: pair[0])
-    for _, candidate in tried[:2]:
+    for _, candidate in tried[:3]:
         trial = _refined(samples, candidate, equal, caster, 14)
         if trial is not None and (best is None or trial.residual_rms_m < best.residual_rms_m):
             best, request = trial, candidate

@@ -242,7 +242,9 @@ def _scene(vertices_m: Array, triangles: NDArray[np.int64]) -> Any:
     return scene
 
 
-def _standoffs(vertices_m: Array, triangles: NDArray[np.int64], strokes: Sequence[Stroke]) -> tuple[Array, Array, Array]:
+def _standoffs(
+    vertices_m: Array, triangles: NDArray[np.int64], strokes: Sequence[Stroke]
+) -> tuple[Array, Array, Array]:
     """Return distances along the axes of spraying samples and to the nearest point, and incidence where axes meet.
 
     Axes that miss the mesh or meet its back are left out, but for the nearest point.

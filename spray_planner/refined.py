@@ -26,11 +26,11 @@ SAMPLE_DEPTHS = 0.33
 SPEED_KNOT_DEPTHS, POSE_KNOT_DEPTHS = 0.8, 3.0
 SHIFT_SPACINGS = 0.45
 """Strokes may move aside by this share of the spacing."""
-TURN_MAX_RAD_PER_M = 8.0
+TURN_MAX_RAD_PER_M = 5.0
 """Largest turn of the gun per length of its path [rad/m]."""
 GROUP_LENGTH_M = 20.0
 """Strokes are refined in groups of about this length, the film of the others held: time grows with the path."""
-ITERATIONS = 12
+ITERATIONS = 8
 NEIGHBOURS = 8
 
 

@@ -3,8 +3,9 @@
 Wu and Tang, Robotica 41 (2023) 1794, table III: 6.59 and 7.04 % CV, in 4350 and 3771 s (table V). Gun a 150 mm,
 b 30 mm, beta 2 and 2, reference standoff 100 mm; standoff 50 to 150 mm. The free variant is `plan_spray` with a recipe
 and a gun. The equal-constraint one keeps neighbouring strokes 150 to 200 mm apart and gives each stroke one speed in
-0.1 to 0.2 m/s; its flow, a constant of the gun, is chosen once and printed. Both are scored by scorer_spray.py. A
-picture per variant goes to BENCH_OUT (./bench_out).
+0.1 to 0.2 m/s; its flow, a constant of the gun, is chosen once and printed. Both are scored by scorer_spray.py.
+Standoff is along the axis where that meets the side: where strokes run past a border the axis meets it farther off, and
+the nearest distance tells where the nozzle is. A picture per variant goes to BENCH_OUT (./bench_out).
 
     cell bench blade
 """
@@ -227,7 +228,7 @@ def main() -> int:
         print(f"no {BLADE}: the blade's two STL files are needed")
         return 0
     table = Table("side", "variant", "CV %", "published %", "max dev. %", "plan s (CPU)", "published s", "length m")
-    for column in ("time s", "strokes", "speed m/s", "standoff mm", "incidence deg", "note"):
+    for column in ("time s", "strokes", "speed m/s", "standoff mm", "nearest mm", "incidence deg", "note"):
         table.add_column(column)
     for side, (name, published, seconds) in SIDES.items():
         surface, _ = load_surface(BLADE / name, unit="mm")
@@ -257,6 +258,7 @@ def _cells(judged: Score, planned: Planned, published: float, seconds: int) -> l
         str(len(planned.strokes)),
         f"{judged.speed_low_m_per_s:.3f}-{judged.speed_high_m_per_s:.3f}",
         f"{1e3 * judged.standoff_low_m:.0f}-{1e3 * judged.standoff_high_m:.0f}",
+        f"{1e3 * judged.nearest_low_m:.0f}-{1e3 * judged.nearest_high_m:.0f}",
         f"{np.degrees(judged.incidence_high_rad):.0f}",
     ]
 

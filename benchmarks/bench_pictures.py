@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -21,7 +22,7 @@ def film_picture(path: Path, points: DensePoints, film: Array, strokes: Sequence
     deviation = film / mean - 1.0
     facing = points.areas_m2 @ points.normals
     figure = plt.figure(figsize=(12, 6))
-    view = figure.add_axes((0.0, 0.0, 0.55, 0.95), projection="3d", computed_zorder=False)
+    view: Any = figure.add_axes((0.0, 0.0, 0.55, 0.95), projection="3d", computed_zorder=False)
     shown = slice(None, None, max(1, len(film) // 40_000))
     spots = view.scatter(
         *points.points_m[shown].T, c=100 * deviation[shown], cmap="RdBu_r", s=2, vmin=-100 * SHOWN, vmax=100 * SHOWN

@@ -52,6 +52,9 @@ class Score:
     standoff_low_m: float
     """Least distance along the tool axis where it meets the mesh."""
     standoff_high_m: float
+    nearest_low_m: float
+    """Least distance from a spraying nozzle to the mesh."""
+    nearest_high_m: float
     incidence_high_rad: float
     """Largest angle between tool axis and the normal it meets."""
 
@@ -209,7 +212,7 @@ def score(
     mean = float(weights @ film)
     deviation = film / mean - 1.0
     speeds = np.concatenate([s.speed_m_per_s for s in strokes])
-    standoff, incidence = _standoffs(vertices_m, triangles, strokes)
+    standoff, nearest, incidence = _standoffs(vertices_m, triangles, strokes)
     return (
         Score(
             mean_m=mean,
@@ -224,6 +227,8 @@ def score(
             speed_high_m_per_s=float(speeds.max()),
             standoff_low_m=float(standoff.min()),
             standoff_high_m=float(standoff.max()),
+            nearest_low_m=float(nearest.min()),
+            nearest_high_m=float(nearest.max()),
             incidence_high_rad=float(incidence.max()),
         ),
         points,
@@ -237,8 +242,13 @@ def _scene(vertices_m: Array, triangles: NDArray[np.int64]) -> Any:
     return scene
 
 
-def _standoffs(vertices_m: Array, triangles: NDArray[np.int64], strokes: Sequence[Stroke]) -> tuple[Array, Array]:
-    """Return distance and incidence where axes of spraying samples meet the mesh from the front, others left out."""
+def _standoffs(
+    vertices_m: Array, triangles: NDArray[np.int64], strokes: Sequence[Stroke]
+) -> tuple[Array, Array, Array]:
+    """Return distances along the axes of spraying samples and to the nearest point, and incidence where axes meet.
+
+    Axes that miss the mesh or meet its back are left out, but for the nearest point.
+    """
     scene = _scene(vertices_m, triangles)
     nozzle = np.concatenate([s.position_m[s.on] for s in strokes])
     axis = np.concatenate([s.tool_axis[s.on] for s in strokes])
@@ -246,4 +256,5 @@ def _standoffs(vertices_m: Array, triangles: NDArray[np.int64], strokes: Sequenc
     distance = answer["t_hit"].numpy().astype(float)
     cos = -np.einsum("ij,ij->i", answer["primitive_normals"].numpy().astype(float), axis)
     met = np.isfinite(distance) & (cos > 0.0)
-    return distance[met], np.arccos(np.clip(cos[met], 0.0, 1.0))
+    nearest = scene.compute_distance(nozzle.astype(np.float32)).numpy().astype(float)
+    return distance[met], nearest, np.arccos(np.clip(cos[met], 0.0, 1.0))

@@ -22,7 +22,7 @@ from cell_core.transforms import Array
 __all__ = ["RefineLimits", "RefineResult", "refine_strokes"]
 
 DAMPING_FIRST, DAMPING_MAX = 3e-2, 1e3
-GAIN_MIN = 0.02
+GAIN_MIN = 0.03
 """Refinement ends when two steps in a row lower the cost by less than this share."""
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import KDTree
 
 from cell_core.coverage import CoverageOperator, coverage_of_points
 from cell_core.dwell import DwellResult, optimise_speed
@@ -25,11 +26,11 @@ SAMPLE_DEPTHS = 0.33
 SPEED_KNOT_DEPTHS, POSE_KNOT_DEPTHS = 0.8, 3.0
 SHIFT_SPACINGS = 0.45
 """Strokes may move aside by this share of the spacing."""
-TURN_MAX_RAD_PER_M = 8.0
+TURN_MAX_RAD_PER_M = 5.0
 """Largest turn of the gun per length of its path [rad/m]."""
 GROUP_LENGTH_M = 20.0
 """Strokes are refined in groups of about this length, the film of the others held: time grows with the path."""
-ITERATIONS = 12
+ITERATIONS = 8
 NEIGHBOURS = 8
 
 
@@ -40,7 +41,7 @@ class Refined:
     result: DwellResult
     operator: CoverageOperator
     steps: list[dict[str, object]]
-    """Per group: residual fractions after each step, share of freedoms at a bound, why it ended."""
+    """Per group: residual fractions after each step, share of the freedoms at a bound, why it ended."""
 
 
 def refine_plan(
@@ -54,6 +55,8 @@ def refine_plan(
     for k, group in enumerate(groups):
         progress(0.8 + 0.12 * k / len(groups), f"refining the poses of {len(group)} strokes")
         refined = _refine_group(task, samples, weights, strokes, group)
+        if refined is None:
+            continue
         steps.append(
             {
                 "n_strokes": len(group),
@@ -95,20 +98,23 @@ def _groups(strokes: Sequence[Stroke]) -> list[NDArray[np.int64]]:
 
 def _refine_group(
     task: Task, samples: SurfaceSamples, weights: Array, strokes: Sequence[Stroke], group: NDArray[np.int64]
-) -> RefineResult:
+) -> RefineResult | None:
+    """Return the group refined for what the other strokes leave to it; None where they leave nothing."""
     own = [strokes[i] for i in group]
-    target = np.full(len(samples), task.recipe.target_thickness_m)
     rest = [s for i, s in enumerate(strokes) if i not in set(group.tolist())]
+    target = np.full(len(samples), task.recipe.target_thickness_m)
     if rest:
-        others = coverage_of_points(samples.points_m, samples.normals, rest, task.footprint, caster=task.caster)
         mine = coverage_of_points(samples.points_m, samples.normals, own, task.footprint, caster=task.caster)
-        near = samples.tree.query_ball_point(
-            samples.points_m[np.diff(mine.matrix.indptr) > 0], task.depth_m, return_length=False
-        )
-        touched = np.zeros(len(samples), bool)
-        touched[np.unique(np.concatenate([np.asarray(i, np.int64) for i in near]))] = True
-        samples, weights = samples.select(touched), weights[touched]
-        target = target[touched] - np.asarray(others.predict(rest), float)[touched]
+        served = samples.points_m[np.diff(mine.matrix.indptr) > 0]
+        if len(served) == 0:
+            return None
+        reached = KDTree(served).query(samples.points_m, distance_upper_bound=task.depth_m)[0]
+        touched = np.flatnonzero(np.isfinite(reached))
+        samples, weights, target = samples.select(touched), weights[touched], target[touched]
+        others = coverage_of_points(samples.points_m, samples.normals, rest, task.footprint, caster=task.caster)
+        target = target - np.asarray(others.predict(rest), float)
+    if float(weights @ target) <= 0.0:
+        return None
     part = PartView(caster=task.caster, tree=task.samples.tree, triangle_normals=task.triangle_normals)
     standoff = task.recipe.standoff_m
 

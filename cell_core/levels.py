@@ -142,7 +142,8 @@ def _local_spacing(patch: WorkingPatch, field: Array) -> Array:
     shares = mesh.triangle_areas_m2 * slope / 3.0
     total = np.bincount(mesh.triangles.ravel(), np.repeat(shares, 3), len(field))
     at_vertex = total / np.maximum(mesh.vertex_areas_m2, 1e-300)
-    usual = float(np.median(at_vertex))
+    # where patches hang together by slivers the field stands still on parts of them
+    usual = float(np.median(at_vertex[at_vertex > 0.0]))
     return 1.0 / np.where(at_vertex > 0.3 * usual, at_vertex, usual)
 
 

@@ -112,7 +112,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--radius", type=float, default=0.015, metavar="M", help="radius of the tool's face [m] (default: 0.015)"
     )
     cover.add_argument(
-        "--spacing", type=float, metavar="M", help="between neighbouring strokes [m] (default: 1.86 radii)"
+        "--spacing", type=float, metavar="M", help="between neighbouring strokes [m] (default: 1.9 radii)"
     )
     cover.add_argument(
         "--out",

@@ -27,14 +27,14 @@ from scorer_spray import Score, score
 
 from cell_core.config import GunConfig, SprayRecipe
 from cell_core.config.models import Interval
-from cell_core.dwell import SpeedLimits
 from cell_core.errors import CoverageError
-from cell_core.footprint import EllipticDoubleBeta
-from cell_core.layout import LayoutRequest, lay_lines, sheet_for, strokes_from_lines
+from cell_core.operator.footprint import EllipticDoubleBeta
+from cell_core.optimise.dwell import SpeedLimits
+from cell_core.optimise.refine import RefineLimits, RefineResult, refine_strokes
+from cell_core.optimise.stroke_limits import PathLimits
 from cell_core.raycast import RayCaster
-from cell_core.refine import RefineLimits, RefineResult, refine_strokes
 from cell_core.sampling import sample_surface
-from cell_core.stroke_limits import PathLimits
+from cell_core.strokes.layout import LayoutRequest, lay_lines, sheet_for, strokes_from_lines
 from cell_core.surface import Surface
 from cell_core.surface_io import load_surface
 from cell_core.toolpath import Stroke

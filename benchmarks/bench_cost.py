@@ -32,14 +32,14 @@ from rich.console import Console
 from rich.table import Table
 
 from cell_core.config import GunConfig, load_named
-from cell_core.coverage import CoverageModel, coverage_of_points
-from cell_core.dwell import SpeedLimits, optimise_speed
-from cell_core.footprint import EllipticDoubleBeta, Footprint, RoundFootprint
-from cell_core.mesh_layout import MeshLayoutRequest, Seed, lay_on_mesh, strokes_on_mesh
-from cell_core.pair_rates import PairRates
+from cell_core.operator.coverage import CoverageModel, coverage_of_points
+from cell_core.operator.footprint import EllipticDoubleBeta, Footprint, RoundFootprint
+from cell_core.operator.pair_rates import PairRates
+from cell_core.optimise.dwell import SpeedLimits, optimise_speed
 from cell_core.raycast import RayCaster
 from cell_core.sampling import sample_surface
 from cell_core.statistics import field_statistics
+from cell_core.strokes.mesh_layout import MeshLayoutRequest, Seed, lay_on_mesh, strokes_on_mesh
 from cell_core.surface import Surface
 from cell_core.toolpath import Stroke
 from cell_core.transforms import Array, unit

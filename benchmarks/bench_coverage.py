@@ -1,9 +1,9 @@
 """Geometric coverage with a 30 mm round face on every part: covered area, visits, spacing, distance from the surface.
 
 Counted by scorer_coverage.py on random points, apart from the planner. Serviceable is what the face touches from some
-pose on the surface whose body is clear of the part (cell_core/access.py). Spacing is the true surface distance between
-neighbouring strokes of a patch over the one asked for. Beside it, noether's method with the same face: the whole mesh
-cut by parallel planes at the same spacing.
+pose on the surface whose body is clear of the part (cell_core/strokes/access.py). Spacing is the true surface distance
+between neighbouring strokes of a patch over the one asked for. Beside it, noether's method with the same face: the
+whole mesh cut by parallel planes at the same spacing.
 
     cell bench coverage                                   generated shapes and, where ../shared/data exists, its parts
     PARTS="a.ply b.stl:mm c.stl:inch" cell bench coverage these instead
@@ -22,10 +22,10 @@ from rich.console import Console
 from rich.table import Table
 from scorer_coverage import CoverageScore, random_points, score_coverage
 
-from cell_core.access import RoundTool, reached
-from cell_core.cover import Cover, cover_part
 from cell_core.errors import CellError
-from cell_core.spacing import stroke_distances
+from cell_core.strokes.access import RoundTool, reached
+from cell_core.strokes.cover import Cover, cover_part
+from cell_core.strokes.spacing import stroke_distances
 from cell_core.surface import Surface
 from cell_core.surface_io import load_surface
 from cell_core.toolpath import Stroke

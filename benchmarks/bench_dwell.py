@@ -15,9 +15,9 @@ from rich.console import Console
 from rich.table import Table
 
 from cell_core.config import GunConfig, load_named
-from cell_core.coverage import coverage_of_points
-from cell_core.dwell import SpeedLimits, optimise_speed
-from cell_core.footprint import EllipticDoubleBeta
+from cell_core.operator.coverage import coverage_of_points
+from cell_core.operator.footprint import EllipticDoubleBeta
+from cell_core.optimise.dwell import SpeedLimits, optimise_speed
 from cell_core.toolpath import Freedom, Stroke
 from cell_core.transforms import Array
 

@@ -14,11 +14,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from cell_core.mesh_choice import candidates, choose_layout, layout_figures
-from cell_core.mesh_layout import MeshLayoutRequest, Seed, lay_on_mesh, prepare, strokes_on_mesh
-from cell_core.mesh_lines import MeshLine
 from cell_core.raycast import RayCaster
-from cell_core.spacing import stroke_distances
+from cell_core.strokes.mesh_choice import candidates, choose_layout, layout_figures
+from cell_core.strokes.mesh_layout import MeshLayoutRequest, Seed, lay_on_mesh, prepare, strokes_on_mesh
+from cell_core.strokes.mesh_lines import MeshLine
+from cell_core.strokes.spacing import stroke_distances
 from cell_core.surface import Surface
 from cell_simulation import shapes
 

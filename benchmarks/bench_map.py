@@ -33,9 +33,9 @@ from scipy.spatial import KDTree
 from scipy.special import jn_zeros
 
 from cell_core.config import GrindRecipe, GrindToolConfig, load_recipe
-from cell_core.coverage import coverage_of_points
-from cell_core.dwell import SpeedLimits, optimise_speed
-from cell_core.footprint import RoundFootprint
+from cell_core.operator.coverage import coverage_of_points
+from cell_core.operator.footprint import RoundFootprint
+from cell_core.optimise.dwell import SpeedLimits, optimise_speed
 from cell_core.surface import Surface
 from cell_core.toolpath import Stroke, ToolPath
 from cell_core.transforms import Array, unit

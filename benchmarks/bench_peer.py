@@ -29,7 +29,7 @@ from scorer_spray import DensePoints, dense_points, film_of
 from cell_core.config import GunConfig, SprayRecipe, load_named, load_recipe
 from cell_core.config.models import Interval
 from cell_core.errors import CellError
-from cell_core.footprint import EllipticDoubleBeta
+from cell_core.operator.footprint import EllipticDoubleBeta
 from cell_core.statistics import FieldStatistics, field_statistics
 from cell_core.surface import Surface
 from cell_core.surface_io import UNIT_M, load_surface

@@ -23,7 +23,7 @@ from scorer_spray import score
 
 from cell_core.config import GunConfig, SprayRecipe
 from cell_core.config.models import Interval
-from cell_core.footprint import EllipticDoubleBeta
+from cell_core.operator.footprint import EllipticDoubleBeta
 from cell_core.surface import Surface
 from cell_core.transforms import Array
 from spray_planner import plan_spray

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from cell_core.errors import InputRefusedError
 from cell_core.files import write_atomically
-from cell_core.point_cloud import read_points, surface_from_points
-from cell_core.repair import Orient, RepairReport, repair
+from cell_core.meshes.point_cloud import read_points, surface_from_points
+from cell_core.meshes.repair import Orient, RepairReport, repair
 from cell_core.surface import Surface
 from cell_core.transforms import Array
 

@@ -10,7 +10,7 @@ from sensor_msgs.msg import PointCloud2, PointField
 from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker, MarkerArray
 
-from cell_core.decimate import clustered
+from cell_core.meshes.decimate import clustered
 from cell_core.surface import Surface
 from cell_core.toolpath import ToolPath
 

@@ -153,8 +153,8 @@ def _plan_grind(
 
 
 def _cover(args: argparse.Namespace) -> int:
-    from cell_core.access import RoundTool
-    from cell_core.cover import cover_part
+    from cell_core.strokes.access import RoundTool
+    from cell_core.strokes.cover import cover_part
     from cell_operator.cover_figures import cover_figure
 
     out = _new_folder(args.out)
@@ -287,8 +287,8 @@ def _scan(args: argparse.Namespace) -> int:
 
 
 def _surface(args: argparse.Namespace) -> int:
-    from cell_core.borders import filled
-    from cell_core.remesh import process_mesh
+    from cell_core.meshes.borders import filled
+    from cell_core.meshes.remesh import process_mesh
     from cell_operator.figures import surface_figure
     from cell_operator.intake import print_intake, surface_report
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import BoundaryNorm, ListedColormap
 
-from cell_core.cover import Cover
+from cell_core.strokes.cover import Cover
 from cell_core.transforms import Array
 from cell_operator.figures import save, viewing_direction
 from cell_operator.render import render_meshes, view_of

@@ -8,12 +8,12 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from cell_core.borders import Border, borders
 from cell_core.files import sha256
-from cell_core.repair import RepairReport
+from cell_core.meshes.borders import Border, borders
+from cell_core.meshes.repair import RepairReport
+from cell_core.meshes.topology import joints
 from cell_core.surface import Surface
 from cell_core.surface_io import STEP_SUFFIXES
-from cell_core.topology import joints
 
 ROWS_MAX = 12
 

@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.spatial import KDTree
 
 from cell_core.config import GrindToolConfig
-from cell_core.dwell import limit_acceleration
+from cell_core.optimise.dwell import limit_acceleration
 from cell_core.toolpath import Stroke
 from cell_core.transforms import Array, tool_frames
 from grinding_planner.bead import Bead, Parent

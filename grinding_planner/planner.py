@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from scipy.special import jn_zeros
 
 from cell_core.config import GrindRecipe, GrindToolConfig
-from cell_core.coverage import CoverageOperator
-from cell_core.dwell import SMOOTHING_LENGTH_M, SpeedLimits, optimise_speed
 from cell_core.errors import CoverageError, InputRefusedError, LimitError
+from cell_core.operator.coverage import CoverageOperator
+from cell_core.optimise.dwell import SMOOTHING_LENGTH_M, SpeedLimits, optimise_speed
 from cell_core.plan import Plan, Progress, no_progress
 from cell_core.surface import Surface
 from cell_core.toolpath import Stroke

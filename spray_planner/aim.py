@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 from scipy.spatial import KDTree
 
-from cell_core.layout import Line
 from cell_core.raycast import RayCaster
+from cell_core.strokes.layout import Line
 from cell_core.transforms import Array, unit
 from spray_planner.service import BODY_LENGTH_M, BODY_RADIUS_M, Surroundings
 

@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cell_core.coverage import coverage_of_points
-from cell_core.dwell import optimise_speed
 from cell_core.errors import CoverageError
-from cell_core.layout import LayoutRequest, lay_lines, sheet_for, strokes_from_lines
-from cell_core.patches import Patch, split_patches
+from cell_core.operator.coverage import coverage_of_points
+from cell_core.optimise.dwell import optimise_speed
 from cell_core.plan import Progress
-from cell_core.sheet import Sheet
+from cell_core.strokes.layout import LayoutRequest, lay_lines, sheet_for, strokes_from_lines
+from cell_core.strokes.patches import Patch, split_patches
+from cell_core.strokes.sheet import Sheet
 from cell_core.toolpath import Freedom, Stroke
 from spray_planner.aim import PartView, aim_line
 from spray_planner.service import BODY_LENGTH_M

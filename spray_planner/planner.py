@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 
 from cell_core.config import GunConfig, SprayRecipe
-from cell_core.dwell import SpeedLimits
 from cell_core.errors import ConfigurationError, CoverageError
-from cell_core.footprint import EllipticDoubleBeta
+from cell_core.operator.footprint import EllipticDoubleBeta
+from cell_core.optimise.dwell import SpeedLimits
 from cell_core.plan import Plan, Progress, no_progress
 from cell_core.raycast import RayCaster
 from cell_core.sampling import sample_surface

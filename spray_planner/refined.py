@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from cell_core.coverage import CoverageOperator, coverage_of_points
-from cell_core.dwell import DwellResult, optimise_speed
+from cell_core.operator.coverage import CoverageOperator, coverage_of_points
+from cell_core.optimise.dwell import DwellResult, optimise_speed
+from cell_core.optimise.refine import RefineLimits, RefineResult, refine_strokes
+from cell_core.optimise.stroke_limits import PathLimits
 from cell_core.plan import Progress
-from cell_core.refine import RefineLimits, RefineResult, refine_strokes
 from cell_core.sampling import SAME_SIDE_COS, SurfaceSamples, sample_surface
-from cell_core.stroke_limits import PathLimits
 from cell_core.surface import Surface
 from cell_core.toolpath import Stroke
 from cell_core.transforms import Array

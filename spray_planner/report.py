@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cell_core.coverage import CoverageOperator
-from cell_core.dwell import DwellResult
+from cell_core.operator.coverage import CoverageOperator
+from cell_core.optimise.dwell import DwellResult
 from cell_core.plan import Plan
 from cell_core.sampling import SurfaceSamples
 from cell_core.statistics import field_statistics

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from cell_core.coverage import CoverageOperator, coverage_of_points
-from cell_core.dwell import DwellResult, SpeedLimits, optimise_speed
 from cell_core.errors import CoverageError
+from cell_core.operator.coverage import CoverageOperator, coverage_of_points
+from cell_core.optimise.dwell import DwellResult, SpeedLimits, optimise_speed
 from cell_core.plan import Progress
 from cell_core.toolpath import Stroke
 from cell_core.transforms import Array

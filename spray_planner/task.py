@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from cell_core.config import GunConfig, SprayRecipe
-from cell_core.dwell import SpeedLimits
-from cell_core.footprint import EllipticDoubleBeta
+from cell_core.operator.footprint import EllipticDoubleBeta
+from cell_core.optimise.dwell import SpeedLimits
 from cell_core.raycast import RayCaster
 from cell_core.sampling import SurfaceSamples
 from cell_core.transforms import Array

@@ -12,8 +12,8 @@ from cell_core.config import GunConfig
 from cell_core.config.loader import config_root, load_config, load_named
 from cell_core.config.models import CameraConfig, GrindToolConfig
 from cell_core.errors import CellError, ConfigurationError, InputRefusedError
-from cell_core.footprint import EllipticDoubleBeta
-from cell_core.layout import LayoutRequest, lay_strokes
+from cell_core.operator.footprint import EllipticDoubleBeta
+from cell_core.strokes.layout import LayoutRequest, lay_strokes
 from cell_core.surface import Surface
 from cell_core.surface_io import load_surface
 from cell_core.toolpath import Stroke, ToolPath

@@ -8,10 +8,10 @@ from scipy.special import beta as beta_function
 
 from cell_core.config import GunConfig
 from cell_core.config.models import Interval
-from cell_core.coverage import coverage_of_points
-from cell_core.footprint import EllipticDoubleBeta
-from cell_core.layout import stroke_from_poses
+from cell_core.operator.coverage import coverage_of_points
+from cell_core.operator.footprint import EllipticDoubleBeta
 from cell_core.raycast import RayCaster
+from cell_core.strokes.layout import stroke_from_poses
 from cell_core.surface import Surface
 
 PATH = Path(__file__).resolve().parents[2] / "benchmarks" / "scorer_spray.py"

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import trimesh
 
-from cell_core.borders import borders, filled
 from cell_core.errors import InputRefusedError
+from cell_core.meshes.borders import borders, filled
+from cell_core.meshes.topology import joints
 from cell_core.surface import Surface
-from cell_core.topology import joints
 
 N = 81
 

@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 import trimesh
 
-from cell_core.access import RoundTool, reached
-from cell_core.cover import cover_part
 from cell_core.errors import CoverageError
-from cell_core.ground import find_ground
 from cell_core.raycast import RayCaster
-from cell_core.spacing import stroke_distances
+from cell_core.strokes.access import RoundTool, reached
+from cell_core.strokes.cover import cover_part
+from cell_core.strokes.ground import find_ground
+from cell_core.strokes.spacing import stroke_distances
 from cell_core.surface import Surface
 from cell_simulation import shapes
 

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 from cell_core.config import GunConfig
 from cell_core.config.models import Interval
-from cell_core.coverage import build_coverage, coverage_of_points
-from cell_core.footprint import EllipticDoubleBeta
+from cell_core.operator.coverage import build_coverage, coverage_of_points
+from cell_core.operator.footprint import EllipticDoubleBeta
 from cell_core.surface import Surface
 from cell_core.toolpath import Stroke
 from cell_core.transforms import transform_from_xyz_rpy

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from cell_core.config import GunConfig
 from cell_core.config.models import Interval
-from cell_core.coverage import build_coverage, coverage_of_points
-from cell_core.footprint import EllipticDoubleBeta, Footprint, RoundFootprint
+from cell_core.operator.coverage import build_coverage, coverage_of_points
+from cell_core.operator.footprint import EllipticDoubleBeta, Footprint, RoundFootprint
 from cell_core.raycast import RayCaster
 from cell_core.surface import Surface
 from cell_core.toolpath import Stroke

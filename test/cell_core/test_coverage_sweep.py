@@ -7,12 +7,12 @@ import pytest
 
 from cell_core.config import GunConfig
 from cell_core.config.models import Interval
-from cell_core.coverage import CoverageOperator, build_coverage, coverage_of_points
 from cell_core.errors import ConfigurationError, InputRefusedError
-from cell_core.footprint import EllipticDoubleBeta, RoundFootprint
+from cell_core.operator.coverage import CoverageOperator, build_coverage, coverage_of_points
+from cell_core.operator.footprint import EllipticDoubleBeta, RoundFootprint
+from cell_core.operator.sweep import SweepPoses, substeps_needed
 from cell_core.raycast import RayCaster
 from cell_core.surface import Surface
-from cell_core.sweep import SweepPoses, substeps_needed
 from cell_core.toolpath import Stroke
 
 GUN = EllipticDoubleBeta(GunConfig(

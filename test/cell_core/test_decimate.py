@@ -3,7 +3,7 @@
 import numpy as np
 import trimesh
 
-from cell_core.decimate import clustered
+from cell_core.meshes.decimate import clustered
 from cell_core.surface import Surface
 
 

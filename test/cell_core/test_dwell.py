@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from cell_core.coverage import CoverageOperator
-from cell_core.dwell import SpeedLimits, limit_acceleration, optimise_speed, raise_to_acceleration
 from cell_core.errors import CoverageError
+from cell_core.operator.coverage import CoverageOperator
+from cell_core.optimise.dwell import SpeedLimits, limit_acceleration, optimise_speed, raise_to_acceleration
 from cell_core.toolpath import Stroke
 
 LIMITS = SpeedLimits(low_m_per_s=0.1, high_m_per_s=1.0, acceleration_m_per_s2=2.0)

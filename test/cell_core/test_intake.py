@@ -7,8 +7,8 @@ import pytest
 import trimesh
 
 from cell_core.errors import InputRefusedError
+from cell_core.meshes.topology import joints
 from cell_core.surface_io import load_surface
-from cell_core.topology import joints
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 # file, unit, size [m], triangles, components, closed, counts of repairs

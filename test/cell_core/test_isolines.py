@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from cell_core.errors import InputRefusedError
-from cell_core.isolines import chains, iso_curves
-from cell_core.mesh_fields import turns_about
+from cell_core.strokes.isolines import chains, iso_curves
+from cell_core.strokes.mesh_fields import turns_about
 from cell_core.surface import Surface
 from cell_simulation.shapes import cylinder, plane, sphere
 

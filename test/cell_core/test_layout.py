@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from scipy.spatial import KDTree
 
 from cell_core.errors import CoverageError, InputRefusedError
-from cell_core.layout import LayoutRequest, lay_lines, lay_strokes, sheet_for
-from cell_core.patches import raise_to, split_patches
 from cell_core.raycast import RayCaster
 from cell_core.sampling import sample_surface
-from cell_core.sheet import fit_sheet
+from cell_core.strokes.layout import LayoutRequest, lay_lines, lay_strokes, sheet_for
+from cell_core.strokes.patches import raise_to, split_patches
+from cell_core.strokes.sheet import fit_sheet
 from cell_core.surface import Surface
 from cell_core.transforms import apply, transform_from_xyz_rpy
 

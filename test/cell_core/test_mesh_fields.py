@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cell_core.errors import InputRefusedError
-from cell_core.mesh_fields import MeshFields, border_loops, loop_length_m
+from cell_core.strokes.mesh_fields import MeshFields, border_loops, loop_length_m
 from cell_core.surface import Surface
 from cell_core.transforms import apply, transform_from_xyz_rpy
 from cell_simulation.shapes import cylinder, half_cylinder, holed_plate, plane, saddle, sphere, torus

@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cell_core.errors import CoverageError, InputRefusedError
-from cell_core.mesh_choice import candidates, choose_layout, layout_figures, passes
-from cell_core.mesh_edges import border_lines, edge_lines
-from cell_core.mesh_layout import MeshLayoutRequest, Seed, lay_on_mesh, prepare, strokes_on_mesh
 from cell_core.raycast import RayCaster
-from cell_core.spacing import stroke_distances
+from cell_core.strokes.mesh_choice import candidates, choose_layout, layout_figures, passes
+from cell_core.strokes.mesh_edges import border_lines, edge_lines
+from cell_core.strokes.mesh_layout import MeshLayoutRequest, Seed, lay_on_mesh, prepare, strokes_on_mesh
+from cell_core.strokes.spacing import stroke_distances
 from cell_core.surface import Surface
 from cell_core.transforms import apply, transform_from_xyz_rpy
 from cell_simulation.shapes import cylinder, half_cylinder, helix_tube, holed_plate, plane, saddle, sphere, torus

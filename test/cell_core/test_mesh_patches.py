@@ -4,11 +4,11 @@ import trimesh
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cell_core.access import RoundTool, body_is_free, reached, seats
-from cell_core.mesh_patches import split_mesh
+from cell_core.meshes.remesh import process_mesh
 from cell_core.raycast import RayCaster
-from cell_core.remesh import process_mesh
 from cell_core.sampling import sample_surface
+from cell_core.strokes.access import RoundTool, body_is_free, reached, seats
+from cell_core.strokes.mesh_patches import split_mesh
 from cell_core.surface import Surface
 from cell_core.transforms import transform_from_xyz_rpy
 

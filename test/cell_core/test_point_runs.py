@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cell_core.point_runs import NOWHERE_M, POINTS_PER_RUN, PointRuns, hilbert_keys
+from cell_core.operator.point_runs import NOWHERE_M, POINTS_PER_RUN, PointRuns, hilbert_keys
 from cell_core.transforms import tool_frames, unit
 
 

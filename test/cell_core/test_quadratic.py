@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from scipy.optimize import lsq_linear, minimize
 
 from cell_core.errors import CoverageError
-from cell_core.quadratic import Rows, improvement_bound, solve_quadratic
+from cell_core.optimise.quadratic import Rows, improvement_bound, solve_quadratic
 
 
 def problem(seed: int, n: int = 12) -> tuple[np.ndarray, np.ndarray]:

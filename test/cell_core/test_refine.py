@@ -6,16 +6,16 @@ from scipy.spatial.transform import Rotation
 
 from cell_core.config import GunConfig
 from cell_core.config.models import Interval
-from cell_core.coverage import coverage_of_points
-from cell_core.dwell import SpeedLimits
 from cell_core.errors import CoverageError
-from cell_core.footprint import EllipticDoubleBeta
-from cell_core.layout import stroke_from_poses
-from cell_core.pose_knots import PoseKnots, rate_changes
-from cell_core.refine import RefineLimits, refine_strokes
+from cell_core.operator.coverage import coverage_of_points
+from cell_core.operator.footprint import EllipticDoubleBeta
+from cell_core.optimise.dwell import SpeedLimits
+from cell_core.optimise.pose_knots import PoseKnots, rate_changes
+from cell_core.optimise.refine import RefineLimits, refine_strokes
+from cell_core.optimise.stroke_limits import PathLimits
+from cell_core.optimise.stroke_spacing import aims
 from cell_core.sampling import sample_surface
-from cell_core.stroke_limits import PathLimits
-from cell_core.stroke_spacing import aims
+from cell_core.strokes.layout import stroke_from_poses
 from cell_core.surface import Surface
 from cell_core.transforms import unit
 

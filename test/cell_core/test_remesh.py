@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import trimesh
 
-from cell_core.decimate import decimated
 from cell_core.errors import InputRefusedError
+from cell_core.meshes.decimate import decimated
+from cell_core.meshes.remesh import DEVIATION_RATIO, process_mesh, split_long_edges
+from cell_core.meshes.topology import joints
 from cell_core.raycast import RayCaster
-from cell_core.remesh import DEVIATION_RATIO, process_mesh, split_long_edges
 from cell_core.surface import Surface
-from cell_core.topology import joints
 
 
 def of(mesh):

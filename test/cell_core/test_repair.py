@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from cell_core.repair import repair
-from cell_core.topology import joints
+from cell_core.meshes.repair import repair
+from cell_core.meshes.topology import joints
 
 
 def repaired(mesh, **options):

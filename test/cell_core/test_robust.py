@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 
 from cell_core.config import GunConfig, load_named
-from cell_core.coverage import coverage_of_points
-from cell_core.dwell import SpeedLimits, optimise_speed
 from cell_core.errors import InputRefusedError
-from cell_core.footprint import EllipticDoubleBeta
-from cell_core.robust import P95_TAIL, optimise_speed_robust, robust_spacing, scenario_box, score_scenarios
+from cell_core.operator.coverage import coverage_of_points
+from cell_core.operator.footprint import EllipticDoubleBeta
+from cell_core.optimise.dwell import SpeedLimits, optimise_speed
+from cell_core.optimise.robust import P95_TAIL, optimise_speed_robust, robust_spacing, scenario_box, score_scenarios
 from cell_core.toolpath import Stroke
 
 LIMITS = SpeedLimits(low_m_per_s=0.1, high_m_per_s=1.0, acceleration_m_per_s2=2.0)

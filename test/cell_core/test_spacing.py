@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from cell_core.mesh_lines import MeshLine
 from cell_core.raycast import RayCaster
-from cell_core.spacing import path_lengths, stroke_distances
+from cell_core.strokes.mesh_lines import MeshLine
+from cell_core.strokes.spacing import path_lengths, stroke_distances
 from cell_simulation.shapes import cylinder, plane, saddle, sphere, torus
 
 

@@ -6,9 +6,9 @@ from trimesh.creation import box
 
 from cell_core.config import GunConfig, SprayRecipe
 from cell_core.config.models import Interval
-from cell_core.coverage import build_coverage
 from cell_core.errors import ConfigurationError, CoverageError
-from cell_core.footprint import EllipticDoubleBeta
+from cell_core.operator.coverage import build_coverage
+from cell_core.operator.footprint import EllipticDoubleBeta
 from cell_core.plan import Plan
 from cell_core.raycast import RayCaster
 from cell_core.sampling import sample_surface

@@ -1,0 +1,1 @@
+"""Meshes made sound and fit for a process."""

@@ -1,0 +1,1 @@
+"""What dwell at tool poses does to a surface."""

@@ -1,0 +1,1 @@
+"""Speeds and poses that leave what is wanted."""

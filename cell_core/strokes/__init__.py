@@ -1,0 +1,1 @@
+"""Where strokes go on a surface."""

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from cell_core.errors import CoverageError, InputRefusedError
 from cell_core.plan import Progress, no_progress
 from cell_core.sampling import SurfaceSamples
-from cell_core.strokes.access import RoundTool, reached
+from cell_core.strokes.access import RoundTool
 from cell_core.strokes.cover_gaps import length_of, lines_for_gaps, settled, trimmed
 from cell_core.strokes.ground import Ground, find_ground, passes_over
-from cell_core.strokes.mesh_choice import LayoutFigures, candidates, choose_layout
+from cell_core.strokes.mesh_choice import LayoutFigures, Score, candidates, choose_layout
 from cell_core.strokes.mesh_layout import MeshLayoutRequest, Seed, prepare, strokes_on_mesh
 from cell_core.strokes.mesh_lines import MeshLine
 from cell_core.strokes.mesh_patches import MeshPatch, split_mesh
@@ -23,6 +23,8 @@ from cell_core.toolpath import Stroke
 
 SPACING_RADII = 1.9
 """Strokes this far apart leave no gap on what is flat, and little overlap."""
+TINY_FACES = 0.5
+"""Patches of less than this many faces of the tool get single lines at once."""
 SMALL_FACES = 8.0
 """On patches of fewer faces of the tool than this, layouts are carried through to the end before one is chosen."""
 FINALISTS = 2
@@ -146,11 +148,7 @@ def _best_layout(
 ) -> tuple[list[MeshLine], list[dict[str, Any]]]:
     """Return the layout that covers most with least repetition and fewest lines, and a row for each one tried."""
     core = patch.triangles[patch.core]
-    mesh = ground.mesh
-    served = reached(
-        ground.samples.points_m, ground.samples.normals, mesh.centroids_m[core], ground.outward[core], ground.tool
-    )
-    samples = ground.samples.select(served)
+    samples = ground.samples_near(core)
     if len(samples) == 0:
         return [], []
     rows: list[dict[str, Any]] = []
@@ -167,18 +165,11 @@ def _best_layout(
     ) -> float:
         return tried(str(request.seed), request.inset_m, lines, figures.spacing_within)
 
-    base = _request(ground, spacing_m, seed=Seed(kind="all_borders"), inset_m=0.5 * spacing_m)
-    try:
-        work = prepare(patch.surface, base)
-        requests = [r for r in candidates(work, base) if r.link == "raster"]
-        best, _ = choose_layout(patch.surface, requests, score, radius_m=ground.tool.radius_m, prepared=work)
-        # lines along walls must run close to them, along free borders need not: the best is tried with both
-        closer = replace(best.request, inset_m=0.1 * spacing_m)
-        choose_layout(patch.surface, [closer], score, radius_m=ground.tool.radius_m, prepared=work)
-    except InputRefusedError:  # too small to mesh or to hold a stroke
-        pass
+    face_m2 = np.pi * ground.tool.radius_m**2
+    if patch.core_area_m2 > TINY_FACES * face_m2:
+        _try_layouts(patch, _request(ground, spacing_m, seed=Seed(kind="all_borders"), inset_m=0.5 * spacing_m), score)
     found.sort(key=lambda f: f[0])
-    if found and patch.core_area_m2 > SMALL_FACES * np.pi * ground.tool.radius_m**2:
+    if found and patch.core_area_m2 > SMALL_FACES * face_m2:
         return list(found[0][1]), rows
     # on a small patch what closes gaps decides: finalists and single lines alone are carried to the end
     finals = [lines for _, lines in found[:FINALISTS]] + [[]]
@@ -187,6 +178,18 @@ def _best_layout(
         whole = [*lines, *lines_for_gaps(ground, samples, lines, core)]
         tried("with gaps closed" if lines else "single lines", None, trimmed(samples, whole, ground.tool)[0], 1.0)
     return list(min(found, key=lambda f: f[0])[1]), rows
+
+
+def _try_layouts(patch: MeshPatch, base: MeshLayoutRequest, score: Score) -> None:
+    """Score every raster layout, and the best one with lines close to the borders too: along walls that is needed."""
+    try:
+        work = prepare(patch.surface, base)
+        requests = [r for r in candidates(work, base) if r.link == "raster"]
+        best, _ = choose_layout(patch.surface, requests, score, radius_m=base.reach_m or 0.0, prepared=work)
+        closer = replace(best.request, inset_m=0.1 * base.spacing_m)
+        choose_layout(patch.surface, [closer], score, radius_m=base.reach_m or 0.0, prepared=work)
+    except InputRefusedError:  # too small to mesh or to hold a stroke: single lines will serve it
+        return
 
 
 def _scored(

@@ -86,15 +86,15 @@ def _line_through(ground: Ground, gaps: SurfaceSamples, triangle: int) -> MeshLi
     flat = flat - (flat @ normal)[:, None] * normal
     along = unit(np.linalg.eigh(flat.T @ flat + 1e-12 * np.eye(3))[1][:, -1])
     across = np.cross(normal, along)
-    near = ground.seat & (np.linalg.norm(mesh.centroids_m - centre, axis=1) < REACH_RADII * tool.radius_m)
-    near &= ground.outward @ normal >= np.cos(tool.incidence_max_rad)
+    near = np.array(sorted(ground.tree.query_ball_point(centre, REACH_RADII * tool.radius_m)), np.int64)
+    near = near[ground.seat[near] & (ground.outward[near] @ normal >= np.cos(tool.incidence_max_rad))]
     local = mesh.select_triangles(near)
     curves = iso_curves(local, (local.vertices_m - centre) @ across, np.array([0.0]))
     if not curves:
         return None
     curve = min(curves, key=lambda c: float(np.linalg.norm(c.points_m - centre, axis=1).min()))
     points, own = curve.points_m, np.r_[curve.triangles, curve.triangles[-1:]][: len(curve.points_m)]
-    index = np.flatnonzero(near)[own]
+    index = near[own]
     length = np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))]
     at = np.linspace(0.0, length[-1], max(int(np.ceil(length[-1] / (0.1 * tool.radius_m))), 1) + 1)
     position = np.column_stack([np.interp(at, length, points[:, k]) for k in range(3)])
@@ -176,21 +176,25 @@ def trimmed(
     samples: SurfaceSamples, lines: Sequence[MeshLine], tool: RoundTool
 ) -> tuple[list[MeshLine], NDArray[np.int64]]:
     """Return the lines without what only repeats others, least useful shortened first, and where each comes from."""
-    hits = [touches(samples, line.surface_m, line.normal, tool) for line in lines]
-    touched = [np.flatnonzero(np.diff(h.indptr)) for h in hits]
+    hits, touched = [], []
+    for line in lines:
+        whole = touches(samples, line.surface_m, line.normal, tool)
+        touched.append(np.flatnonzero(np.diff(whole.indptr)))
+        hits.append(whole[touched[-1]])  # rows of the touched alone: a large part has many samples and many lines
     count = np.bincount(np.concatenate(touched), minlength=len(samples)) if touched else np.zeros(len(samples), int)
     own = [float(samples.areas_m2[t[count[t] == 1]].sum()) for t in touched]
     spare = SPARE_FRACTION * float(samples.areas_m2.sum())
     kept: dict[int, list[MeshLine]] = {}
     for k in np.argsort(own, kind="stable"):
-        alone = touched[k][count[touched[k]] == 1]
+        only = count[touched[k]] == 1
+        alone = touched[k][only]
         area = float(samples.areas_m2[alone].sum())
         swept = 2.0 * tool.radius_m * length_of(lines[k])
         if area <= spare and area <= USELESS * swept:
             spare -= area
             count[touched[k]] -= 1
             continue
-        pieces = [lines[k]] if lines[k].closed else _needed_pieces(lines[k], hits[k][alone], 2.0 * tool.radius_m)
+        pieces = [lines[k]] if lines[k].closed else _needed_pieces(lines[k], hits[k][only], 2.0 * tool.radius_m)
         count[touched[k]] -= 1
         for piece in pieces:
             count[np.diff(touches(samples, piece.surface_m, piece.normal, tool).indptr) > 0] += 1

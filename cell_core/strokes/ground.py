@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import KDTree
 
 from cell_core.errors import CoverageError
 from cell_core.meshes.remesh import process_mesh
@@ -38,6 +40,19 @@ class Ground:
     """The serviceable points of the part: those that a tool on some seat touches."""
     area_m2: float
     """Area of the whole part as sampled."""
+
+    @cached_property
+    def tree(self) -> KDTree:
+        """Nearest centroid of the mesh's triangles."""
+        return KDTree(self.mesh.centroids_m)
+
+    def samples_near(self, seats: NDArray[np.int64]) -> SurfaceSamples:
+        """Return the samples that a tool on some of these seats touches."""
+        at, reach_m = self.mesh.centroids_m[seats], float(np.hypot(self.tool.radius_m, self.tool.depth_m))
+        low, high = at.min(axis=0) - reach_m, at.max(axis=0) + reach_m
+        points = self.samples.points_m
+        near = self.samples.select(((points >= low) & (points <= high)).all(axis=1))
+        return near.select(reached(near.points_m, near.normals, at, self.outward[seats], self.tool))
 
     @property
     def serviceable_area_m2(self) -> float:

@@ -23,6 +23,8 @@ CROWDED = 2.0
 CELL_EDGES = 0.7
 HOLE_SHARE = 0.5
 """Only loops shorter than this share of the longest border are holes."""
+FINE_ENOUGH = 4.0
+"""A patch of up to so many times the triangles needed is taken as it is: remeshing would cost more than it saves."""
 FILLER = "filler"
 
 
@@ -110,7 +112,7 @@ def _even(patch: Surface, edge_m: float, longest_m: float) -> Surface:
     i, j = patch.triangles[:, [0, 1, 2]], patch.triangles[:, [1, 2, 0]]
     longest = float(np.linalg.norm(patch.vertices_m[i] - patch.vertices_m[j], axis=2).max())
     enough = 1.5 * patch.area_m2 / (0.433 * edge_m**2)
-    if longest <= longest_m and len(patch.triangles) <= enough:
+    if longest <= longest_m and len(patch.triangles) <= FINE_ENOUGH * enough:
         return patch
     mesh = process_mesh(patch, edge_m)
     # the needles of a CAD tessellation halve into very many

@@ -53,6 +53,21 @@ def process_mesh(surface: Surface, edge_m: float) -> Surface:
     )
 
 
+def quick_mesh(surface: Surface, edge_m: float) -> Surface:
+    """Return a mesh of about the same shape with no edge longer than 1.5 `edge_m`, in a tenth of the time.
+
+    Quadric decimation where there are many more triangles than wanted, then halving of long edges: no bound on the
+    deviation, and needles stay needles. Good enough to reckon smooth fields on.
+
+    Raises:
+        InputRefusedError: as `process_mesh`.
+    """
+    _refuse_edge(surface, edge_m)
+    wanted = int(surface.area_m2 / (EQUILATERAL * edge_m**2))
+    coarse = decimated(surface, max(wanted, 64)) if len(surface.triangles) > 1.5 * wanted else surface
+    return split_long_edges(coarse, EDGE_MAX_RATIO * edge_m)
+
+
 def _levels(points: Array, triangles: Index, edge_m: float) -> list[float]:
     # long edges are halved in steps with flips between: slender triangles cut up at once would be very many
     edges = triangle_edges(triangles)[0]

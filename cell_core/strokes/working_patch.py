@@ -8,7 +8,7 @@ import scipy.sparse
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
-from cell_core.meshes.remesh import process_mesh, split_long_edges
+from cell_core.meshes.remesh import quick_mesh, split_long_edges
 from cell_core.raycast import RayCaster
 from cell_core.strokes.mesh_fields import MeshFields, border_loops, loop_length_m
 from cell_core.surface import Surface
@@ -114,7 +114,7 @@ def _even(patch: Surface, edge_m: float, longest_m: float) -> Surface:
     enough = 1.5 * patch.area_m2 / (0.433 * edge_m**2)
     if longest <= longest_m and len(patch.triangles) <= FINE_ENOUGH * enough:
         return patch
-    mesh = process_mesh(patch, edge_m)
+    mesh = quick_mesh(patch, edge_m)
     # the needles of a CAD tessellation halve into very many
     return _merged(mesh, CELL_EDGES * edge_m) if len(mesh.triangles) > CROWDED * enough else mesh
 

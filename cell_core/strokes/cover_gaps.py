@@ -15,6 +15,8 @@ from cell_core.strokes.mesh_lines import MeshLine
 from cell_core.transforms import Array, unit
 
 CHORD_M = 1e-4
+PROBES = (0.25, 0.5, 0.75)
+"""Places on a chord where its distance to the part is measured."""
 SETTLE_ROUNDS = 7
 ROUNDS_MAX = 12
 SPARE_FRACTION = 7e-4
@@ -119,12 +121,13 @@ def settled(ground: Ground, line: MeshLine) -> MeshLine:
     points, normal, on, served = line.surface_m, line.normal, line.on, line.served
     points, _ = ground.caster.closest(points)
     for _ in range(SETTLE_ROUNDS):
-        middle = 0.5 * (points[1:] + points[:-1])
-        down, _ = ground.caster.closest(middle)
-        split = np.flatnonzero(np.linalg.norm(down - middle, axis=1) > CHORD_M)
+        probes = [points[:-1] + share * (points[1:] - points[:-1]) for share in PROBES]
+        down = [ground.caster.closest(probe)[0] for probe in probes]
+        off = np.max([np.linalg.norm(d - probe, axis=1) for d, probe in zip(down, probes, strict=True)], axis=0)
+        split = np.flatnonzero(off > CHORD_M)
         if len(split) == 0:
             break
-        points = np.insert(points, split + 1, down[split], axis=0)
+        points = np.insert(points, split + 1, down[len(PROBES) // 2][split], axis=0)
         normal = np.insert(normal, split + 1, unit(normal[split] + normal[split + 1]), axis=0)
         on, served = (np.insert(flag, split + 1, flag[split] & flag[split + 1]) for flag in (on, served))
     apart = np.r_[True, np.linalg.norm(np.diff(points, axis=0), axis=1) > 1e-6]

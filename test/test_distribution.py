@@ -272,7 +272,8 @@ def test_every_third_party_import_is_a_pinned_dependency():
     module_of = {"coal": "coal", "jinja2": "jinja2", "mcap-ros2-support": "mcap_ros2",
                  "open3d-cpu": "open3d", "pillow": "PIL", "pin": "pinocchio", "py-opw-kinematics": "py_opw_kinematics",
                  "pycollada": "collada", "pyyaml": "yaml"}  # fmt: skip
-    declared = {module_of.get(n, n.replace("-", "_")) for n in (line.split("==")[0] for line in project["dependencies"])}
+    names = [line.split("==")[0] for line in project["dependencies"]]
+    declared = {module_of.get(n, n.replace("-", "_")) for n in names}
     packages = [p.parent.name for p in ROOT.glob("*/__init__.py")]
     found: set[str] = set()
     for path in (p for package in packages for p in (ROOT / package).rglob("*.py")):

@@ -48,7 +48,7 @@ SIZE_RADII = (12.0, 10.0)
 FEATURES_RADII = (0.8, 1.2, 2.0)
 STRICT_RADII = 0.4
 OPEN_RADII = 1.36
-ZONE_RIPPLE_ZERO = 10
+ZONE_RIPPLE_ZERO = 8
 SHAPES: dict[str, Callable[[Array, Array], Array]] = {
     "flat": lambda x, y: 0.0 * x,
     "cylinder R1 m": lambda x, y: np.sqrt(1.0 - x**2) - 1.0,
@@ -232,7 +232,7 @@ def zone_path(pad: GrindToolConfig, panel: Panel, wanted: Callable[[Array, Array
         acceleration_m_per_s2=pad.acceleration_m_per_s2,
     )
     target = wanted(points[:, 0], points[:, 1])
-    fit = optimise_speed(operator, strokes, target, areas, limits, knot_m=0.1 * radius, smoothness=1e-5)
+    fit = optimise_speed(operator, strokes, target, areas, limits, knot_m=0.2 * radius, smoothness=1e-5, rounds_max=6)
     return ToolPath(process="grind", strokes=fit.strokes, tool=pad.model_dump(), surface={"path": "", "sha256": ""})
 
 

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from plane_slicer import SlicerSettings, plane_slicer
@@ -73,8 +74,8 @@ def parts() -> Iterator[tuple[str, Callable[[], Surface]]]:
         yield Path(path).name, partial(_load, Path(path), unit_name or "m")
 
 
-def _load(path: Path, unit_name: str) -> Surface:
-    return load_surface(path, unit_name)[0]  # type: ignore[arg-type]
+def _load(path: Path, unit_name: Any) -> Surface:
+    return load_surface(path, unit_name)[0]
 
 
 def judged(part: Surface, cover: Cover, strokes: Sequence[Stroke]) -> CoverageScore:

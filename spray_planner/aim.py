@@ -118,11 +118,12 @@ def gun_fits(
     surface_m: Array,
     aim: Array,
     part: PartView,
-    standoff_m: float,
+    standoff_m: float | Array,
     surroundings: Surroundings,
 ) -> NDArray[np.bool_]:
-    """Return where a gun at the standoff along `aim` (N, 3) from points (N, 3) is clear of part and floor."""
-    nozzle = surface_m + standoff_m * aim
+    """Return where a gun at its standoff, one or (N,), along `aim` (N, 3) from points (N, 3) is clear."""
+    standoff = np.broadcast_to(standoff_m, len(aim))
+    nozzle = surface_m + standoff[:, None] * aim
     fits = nozzle[:, 2] >= surroundings.lowest_nozzle_z_m - 1e-3
     fits &= part.clear(nozzle, NEAREST_NOZZLE_M)
     for behind in (0.5 * BODY_LENGTH_M, BODY_LENGTH_M):
@@ -132,7 +133,7 @@ def gun_fits(
     distance, triangle = part.caster.first_hit(nozzle[at], -aim[at])
     # a first hit from behind means that the nozzle is inside the part or behind its shell
     behind = np.einsum("ij,ij->i", part.triangle_normals[triangle], -aim[at]) > 0.0
-    fits[at] = ~((triangle >= 0) & (behind | (distance < 0.5 * standoff_m)) & (distance < standoff_m))
+    fits[at] = ~((triangle >= 0) & (behind | (distance < 0.5 * standoff[at])) & (distance < standoff[at]))
     return fits
 
 

@@ -16,15 +16,9 @@ from cell_core.strokes.sheet import Sheet
 from cell_core.toolpath import Freedom, Stroke
 from spray_planner.aim import PartView, aim_line
 from spray_planner.service import BODY_LENGTH_M
-from spray_planner.task import Task
+from spray_planner.task import STANDOFF_PLAY_M, TIME_PRICE, TRANSITION_S, Task
 
 SCORING_SAMPLES_MAX = 1_000
-STANDOFF_PLAY_M = 0.01
-"""Motion planning may shift the gun by this along its axis; the film changes by (1 +/- play / standoff)^-2 [m]."""
-TRANSITION_S = 2.0
-"""What a move from stroke to stroke costs when layouts are compared [s]."""
-TIME_PRICE = 0.01
-"""Residual fraction that a layout must gain to take as long again as the paint needs at full catch."""
 SHORTEST_DEPTHS = 1.5
 """Strokes shorter than this many half heights of the fan are left out."""
 

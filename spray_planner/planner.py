@@ -14,6 +14,7 @@ from cell_core.raycast import RayCaster
 from cell_core.sampling import sample_surface
 from cell_core.surface import Surface
 from spray_planner.candidates import lay_patches
+from spray_planner.pool import Pool
 from spray_planner.refined import refine_plan
 from spray_planner.report import report
 from spray_planner.service import Surroundings, find_service
@@ -21,8 +22,9 @@ from spray_planner.speeds import fit_speeds
 from spray_planner.task import Task
 
 SAMPLES_MAX = 30_000
-THIN_FRACTION = 0.7
-"""Samples that got less than this of the target after a first fit get strokes of their own."""
+UNEVEN = 0.04
+"""Above this residual over the target, strokes are drawn from a pool to better it."""
+POOL_ROUNDS = 3
 
 
 def plan_spray(
@@ -90,12 +92,12 @@ def plan_spray(
         raise CoverageError(f"no stroke fits the {area:.5f} m2 that the gun could serve", area_m2=area)
     progress(0.6, "predicting the film")
     result, operator = fit_speeds(task, service, [s for layout in layouts for s in layout.strokes], progress)
-    thin = service.mask & (result.predicted_m < THIN_FRACTION * recipe.target_thickness_m)
-    more = lay_patches(task, thin, progress, area_min_m2=0.25 * task.fan_m * task.depth_m)
-    if more:
-        layouts += more
-        strokes = [*result.strokes, *(s for layout in more for s in layout.strokes)]
-        result, operator = fit_speeds(task, service, strokes, progress)
+    if result.residual_rms_m > UNEVEN * recipe.target_thickness_m:
+        progress(0.7, f"looking for strokes that even out {result.residual_rms_m * 1e6:.1f} um")
+        strokes = Pool.of(task, service.mask).chosen(result.strokes, POOL_ROUNDS)
+        other, its_operator = fit_speeds(task, service, strokes, progress)
+        if other.residual_rms_m < result.residual_rms_m:
+            result, operator = other, its_operator
     steps: list[dict[str, object]] = []
     if recipe.refine:
         refined = refine_plan(task, surface, service, result, operator, progress)

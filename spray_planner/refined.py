@@ -17,9 +17,8 @@ from cell_core.surface import Surface
 from cell_core.toolpath import Stroke
 from cell_core.transforms import Array
 from spray_planner.aim import BEND_MAX_PER_M, PartView, gun_fits
-from spray_planner.candidates import STANDOFF_PLAY_M
 from spray_planner.service import Service
-from spray_planner.task import Task
+from spray_planner.task import STANDOFF_PLAY_M, Task
 
 SAMPLE_DEPTHS = 0.33
 """Distance of samples in half heights of the fan: coarser than the plan's own, for speed."""
@@ -68,7 +67,7 @@ def refine_plan(
         )
         for index, stroke in zip(group.tolist(), refined.strokes, strict=True):
             strokes[index] = stroke
-    better = _fitted(task, service, [_with_freedom(task, a, b) for a, b in zip(strokes, result.strokes, strict=True)])
+    better = _fitted(task, service, [_with_freedom(s, p) for s, p in zip(strokes, _play(task, strokes), strict=True)])
     if better[0].residual_rms_m >= result.residual_rms_m:
         return Refined(result=result, operator=operator, steps=steps)
     return Refined(result=better[0], operator=better[1], steps=steps)
@@ -122,12 +121,11 @@ def _refine_group(
         aim = -frames[:, :3, 2]
         return gun_fits(frames[:, :3, 3] - standoff * aim, aim, part, standoff, task.surroundings)
 
-    gun = task.gun
     limits = RefineLimits(
         speed=task.limits,
         shift_m=SHIFT_SPACINGS * task.spacing_m,
-        standoff_m=(min(gun.standoff_m.low - standoff, 0.0), max(gun.standoff_m.high - standoff, 0.0)),
-        tilt_rad=gun.tilt_max_rad,
+        standoff_m=_play(task, own),
+        tilt_rad=task.gun.tilt_max_rad,
         path=PathLimits(bend_per_m=BEND_MAX_PER_M, turn_rad_per_m=TURN_MAX_RAD_PER_M),
     )
     return refine_strokes(
@@ -146,13 +144,23 @@ def _refine_group(
     )
 
 
-def _with_freedom(task: Task, stroke: Stroke, given: Stroke) -> Stroke:
+def _play(task: Task, strokes: Sequence[Stroke]) -> Array:
+    """Return how far each stroke (S, 2) may go forward (<= 0) and back (>= 0) within the gun's standoff [m]."""
+    distance, triangle = task.caster.first_hit(
+        np.concatenate([s.position_m for s in strokes]), np.concatenate([s.tool_axis for s in strokes])
+    )
+    distance = np.where(triangle >= 0, distance, np.nan)
+    play = np.zeros((len(strokes), 2))
+    for k, own in enumerate(np.split(distance, np.cumsum([len(s) for s in strokes])[:-1])):
+        # edges and holes that the axis passes over say nothing about the stroke's standoff
+        low, high = np.nanquantile(own, (0.1, 0.9)) if np.isfinite(own).any() else 2 * [task.recipe.standoff_m]
+        play[k] = min(task.gun.standoff_m.low - low, 0.0), max(task.gun.standoff_m.high - high, 0.0)
+    return play
+
+
+def _with_freedom(stroke: Stroke, play: Array) -> Stroke:
     """Return the stroke with the shift that motion may still make within the gun's standoff."""
-    # distance of the new nozzle from the point the old one aimed at, along the new axis
-    aimed = given.position_m + task.recipe.standoff_m * given.tool_axis
-    standoff = np.einsum("ij,ij->i", aimed - stroke.position_m, stroke.tool_axis)
-    low = min(max(task.gun.standoff_m.low - float(standoff.min()), -STANDOFF_PLAY_M), 0.0)
-    high = max(min(task.gun.standoff_m.high - float(standoff.max()), STANDOFF_PLAY_M), 0.0)
+    low, high = max(float(play[0]), -STANDOFF_PLAY_M), min(float(play[1]), STANDOFF_PLAY_M)
     return replace(stroke, freedom=replace(stroke.freedom, standoff_m=(low, high)))
 
 

@@ -10,6 +10,13 @@ from cell_core.sampling import SurfaceSamples
 from cell_core.transforms import Array
 from spray_planner.service import Surroundings
 
+STANDOFF_PLAY_M = 0.01
+"""Motion planning may shift the gun by this along its axis; the film changes by (1 +/- play / standoff)^-2 [m]."""
+TRANSITION_S = 2.0
+"""What a move from stroke to stroke costs when layouts are compared [s]."""
+TIME_PRICE = 0.01
+"""Residual fraction that strokes must gain to take as long again as the paint needs at full catch."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Task:

@@ -44,8 +44,8 @@ class RefineLimits:
     speed: SpeedLimits
     shift_m: float
     """Largest shift across the stroke, either way [m]."""
-    standoff_m: tuple[float, float]
-    """Lowest and highest shift back along the tool axis [m]."""
+    standoff_m: tuple[float, float] | Array
+    """Lowest and highest shift back along the tool axis: for all, or (S, 2) for each stroke [m]."""
     tilt_rad: float
     """Largest angle between a tool axis and the one given [rad]."""
     path: PathLimits
@@ -122,15 +122,17 @@ class RefineProblem:
         """Set scale and bounds of the unknowns."""
         slow = self._fitted_slowness(self.strokes)
         self.mean_slowness = float(slow.mean())
-        low, high = self.limits.standoff_m
+        back = np.broadcast_to(self.limits.standoff_m, (len(self.strokes), 2))[self.pose_knots.stroke_of_knot]
         # each of the two tilts gets its share of the largest angle
         shift, tilt = self.limits.shift_m, self.limits.tilt_rad / np.sqrt(2.0)
-        ranges = np.array([[-shift, shift], [low, high], [-tilt, tilt], [-tilt, tilt]])
-        scales = np.maximum(0.5 * np.ptp(ranges, axis=1), 1e-9)
+        wide = np.ones(self.n_pose)
+        low = np.concatenate([-shift * wide, back[:, 0], -tilt * wide, -tilt * wide])
+        high = np.concatenate([shift * wide, back[:, 1], tilt * wide, tilt * wide])
+        scales = np.maximum(0.5 * (high - low).reshape(4, -1).max(axis=1), 1e-9)
         speed = self.limits.speed
         self.scale = np.r_[np.full(self.n_speeds, 0.5 * self.mean_slowness), np.repeat(scales, self.n_pose)]
-        self.low = np.r_[np.full(self.n_speeds, 1.0 / speed.high_m_per_s), np.repeat(ranges[:, 0], self.n_pose)]
-        self.high = np.r_[np.full(self.n_speeds, 1.0 / speed.low_m_per_s), np.repeat(ranges[:, 1], self.n_pose)]
+        self.low = np.r_[np.full(self.n_speeds, 1.0 / speed.high_m_per_s), low]
+        self.high = np.r_[np.full(self.n_speeds, 1.0 / speed.low_m_per_s), high]
         self.first_slowness = np.clip(slow, 1.0 / speed.high_m_per_s, 1.0 / speed.low_m_per_s)
 
     def _set_pose_penalty(self, pose_knot_m: float) -> None:

@@ -1,0 +1,100 @@
+"""Which of many strokes to take, and how much of each: bounded least squares, then the least useful are dropped."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.linalg
+from numpy.typing import NDArray
+
+from cell_core.transforms import Array
+
+DESCENTS, POLISHING_DESCENTS = 400, 120
+RIDGE = 1e-6
+"""Added to the diagonal of the normal matrix, over its mean: strokes may be copies of each other."""
+DROPPED_AT_ONCE = 0.12
+USED_LEAST = 0.5
+"""Strokes wanted at less than this of their least amount are dropped before any other."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Choice:
+    """Columns taken."""
+
+    index: NDArray[np.int64]
+    """(K,) ascending."""
+    amounts: Array
+    """(K,) within their bounds."""
+    residual: float
+    """Root mean square of 1 - films @ amounts."""
+
+
+def choose(films: Any, weights: Array, start: Array, least: Array, most: Array, price: float) -> Choice:
+    """Return the columns and amounts that bring films (S, K) @ amounts near 1, each column worth its price.
+
+    Minimises sum w (1 - F x)^2 over 0 <= x <= most by accelerated projected gradients (Beck and Teboulle 2009), then
+    drops columns, those first whose loss raises the residual least, until every one left gains at least `price` of
+    root mean square; at last amounts are held to least..most.
+
+    Args:
+        films: (S, K) sparse, in targets.
+        weights: (S,) sums to 1.
+        start: (K,) first guess.
+        least, most: (K,) amounts that can be run.
+    """
+    gram = _gram(films, weights)
+    pull = np.asarray(films.T @ weights).ravel()
+    x = _descend(gram, pull, np.clip(start, 0.0, most), np.zeros_like(most), most, DESCENTS)
+    index = np.flatnonzero(x > 1e-9)
+    x = x[index]
+    while len(index) > 1:
+        own = gram[np.ix_(index, index)]
+        losses = _losses(own, x)
+        losses[x < USED_LEAST * least[index]] = 0.0
+        square = max(1.0 - 2.0 * float(pull[index] @ x) + float(x @ own @ x), 1e-12)
+        allowed = (np.sqrt(square) + price) ** 2 - square
+        cheap = np.flatnonzero(losses < allowed)
+        if len(cheap) == 0:
+            break
+        # one after the other would be right, a few at a time is nearly so
+        some = max(1, int(DROPPED_AT_ONCE * len(index)))
+        order = cheap[np.argsort(losses[cheap], kind="stable")][:some]
+        keep = np.setdiff1d(np.arange(len(index)), order)
+        index, x = index[keep], x[keep]
+        own = gram[np.ix_(index, index)]
+        x = _descend(own, pull[index], x, np.zeros(len(x)), most[index], POLISHING_DESCENTS)
+    own = gram[np.ix_(index, index)]
+    x = _descend(own, pull[index], np.clip(x, least[index], most[index]), least[index], most[index], POLISHING_DESCENTS)
+    error = 1.0 - films[:, index] @ x
+    return Choice(index=index, amounts=x, residual=float(np.sqrt(weights @ error**2)))
+
+
+def _gram(films: Any, weights: Array) -> Array:
+    rooted = films.multiply(np.sqrt(weights)[:, None]).tocsr()
+    gram = np.asarray((rooted.T @ rooted).toarray(), float)
+    gram[np.diag_indices_from(gram)] += RIDGE * gram.diagonal().mean()
+    return gram
+
+
+def _descend(gram: Array, pull: Array, x: Array, low: Array, high: Array, steps: int) -> Array:
+    """Return x after accelerated projected gradient steps on x G x / 2 - pull x, columns scaled to unit curvature."""
+    scale = 1.0 / np.sqrt(np.maximum(gram.diagonal(), 1e-30))
+    scaled = gram * scale[:, None] * scale[None, :]
+    largest = float(scipy.linalg.norm(scaled, 1))
+    low, high, x, pull = low / scale, high / scale, x / scale, pull * scale
+    ahead, t = x.copy(), 1.0
+    for _ in range(steps):
+        moved = np.clip(ahead - (scaled @ ahead - pull) / largest, low, high)
+        grown = 0.5 * (1.0 + np.sqrt(1.0 + 4.0 * t * t))
+        ahead = moved + (t - 1.0) / grown * (moved - x)
+        # start anew where momentum leads uphill
+        if (moved - x) @ (scaled @ moved - pull) > 0.0:
+            ahead, grown = moved, 1.0
+        x, t = moved, grown
+    return x * scale
+
+
+def _losses(gram: Array, x: Array) -> Array:
+    """Return by how much the squared residual grows when each column is dropped and the others make up for it."""
+    inverse = scipy.linalg.inv(gram, check_finite=False)
+    return x**2 / np.maximum(inverse.diagonal(), 1e-300)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from cell_core.transforms import Array
 
-DESCENTS, POLISHING_DESCENTS = 400, 120
+DESCENTS, POLISHING_DESCENTS = 300, 60
 RIDGE = 1e-6
 """Added to the diagonal of the normal matrix, over its mean: strokes may be copies of each other."""
 DROPPED_AT_ONCE = 0.12
@@ -29,12 +29,12 @@ class Choice:
     """Root mean square of 1 - films @ amounts."""
 
 
-def choose(films: Any, weights: Array, start: Array, least: Array, most: Array, price: float) -> Choice:
+def choose(films: Any, weights: Array, start: Array, least: Array, most: Array, price: float, enough: float = 0.0) -> Choice:
     """Return the columns and amounts that bring films (S, K) @ amounts near 1, each column worth its price.
 
     Minimises sum w (1 - F x)^2 over 0 <= x <= most by accelerated projected gradients (Beck and Teboulle 2009), then
     drops columns, those first whose loss raises the residual least, until every one left gains at least `price` of
-    root mean square; at last amounts are held to least..most.
+    root mean square or the residual exceeds `enough`; at last amounts are held to least..most.
 
     Args:
         films: (S, K) sparse, in targets.
@@ -52,13 +52,14 @@ def choose(films: Any, weights: Array, start: Array, least: Array, most: Array, 
         losses = _losses(own, x)
         losses[x < USED_LEAST * least[index]] = 0.0
         square = max(1.0 - 2.0 * float(pull[index] @ x) + float(x @ own @ x), 1e-12)
-        allowed = (np.sqrt(square) + price) ** 2 - square
+        allowed = max((np.sqrt(square) + price) ** 2, enough**2) - square
         cheap = np.flatnonzero(losses < allowed)
         if len(cheap) == 0:
             break
         # one after the other would be right, a few at a time is nearly so
         some = max(1, int(DROPPED_AT_ONCE * len(index)))
-        order = cheap[np.argsort(losses[cheap], kind="stable")][:some]
+        order = cheap[np.argsort(losses[cheap], kind="stable")]
+        order = order[: max(1, min(some, int(np.searchsorted(np.cumsum(losses[order]), allowed))))]
         keep = np.setdiff1d(np.arange(len(index)), order)
         index, x = index[keep], x[keep]
         own = gram[np.ix_(index, index)]

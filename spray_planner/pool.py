@@ -22,16 +22,19 @@ from spray_planner.choice import choose
 from spray_planner.task import STANDOFF_PLAY_M, TIME_PRICE, TRANSITION_S, Task
 
 SCOUTS_MAX = 2_500
-POSES_PER_FAN = 60.0
-"""Poses tried per area that a fan covers, within the two bounds below."""
-POSES_LEAST, POSES_MOST = 2_000, 20_000
-LEADERS_SHARE = 0.15
-"""Share of the poses that become strokes: those that would lower the residual most."""
+POSES_PER_FAN, POSES_LEAST, POSES_MOST = 30.0, 2_000, 12_000
+"""Poses tried in a round: per area of half the fan's width and height, and bounds of their number."""
+LEADERS_PER_FAN, LEADERS_LEAST, LEADERS_MOST = 1.2, 80, 500
+"""Poses that become strokes: those that would lower the residual most, likewise."""
+ALIKE = 0.85
+"""Cosine of two films above which the lesser of two leaders adds nothing."""
 LENGTHS_DEPTHS = (1.5, 4.0, 8.0)
 """Lengths of the strokes made of a pose, in half heights of the fan."""
 STEP_DEPTHS = 0.3
 LEAN_MAX_RAD = 1.0
 """Largest angle between the gun's direction and the normal at the point it is aimed at."""
+ENOUGH = 0.02
+"""No stroke is added to bring the residual below this: refinement does it with those there are."""
 THIN = 0.02
 """Points that lack less than this of the target are hardly aimed at."""
 
@@ -92,7 +95,7 @@ class Pool:
                 break
             films = scipy.sparse.hstack([films, self.films(new)], format="csc")
             kept += new
-            choice = choose(films, self.weights, np.r_[amounts, np.zeros(len(new))], *self._bounds(kept), self._price())
+            choice = choose(films, self.weights, np.r_[amounts, np.zeros(len(new))], *self._bounds(kept), self._price(), ENOUGH)
             films, amounts = films[:, choice.index], choice.amounts
             kept = [kept[k] for k in choice.index]
         return [replace(s, speed_m_per_s=s.speed_m_per_s / x) for s, x in zip(kept, amounts, strict=True)]
@@ -123,6 +126,9 @@ class Pool:
         shortest_s = self.area_m2 * task.recipe.target_thickness_m / task.footprint.volume_rate_m3_per_s
         return TIME_PRICE * TRANSITION_S / shortest_s
 
+    def _per_fan(self, each: float, least: int, most: int) -> int:
+        return int(np.clip(each * self.area_m2 / (self.task.fan_m * self.task.depth_m), least, most))
+
     def _drawn(self, residual: Array) -> list[Stroke]:
         """Return strokes through those of many random poses that would lower the residual (S,) most."""
         poses = self._poses(residual)
@@ -132,8 +138,10 @@ class Pool:
         film = self._operator([still]).matrix.tocsc()
         norm = np.sqrt(np.asarray(film.multiply(film).T @ self.weights).ravel())
         gain = np.asarray(film.T @ (self.weights * residual)).ravel() / np.maximum(norm, 1e-30)
-        leaders = np.argsort(-gain, kind="stable")[: max(int(LEADERS_SHARE * len(gain)), 30)]
-        leaders = leaders[gain[leaders] > 0.0]
+        n = self._per_fan(LEADERS_PER_FAN, LEADERS_LEAST, LEADERS_MOST)
+        front = np.argsort(-gain, kind="stable")[: 4 * n]
+        front = front[gain[front] > 0.0]
+        leaders = front[_unlike(film[:, front], norm[front], self.weights)[:n]]
         return [s for length in LENGTHS_DEPTHS for s in self._swept(poses, leaders, length * self.task.depth_m)]
 
     def _poses(self, residual: Array) -> Poses:
@@ -142,7 +150,7 @@ class Pool:
         Half of them stand at the recipe's standoff, the others at the gun's least or largest; any spin.
         """
         task, rng = self.task, self.rng
-        n = int(np.clip(POSES_PER_FAN * self.area_m2 / (task.fan_m * task.depth_m), POSES_LEAST, POSES_MOST))
+        n = self._per_fan(POSES_PER_FAN, POSES_LEAST, POSES_MOST)
         wanted = self.weights * (np.maximum(residual, 0.0) + THIN)
         at = rng.choice(len(wanted), n, p=wanted / wanted.sum())
         normal, point = self.samples.normals[at], self.samples.points_m[at]
@@ -171,6 +179,18 @@ class Pool:
         clear = flat.reshape(len(leaders), n).all(axis=1)
         travel = np.repeat(poses.travel[leaders, None], n, axis=1)
         return [_stroke(task, position[k], aim[k], travel[k]) for k in np.flatnonzero(clear)]
+
+
+def _unlike(films: Any, norms: Array, weights: Array) -> NDArray[np.int64]:
+    """Return columns, best first as they are given, none like one before it."""
+    unit_films = films.multiply(np.sqrt(weights)[:, None]).tocsc() @ scipy.sparse.diags(1.0 / np.maximum(norms, 1e-30))
+    cosines = (unit_films.T @ unit_films).toarray()
+    free, taken = np.ones(len(norms), bool), []
+    for k in range(len(norms)):
+        if free[k]:
+            taken.append(k)
+            free &= cosines[k] < ALIKE
+    return np.array(taken, np.int64)
 
 
 def _stroke(task: Task, position_m: Array, aim: Array, travel: Array) -> Stroke:

@@ -22,6 +22,8 @@ from spray_planner.speeds import fit_speeds
 from spray_planner.task import Task
 
 SAMPLES_MAX = 30_000
+PATCH_LEAST_FANS = 2.0
+"""Smallest patch that gets a layout, in areas of half the fan's width and height."""
 UNEVEN = 0.04
 """Above this residual over the target, strokes are drawn from a pool to better it."""
 POOL_ROUNDS = 3
@@ -86,15 +88,19 @@ def plan_spray(
     if not service.mask.any():
         reasons = {k: float(task.samples.areas_m2[m].sum()) for k, m in service.reasons.items()}
         raise CoverageError(f"no gun pose serves any of {surface.area_m2:.4f} m2: {reasons} m2", areas_m2=reasons)
-    layouts = lay_patches(task, service.mask, progress, area_min_m2=task.fan_m * task.depth_m)
+    pool = Pool.of(task, service.mask)
+    layouts = lay_patches(task, service.mask, progress, area_min_m2=PATCH_LEAST_FANS * task.fan_m * task.depth_m)
     if not layouts:
         area = float(task.samples.areas_m2[service.mask].sum())
         raise CoverageError(f"no stroke fits the {area:.5f} m2 that the gun could serve", area_m2=area)
     progress(0.6, "predicting the film")
-    result, operator = fit_speeds(task, service, [s for layout in layouts for s in layout.strokes], progress)
+    strokes = [s for layout in layouts for s in layout.strokes]
+    if len(layouts) > 1:
+        strokes = pool.chosen(strokes, 0)
+    result, operator = fit_speeds(task, service, strokes, progress)
     if result.residual_rms_m > UNEVEN * recipe.target_thickness_m:
         progress(0.7, f"looking for strokes that even out {result.residual_rms_m * 1e6:.1f} um")
-        strokes = Pool.of(task, service.mask).chosen(result.strokes, POOL_ROUNDS)
+        strokes = pool.chosen(result.strokes, POOL_ROUNDS)
         other, its_operator = fit_speeds(task, service, strokes, progress)
         if other.residual_rms_m < result.residual_rms_m:
             result, operator = other, its_operator

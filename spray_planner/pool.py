@@ -21,7 +21,8 @@ from spray_planner.aim import PartView, gun_fits
 from spray_planner.choice import choose
 from spray_planner.task import STANDOFF_PLAY_M, TIME_PRICE, TRANSITION_S, Task
 
-SCOUTS_MAX = 2_500
+SCOUTS_PER_FAN, SCOUTS_LEAST, SCOUTS_MOST = 10.0, 2_500, 10_000
+"""Samples that strokes compete on: per area of half the fan's width and height, and bounds of their number."""
 POSES_PER_FAN, POSES_LEAST, POSES_MOST = 30.0, 2_000, 12_000
 """Poses tried in a round: per area of half the fan's width and height, and bounds of their number."""
 LEADERS_PER_FAN, LEADERS_LEAST, LEADERS_MOST = 1.2, 80, 500
@@ -67,9 +68,11 @@ class Pool:
 
     @staticmethod
     def of(task: Task, served: NDArray[np.bool_], seed: int = 0) -> "Pool":
-        """Return a pool over at most SCOUTS_MAX of the served samples."""
+        """Return a pool over some of the served samples."""
         some = np.flatnonzero(served)
-        some = some[:: max(1, -(-len(some) // SCOUTS_MAX))]
+        area = float(task.samples.areas_m2[some].sum())
+        n = int(np.clip(SCOUTS_PER_FAN * area / (task.fan_m * task.depth_m), SCOUTS_LEAST, SCOUTS_MOST))
+        some = some[:: max(1, len(some) // n)]
         samples = task.samples.select(some)
         part = PartView(caster=task.caster, tree=task.samples.tree, triangle_normals=task.triangle_normals)
         return Pool(
@@ -77,7 +80,7 @@ class Pool:
             part=part,
             samples=samples,
             weights=samples.areas_m2 / samples.areas_m2.sum(),
-            area_m2=float(task.samples.areas_m2[served].sum()),
+            area_m2=area,
             rng=np.random.default_rng(seed),
         )
 
@@ -89,11 +92,13 @@ class Pool:
         films = self.films(strokes) if strokes else scipy.sparse.csc_matrix((len(self.samples), 0))
         amounts = np.ones(len(strokes))
         kept = list(strokes)
-        for _ in range(rounds):
-            new = self._drawn(1.0 - films @ amounts)
-            if not new:
-                break
-            films = scipy.sparse.hstack([films, self.films(new)], format="csc")
+        for number in range(rounds + 1):
+            # what is given is weighed first, on its own
+            new = self._drawn(1.0 - films @ amounts) if number else []
+            if new:
+                films = scipy.sparse.hstack([films, self.films(new)], format="csc")
+            elif number or not kept:
+                continue
             kept += new
             choice = choose(films, self.weights, np.r_[amounts, np.zeros(len(new))], *self._bounds(kept), self._price(), ENOUGH)
             films, amounts = films[:, choice.index], choice.amounts

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from cell_core.operator.coverage import CoverageOperator, coverage_of_points
-from cell_core.optimise.dwell import DwellResult, optimise_speed
+from cell_core.optimise.dwell import DwellResult
 from cell_core.optimise.refine import RefineLimits, RefineResult, refine_strokes
 from cell_core.optimise.stroke_limits import PathLimits
 from cell_core.plan import Progress
@@ -17,6 +17,7 @@ from cell_core.surface import Surface
 from cell_core.toolpath import Stroke
 from cell_core.transforms import Array
 from spray_planner.aim import BEND_MAX_PER_M, PartView, gun_fits
+from spray_planner.grouped import optimise_in_groups, stroke_groups
 from spray_planner.service import Service
 from spray_planner.task import STANDOFF_PLAY_M, Task
 
@@ -27,8 +28,6 @@ SHIFT_SPACINGS = 0.45
 """Strokes may move aside by this share of the spacing."""
 TURN_MAX_RAD_PER_M = 5.0
 """Largest turn of the gun per length of its path [rad/m]."""
-GROUP_LENGTH_M = 20.0
-"""Strokes are refined in groups of about this length, the film of the others held: time grows with the path."""
 ITERATIONS = 8
 NEIGHBOURS = 8
 
@@ -50,7 +49,7 @@ def refine_plan(
     samples = sample_surface(surface, max(SAMPLE_DEPTHS * task.depth_m, _pitch(task)))
     weights = samples.areas_m2 * _served(task, service, samples)
     strokes, steps = list(result.strokes), []
-    groups = _groups(strokes)
+    groups = stroke_groups(strokes)
     for k, group in enumerate(groups):
         progress(0.8 + 0.12 * k / len(groups), f"refining the poses of {len(group)} strokes")
         refined = _refine_group(task, samples, weights, strokes, group)
@@ -84,15 +83,6 @@ def _served(task: Task, service: Service, samples: SurfaceSamples) -> NDArray[np
 def _pitch(task: Task) -> float:
     """Return the distance of the plan's own samples [m]."""
     return float(np.sqrt(task.samples.areas_m2.mean()))
-
-
-def _groups(strokes: Sequence[Stroke]) -> list[NDArray[np.int64]]:
-    """Return runs of neighbouring strokes of about equal length."""
-    along = np.cumsum([s.length_m for s in strokes])
-    n = max(int(np.ceil(along[-1] / GROUP_LENGTH_M)), 1)
-    middle = along - 0.5 * np.array([s.length_m for s in strokes])
-    owner = np.minimum((middle / along[-1] * n).astype(np.int64), n - 1)
-    return [np.flatnonzero(owner == k) for k in range(n) if (owner == k).any()]
 
 
 def _refine_group(
@@ -170,4 +160,4 @@ def _fitted(task: Task, service: Service, strokes: Sequence[Stroke]) -> tuple[Dw
     target = np.full(len(samples), task.recipe.target_thickness_m)
     weights = samples.areas_m2 * service.mask
     knot = SPEED_KNOT_DEPTHS * task.depth_m
-    return optimise_speed(operator, strokes, target, weights, task.limits, knot_m=knot), operator
+    return optimise_in_groups(operator, strokes, target, weights, task.limits, knot_m=knot), operator

@@ -7,10 +7,11 @@ import numpy as np
 
 from cell_core.errors import CoverageError
 from cell_core.operator.coverage import CoverageOperator, coverage_of_points
-from cell_core.optimise.dwell import DwellResult, SpeedLimits, optimise_speed
+from cell_core.optimise.dwell import DwellResult, SpeedLimits
 from cell_core.plan import Progress
 from cell_core.toolpath import Stroke
 from cell_core.transforms import Array
+from spray_planner.grouped import optimise_in_groups
 from spray_planner.service import Service
 from spray_planner.task import Task
 
@@ -41,7 +42,7 @@ def fit_speeds(
         )
     operator = operator.columns_of(keep)
     knot = 0.8 * task.depth_m
-    result = optimise_speed(operator, [strokes[k] for k in keep], target, weights, task.limits, knot_m=knot)
+    result = optimise_in_groups(operator, [strokes[k] for k in keep], target, weights, task.limits, knot_m=knot)
     for attempt in range(PRUNINGS_MAX):
         progress(0.65 + 0.05 * attempt, f"fitting the speed of {len(result.strokes)} strokes")
         haste = np.array([_haste(s, task.limits) for s in result.strokes])
@@ -51,7 +52,7 @@ def fit_speeds(
         worst = rushed[np.argsort(-haste[rushed], kind="stable")][: max(1, len(rushed) // 2)]
         keep = np.setdiff1d(np.arange(len(haste)), worst)
         fewer = operator.columns_of(keep)
-        trial = optimise_speed(fewer, [result.strokes[k] for k in keep], target, weights, task.limits, knot_m=knot)
+        trial = optimise_in_groups(fewer, [result.strokes[k] for k in keep], target, weights, task.limits, knot_m=knot)
         if trial.residual_rms_m > PRUNING_LOSS * result.residual_rms_m:
             break
         result, operator = trial, fewer

@@ -1,16 +1,14 @@
 """Where the gun points along a line: square to the sheet, turned away from the floor and from what it would hit."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d, maximum_filter1d
-from scipy.spatial import KDTree
 
-from cell_core.raycast import RayCaster
 from cell_core.strokes.layout import Line
 from cell_core.transforms import Array, unit
-from spray_planner.service import BODY_LENGTH_M, BODY_RADIUS_M, Surroundings
+from spray_planner.clearance import PartView, Surroundings, gun_fits
 
 BLENDS = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Shares of the patch's direction mixed into the sheet's normal, least first."""
@@ -19,22 +17,6 @@ BEND_MAX_PER_M = 20.0
 """Largest curvature of the nozzle's path [1/m]."""
 POST_M = 0.015
 """Distance at which poses are tried along a line [m]."""
-NEAREST_NOZZLE_M = 0.045
-"""A nozzle stays at least this far from the surface [m]."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class PartView:
-    """The part as a gun may not touch it."""
-
-    caster: RayCaster
-    tree: KDTree
-    """Nearest of points on the part that lie closer together than a gun's clearance."""
-    triangle_normals: Array
-
-    def clear(self, points_m: Array, distance_m: float) -> NDArray[np.bool_]:
-        """Return whether each point (N, 3) keeps the distance from the part."""
-        return np.isinf(self.tree.query(points_m, distance_upper_bound=distance_m)[0])
 
 
 def aim_line(
@@ -112,29 +94,6 @@ def _lifted(surface_m: Array, aim: Array, standoff_m: float, surroundings: Surro
     """
     short = surroundings.lowest_nozzle_z_m - (surface_m[:, 2] + standoff_m * aim[:, 2])
     return surface_m + np.maximum(short, 0.0)[:, None] * np.array([0.0, 0.0, 1.0])
-
-
-def gun_fits(
-    surface_m: Array,
-    aim: Array,
-    part: PartView,
-    standoff_m: float | Array,
-    surroundings: Surroundings,
-) -> NDArray[np.bool_]:
-    """Return where a gun at its standoff, one or (N,), along `aim` (N, 3) from points (N, 3) is clear."""
-    standoff = np.broadcast_to(standoff_m, len(aim))
-    nozzle = surface_m + standoff[:, None] * aim
-    fits = nozzle[:, 2] >= surroundings.lowest_nozzle_z_m - 1e-3
-    fits &= part.clear(nozzle, NEAREST_NOZZLE_M)
-    for behind in (0.5 * BODY_LENGTH_M, BODY_LENGTH_M):
-        at = np.flatnonzero(fits)
-        fits[at] = part.clear(nozzle[at] + behind * aim[at], BODY_RADIUS_M)
-    at = np.flatnonzero(fits)
-    distance, triangle = part.caster.first_hit(nozzle[at], -aim[at])
-    # a first hit from behind means that the nozzle is inside the part or behind its shell
-    behind = np.einsum("ij,ij->i", part.triangle_normals[triangle], -aim[at]) > 0.0
-    fits[at] = ~((triangle >= 0) & (behind | (distance < 0.5 * standoff[at])) & (distance < standoff[at]))
-    return fits
 
 
 def _blended(normal: Array, direction: Array, share: float | Array) -> Array:

@@ -14,8 +14,8 @@ from cell_core.strokes.layout import LayoutRequest, lay_lines, sheet_for, stroke
 from cell_core.strokes.patches import Patch, split_patches
 from cell_core.strokes.sheet import Sheet
 from cell_core.toolpath import Freedom, Stroke
-from spray_planner.aim import PartView, aim_line
-from spray_planner.service import BODY_LENGTH_M
+from spray_planner.aim import aim_line
+from spray_planner.clearance import BODY_LENGTH_M
 from spray_planner.task import STANDOFF_PLAY_M, TIME_PRICE, TRANSITION_S, Task
 
 SCORING_SAMPLES_MAX = 1_000
@@ -153,7 +153,7 @@ def _strokes(task: Task, patch: Patch, request: LayoutRequest, sheet: Sheet) -> 
         for line in lines
         for piece in aim_line(
             line,
-            PartView(caster=task.caster, tree=task.samples.tree, triangle_normals=task.triangle_normals),
+            task.part,
             direction=patch.direction,
             standoff_m=request.standoff_m,
             incidence_max_rad=task.gun.incidence_max_rad,

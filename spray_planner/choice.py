@@ -29,7 +29,9 @@ class Choice:
     """Root mean square of 1 - films @ amounts."""
 
 
-def choose(films: Any, weights: Array, start: Array, least: Array, most: Array, price: float, enough: float = 0.0) -> Choice:
+def choose(
+    films: Any, weights: Array, start: Array, least: Array, most: Array, *, price: float, enough: float = 0.0
+) -> Choice:
     """Return the columns and amounts that bring films (S, K) @ amounts near 1, each column worth its price.
 
     Minimises sum w (1 - F x)^2 over 0 <= x <= most by accelerated projected gradients (Beck and Teboulle 2009), then

@@ -14,10 +14,11 @@ from cell_core.raycast import RayCaster
 from cell_core.sampling import sample_surface
 from cell_core.surface import Surface
 from spray_planner.candidates import lay_patches
+from spray_planner.clearance import Surroundings
 from spray_planner.pool import Pool
 from spray_planner.refined import refine_plan
 from spray_planner.report import report
-from spray_planner.service import Surroundings, find_service
+from spray_planner.service import find_service
 from spray_planner.speeds import fit_speeds
 from spray_planner.task import Task
 
@@ -80,7 +81,7 @@ def plan_spray(
     )
     service = find_service(
         task.samples,
-        task.caster,
+        task.part,
         standoff_m=recipe.standoff_m,
         incidence_max_rad=gun.incidence_max_rad,
         surroundings=task.surroundings,

@@ -17,8 +17,8 @@ from cell_core.operator.coverage import coverage_of_points
 from cell_core.sampling import SurfaceSamples
 from cell_core.toolpath import Freedom, Stroke
 from cell_core.transforms import Array, unit
-from spray_planner.aim import PartView, gun_fits
 from spray_planner.choice import choose
+from spray_planner.clearance import gun_fits
 from spray_planner.task import STANDOFF_PLAY_M, TIME_PRICE, TRANSITION_S, Task
 
 SCOUTS_PER_FAN, SCOUTS_LEAST, SCOUTS_MOST = 10.0, 2_500, 10_000
@@ -58,7 +58,6 @@ class Pool:
     """What strokes compete on: some of the samples, and gun poses drawn from one seed."""
 
     task: Task
-    part: PartView
     samples: SurfaceSamples
     weights: Array
     """(S,) sums to 1."""
@@ -74,10 +73,8 @@ class Pool:
         n = int(np.clip(SCOUTS_PER_FAN * area / (task.fan_m * task.depth_m), SCOUTS_LEAST, SCOUTS_MOST))
         some = some[:: max(1, len(some) // n)]
         samples = task.samples.select(some)
-        part = PartView(caster=task.caster, tree=task.samples.tree, triangle_normals=task.triangle_normals)
         return Pool(
             task=task,
-            part=part,
             samples=samples,
             weights=samples.areas_m2 / samples.areas_m2.sum(),
             area_m2=area,
@@ -100,7 +97,8 @@ class Pool:
             elif number or not kept:
                 continue
             kept += new
-            choice = choose(films, self.weights, np.r_[amounts, np.zeros(len(new))], *self._bounds(kept), self._price(), ENOUGH)
+            start = np.r_[amounts, np.zeros(len(new))]
+            choice = choose(films, self.weights, start, *self._bounds(kept), price=self._price(), enough=ENOUGH)
             films, amounts = films[:, choice.index], choice.amounts
             kept = [kept[k] for k in choice.index]
         return [replace(s, speed_m_per_s=s.speed_m_per_s / x) for s, x in zip(kept, amounts, strict=True)]
@@ -119,7 +117,7 @@ class Pool:
         )
 
     def _bounds(self, strokes: Sequence[Stroke]) -> tuple[Array, Array]:
-        """Return the least and largest amounts (K,) of strokes: their slowest and fastest sample at the gun's limits."""
+        """Return the least and largest amounts (K,) of strokes: their samples at the gun's highest and lowest speed."""
         limits = self.task.limits
         slow = np.array([s.speed_m_per_s.min() for s in strokes]) / limits.low_m_per_s
         fast = np.array([s.speed_m_per_s.max() for s in strokes]) / limits.high_m_per_s
@@ -166,12 +164,12 @@ class Pool:
         own = task.recipe.standoff_m
         standoff = rng.choice([task.gun.standoff_m.low, own, own, task.gun.standoff_m.high], n)
         travel = unit(np.cross(aim, rng.standard_normal((n, 3))))
-        fits = gun_fits(point, aim, self.part, standoff, task.surroundings)
+        fits = gun_fits(point, aim, task.part, standoff, task.surroundings)
         position = point + standoff[:, None] * aim
         return Poses(position_m=position[fits], aim=aim[fits], travel=travel[fits])
 
     def _swept(self, poses: Poses, leaders: NDArray[np.int64], length_m: float) -> list[Stroke]:
-        """Return straight strokes of this length through the middle of each leader, where the gun is clear all along."""
+        """Return straight strokes of this length through the leaders, where the gun is clear all along."""
         task = self.task
         n = max(int(np.ceil(length_m / (STEP_DEPTHS * task.depth_m))), 3) + 1
         along = np.linspace(-0.5, 0.5, n) * length_m
@@ -180,7 +178,7 @@ class Pool:
         # what the axis meets on the way is nobody's aim: the nozzle and the body must be clear
         standoff = task.gun.standoff_m.low
         nearest = position - standoff * aim
-        flat = gun_fits(nearest.reshape(-1, 3), aim.reshape(-1, 3), self.part, standoff, task.surroundings)
+        flat = gun_fits(nearest.reshape(-1, 3), aim.reshape(-1, 3), task.part, standoff, task.surroundings)
         clear = flat.reshape(len(leaders), n).all(axis=1)
         travel = np.repeat(poses.travel[leaders, None], n, axis=1)
         return [_stroke(task, position[k], aim[k], travel[k]) for k in np.flatnonzero(clear)]

@@ -16,7 +16,8 @@ from cell_core.sampling import SAME_SIDE_COS, SurfaceSamples, sample_surface
 from cell_core.surface import Surface
 from cell_core.toolpath import Stroke
 from cell_core.transforms import Array
-from spray_planner.aim import BEND_MAX_PER_M, PartView, gun_fits
+from spray_planner.aim import BEND_MAX_PER_M
+from spray_planner.clearance import gun_fits
 from spray_planner.grouped import optimise_in_groups, stroke_groups
 from spray_planner.service import Service
 from spray_planner.task import STANDOFF_PLAY_M, Task
@@ -104,12 +105,11 @@ def _refine_group(
         target = target - np.asarray(others.predict(rest), float)
     if float(weights @ target) <= 0.0:
         return None
-    part = PartView(caster=task.caster, tree=task.samples.tree, triangle_normals=task.triangle_normals)
     standoff = task.recipe.standoff_m
 
     def valid(frames: Array) -> NDArray[np.bool_]:
         aim = -frames[:, :3, 2]
-        return gun_fits(frames[:, :3, 3] - standoff * aim, aim, part, standoff, task.surroundings)
+        return gun_fits(frames[:, :3, 3] - standoff * aim, aim, task.part, standoff, task.surroundings)
 
     limits = RefineLimits(
         speed=task.limits,

@@ -5,44 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cell_core.raycast import RayCaster
 from cell_core.sampling import SurfaceSamples
 from cell_core.transforms import Array, unit
+from spray_planner.clearance import BODY_LENGTH_M, PartView, Surroundings, gun_fits
 
-BODY_LENGTH_M = 0.10
-"""Free length wanted behind the nozzle, along the gun [m]."""
-BODY_RADIUS_M = 0.04
-"""Half the thickness of a gun's body [m]."""
-FLOOR_CLEARANCE_M = 0.03
-"""Distance of the gun's body from the plane the part lies on [m]."""
-LOWEST_ELEVATION_RAD = 0.0
-"""The gun may lie level, never point upwards."""
 LIFT_M = 0.003
-
-
-@dataclass(frozen=True, kw_only=True)
-class Surroundings:
-    """What limits gun poses besides the part: the plane it lies on."""
-
-    floor_z_m: float | None
-    """Height of that plane in the part's frame [m]; None: the part hangs free."""
-
-    @property
-    def lowest_nozzle_z_m(self) -> float:
-        """Lowest z of a nozzle [m]."""
-        return -np.inf if self.floor_z_m is None else self.floor_z_m + FLOOR_CLEARANCE_M + BODY_RADIUS_M
-
-    @property
-    def lowest_elevation_rad(self) -> float:
-        """Lowest angle of the direction from part to gun above the xy plane [rad]."""
-        return -np.pi / 2 if self.floor_z_m is None else LOWEST_ELEVATION_RAD
-
-    def lowest_rise(self, points_m: Array, standoff_m: float) -> Array:
-        """Return the least z (N,) a unit direction from each point (N, 3) to its gun may have; above 1: none."""
-        if self.floor_z_m is None:
-            return np.full(len(points_m), -1.0)
-        rise = (self.lowest_nozzle_z_m - points_m[:, 2]) / standoff_m
-        return np.maximum(rise, np.sin(self.lowest_elevation_rad))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,7 +24,7 @@ class Service:
 
 def find_service(
     samples: SurfaceSamples,
-    caster: RayCaster,
+    part: PartView,
     *,
     standoff_m: float,
     incidence_max_rad: float,
@@ -66,20 +33,26 @@ def find_service(
     """Return the samples that some gun pose at the standoff sees within the incidence limit.
 
     Tried are the normal and rings of directions around it; a direction counts when the gun stands above the plane the
-    part lies on and the line to it, and on for the length of its body, is free.
+    part lies on, is clear of the part, and the line to it, and on for the length of its body, is free.
     """
     served = np.zeros(len(samples), bool)
-    allowed_any = np.zeros(len(samples), bool)
+    allowed_any, seen = np.zeros(len(samples), bool), np.zeros(len(samples), bool)
     rise = surroundings.lowest_rise(samples.points_m, standoff_m)
     for direction in _rings(samples.normals, incidence_max_rad):
         allowed = direction[:, 2] >= rise
         allowed_any |= allowed
         at = np.flatnonzero(allowed & ~served)
         far = samples.points_m[at] + (standoff_m + BODY_LENGTH_M) * direction[at]
-        served[at] = ~caster.blocked(far, samples.points_m[at], LIFT_M)
+        at = at[~part.caster.blocked(far, samples.points_m[at], LIFT_M)]
+        seen[at] = True
+        served[at] = gun_fits(samples.points_m[at], direction[at], part, standoff_m, surroundings)
     return Service(
         mask=served,
-        reasons={"gun would stand below the part": ~allowed_any, "hidden from every gun pose": allowed_any & ~served},
+        reasons={
+            "gun would stand below the part": ~allowed_any,
+            "hidden from every gun pose": allowed_any & ~seen,
+            "no room for the gun": seen & ~served,
+        },
     )
 
 

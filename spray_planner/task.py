@@ -1,6 +1,7 @@
 """What every step of one spray plan needs."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from cell_core.config import GunConfig, SprayRecipe
 from cell_core.operator.footprint import EllipticDoubleBeta
@@ -8,7 +9,7 @@ from cell_core.optimise.dwell import SpeedLimits
 from cell_core.raycast import RayCaster
 from cell_core.sampling import SurfaceSamples
 from cell_core.transforms import Array
-from spray_planner.service import Surroundings
+from spray_planner.clearance import PartView, Surroundings
 
 STANDOFF_PLAY_M = 0.01
 """Motion planning may shift the gun by this along its axis; the film changes by (1 +/- play / standoff)^-2 [m]."""
@@ -31,6 +32,11 @@ class Task:
     surroundings: Surroundings
     limits: SpeedLimits
     spacing_m: float
+
+    @cached_property
+    def part(self) -> PartView:
+        """The part as a gun may not touch it."""
+        return PartView(caster=self.caster, tree=self.samples.tree, triangle_normals=self.triangle_normals)
 
     @property
     def fan_m(self) -> float:

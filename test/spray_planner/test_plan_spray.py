@@ -15,7 +15,8 @@ from cell_core.sampling import sample_surface
 from cell_core.surface import Surface
 from cell_core.surface_io import load_surface
 from spray_planner import plan_spray
-from spray_planner.service import Surroundings, find_service
+from spray_planner.clearance import PartView, Surroundings
+from spray_planner.service import find_service
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 GUN = GunConfig(
@@ -143,8 +144,9 @@ def test_hidden_points_are_not_serviceable():
         vertices_m=np.r_[mesh.vertices, inner.vertices_m], triangles=np.r_[mesh.faces, inner.triangles + n]
     )
     samples = sample_surface(hollow, 0.008)
+    part = PartView(caster=RayCaster(hollow), tree=samples.tree, triangle_normals=hollow.triangle_normals)
     service = find_service(
-        samples, RayCaster(hollow), standoff_m=0.2, incidence_max_rad=1.0, surroundings=Surroundings(floor_z_m=None)
+        samples, part, standoff_m=0.2, incidence_max_rad=1.0, surroundings=Surroundings(floor_z_m=None)
     )
     inside = np.abs(samples.points_m / [0.1, 0.1, 0.05]).max(axis=1) < 0.9
     assert inside.sum() > 100

@@ -7,8 +7,9 @@ import numpy as np
 
 from cell_core.config import GunConfig, SprayRecipe
 from cell_core.errors import ConfigurationError, CoverageError
+from cell_core.operator.coverage import CoverageOperator
 from cell_core.operator.footprint import EllipticDoubleBeta
-from cell_core.optimise.dwell import SpeedLimits
+from cell_core.optimise.dwell import DwellResult, SpeedLimits
 from cell_core.plan import Plan, Progress, no_progress
 from cell_core.raycast import RayCaster
 from cell_core.sampling import sample_surface
@@ -18,15 +19,15 @@ from spray_planner.clearance import Surroundings
 from spray_planner.pool import Pool
 from spray_planner.refined import refine_plan
 from spray_planner.report import report
-from spray_planner.service import find_service
+from spray_planner.service import Service, find_service
 from spray_planner.speeds import fit_speeds
 from spray_planner.task import Task
 
 SAMPLES_MAX = 30_000
 PATCH_LEAST_FANS = 2.0
 """Smallest patch that gets a layout, in areas of half the fan's width and height."""
-UNEVEN = 0.04
-"""Above this residual over the target, strokes are drawn from a pool to better it."""
+VERY_UNEVEN, UNEVEN = 0.06, 0.025
+"""Above these residuals over the target, before and after refinement, strokes are drawn from a pool to better it."""
 POOL_ROUNDS = 3
 
 
@@ -99,21 +100,34 @@ def plan_spray(
     if len(layouts) > 1:
         strokes = pool.chosen(strokes, 0)
     result, operator = fit_speeds(task, service, strokes, progress)
-    if result.residual_rms_m > UNEVEN * recipe.target_thickness_m:
-        progress(0.7, f"looking for strokes that even out {result.residual_rms_m * 1e6:.1f} um")
-        strokes = pool.chosen(result.strokes, POOL_ROUNDS)
-        other, its_operator = fit_speeds(task, service, strokes, progress)
-        if other.residual_rms_m < result.residual_rms_m:
-            result, operator = other, its_operator
+    evened = _evened(task, service, pool, (result, operator), progress) if _uneven(task, result, VERY_UNEVEN) else None
+    result, operator = evened or (result, operator)
     steps: list[dict[str, object]] = []
     if recipe.refine:
         refined = refine_plan(task, surface, service, result, operator, progress)
+        if evened is None and _uneven(task, refined.result, UNEVEN):
+            more = _evened(task, service, pool, (refined.result, refined.operator), progress)
+            refined = refine_plan(task, surface, service, *more, progress) if more else refined
         result, operator, steps = refined.result, refined.operator, refined.steps
     progress(0.95, "figures")
     plan = report(task, service, result, operator, surface, {"path": surface_path, "sha256": surface_sha256})
     table_rows = [layout.entry for layout in layouts]
     extra = {"layouts": table_rows, "refinement": steps, "plan_time_s": time.monotonic() - started}
     return replace(plan, figures={**plan.figures, **extra})
+
+
+def _uneven(task: Task, result: DwellResult, limit: float) -> bool:
+    return result.residual_rms_m > limit * task.recipe.target_thickness_m
+
+
+def _evened(
+    task: Task, service: Service, pool: Pool, given: tuple[DwellResult, CoverageOperator], progress: Progress
+) -> tuple[DwellResult, CoverageOperator] | None:
+    """Return the plan with strokes from the pool; None where it is no better."""
+    result, _ = given
+    progress(0.7, f"looking for strokes that even out {1e6 * result.residual_rms_m:.1f} um")
+    other = fit_speeds(task, service, pool.chosen(result.strokes, POOL_ROUNDS), progress)
+    return other if other[0].residual_rms_m < result.residual_rms_m else None
 
 
 def _rising(progress: Progress) -> Progress:

@@ -133,8 +133,8 @@ def test_film_moves_with_part_and_path(kind, xyz, rpy, seed):
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
     x = np.linspace(-0.1, 0.1, 9)
     stroke = Stroke(
-        kind="area", position_m=np.column_stack([x, 0.0 * x, 0.0 * x + 0.2]), tool_axis=np.tile([0.0, 0.0, -1.0], (9, 1)),
-        travel=np.tile([1.0, 0.0, 0.0], (9, 1)), speed_m_per_s=np.full(9, 0.3), process_value=np.ones(9),
+        kind="area", position_m=np.column_stack([x, 0.0 * x, 0.0 * x + 0.2]), travel=np.tile([1.0, 0.0, 0.0], (9, 1)),
+        tool_axis=np.tile([0.0, 0.0, -1.0], (9, 1)), speed_m_per_s=np.full(9, 0.3), process_value=np.ones(9),
         on=np.ones(9, bool),
     )  # fmt: skip
     T = transform_from_xyz_rpy(xyz, rpy)
@@ -212,8 +212,9 @@ def test_half_widths_hold_nearly_all_paint_and_little_else(kind):
     footprint = footprint_for(gun(kind))
     place = np.linspace(-0.4, 0.4, 4001)
     for stripe, half in (
-        (footprint.stripe_across(place), footprint.half_width_m), (footprint.stripe_along(place), footprint.half_height_m)
-    ):  # fmt: skip
+        (footprint.stripe_across(place), footprint.half_width_m),
+        (footprint.stripe_along(place), footprint.half_height_m),
+    ):
         share = np.cumsum(stripe) / stripe.sum()
         low, high = place[np.searchsorted(share, 0.001)], place[np.searchsorted(share, 0.999)]
         assert 0.4 * (high - low) <= half <= 0.6 * (high - low)

@@ -17,7 +17,7 @@ CUT_SIGMAS = 4.0
 """Gaussians end here; what lies beyond (0.03 %) is made up for by scaling the rest."""
 PLANNED_SIGMAS = 2.5
 """Planners take a Gaussian to be as wide as this."""
-CHORD_NODES = 48
+CHORD_NODES = 24
 
 
 class EllipticDoubleBeta(GunFootprint):

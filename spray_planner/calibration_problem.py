@@ -97,7 +97,7 @@ class Problem:
     def size_of(self, name: str, numbers: dict[str, float]) -> float:
         """Return what an error of this number is measured against: itself, or what it shifts or fills."""
         if "offset" in name:
-            return numbers[name.replace("offset", "sigma")]
+            return 2.0 * numbers[name.replace("offset", "sigma")]
         return 1.0 if name.endswith(("share", "hollow_fill")) else abs(numbers[name])
 
     def starts(self) -> Iterator[Array]:

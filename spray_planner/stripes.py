@@ -17,7 +17,7 @@ from cell_core.transforms import Array
 Orientation = Literal["across", "along"]
 
 MAX_BYTES = 20_000_000
-POINTS_MIN = 12
+POINTS_MIN = 8
 # per quantity: what its column or header key may be called, with the factor to SI
 _UNITS: dict[str, dict[str, float]] = {
     "position": {"_mm": 1e-3, "_m": 1.0},

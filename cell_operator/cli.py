@@ -106,6 +106,31 @@ def build_parser() -> argparse.ArgumentParser:
                 help="array target_m: depth to remove per vertex of the surface [m]",
             )
 
+    calibrate = add("calibrate", "fit a tool's numbers to measurements")
+    tools = calibrate.add_subparsers(dest="thing", required=True, metavar="THING")
+    gun = add("gun", "fit a gun to thickness profiles of test stripes, with intervals (docs/calibration.md)", tools)
+    gun.add_argument(
+        "--stripes",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="FILE",
+        help="CSV: position_mm, thickness_um; speed, standoff, flow and orientation as columns or '# key: value' lines",
+    )
+    gun.add_argument(
+        "--gun",
+        default="hvlp_240",
+        metavar="FILE",
+        help="gun file or name in config/guns that gives kind, solids, limits and start values (default: hvlp_240)",
+    )
+    gun.add_argument(
+        "--keep", metavar="NAMES", help="numbers to keep from that gun, a comma between; gaussians.*.sigma_x_m works"
+    )
+    gun.add_argument("--name", metavar="NAME", help="name of the calibrated gun (default: that of the file)")
+    gun.add_argument(
+        "--out", type=Path, required=True, metavar="GUN.yaml", help="gun file to write; residuals go to GUN.png"
+    )
+
     cover = add("cover", "lay strokes that pass a round tool over all of a surface it can reach, without ROS")
     _add_surface(cover)
     cover.add_argument(

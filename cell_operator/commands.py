@@ -38,6 +38,7 @@ def run_command(args: argparse.Namespace) -> int:
     handlers: dict[str, Callable[[argparse.Namespace], int]] = {
         "demo": _demo,
         "plan": _plan,
+        "calibrate": _calibrate,
         "cover": _cover,
         "predict": _predict,
         "motion": _motion,
@@ -121,6 +122,12 @@ def _plan(args: argparse.Namespace) -> int:
     print_figures(console, f"{recipe.name}: {len(plan.toolpath.strokes)} strokes", plan.figures)
     console.print(f"written to {out}")
     return 0
+
+
+def _calibrate(args: argparse.Namespace) -> int:
+    from cell_operator.calibrate import calibrate
+
+    return calibrate(args, console)
 
 
 def _plan_grind(

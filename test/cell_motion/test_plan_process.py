@@ -217,6 +217,22 @@ def test_order_and_direction_are_chosen_to_save_air_time(cell: Cell, ground: tup
     assert plan.figures["transition_time_s"] < 1.25 * ground[1].figures["transition_time_s"]
 
 
+def test_an_exact_spin_is_neither_turned_nor_run_backwards(cell: Cell) -> None:
+    """Strokes all one way: with a fixed spin every other one would be run backwards to save air time."""
+    one_way = [replace(s, freedom=Freedom(spin="exact")) for s in dome_strokes("spray", 3)]
+    one_way = [s if s.travel[0] @ one_way[0].travel[0] > 0.0 else s.reversed() for s in one_way]
+    plan = plan_process(cell, toolpath("spray", one_way), dome(), cell.T_base_fixture)
+    assert plan.figures["reached_fraction"] == 1.0
+    assert not any(s.reversed for s in plan.served)
+    for k, served in enumerate(plan.served):
+        moved = one_way[served.stroke].transformed(cell.T_base_fixture)
+        q, _ = plan.trajectory.sample(_process_times(plan.trajectory, k)[:1])
+        assert cell.robot.forward(q, plan.trajectory.tool_frame)[0, :3, 0] @ moved.travel[0] > 0.99
+    free_to_turn = [replace(s, freedom=Freedom(spin="fixed")) for s in one_way]
+    other = plan_process(cell, toolpath("spray", free_to_turn), dome(), cell.T_base_fixture)
+    assert any(s.reversed for s in other.served)
+
+
 def test_no_part_no_plan(cell: Cell) -> None:
     path = toolpath("spray", [_straight(0.0)])
     with pytest.raises(InputRefusedError, match="no part"):

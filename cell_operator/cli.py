@@ -57,6 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="recipe file or name in config/recipes (default: spray_50um, grind_30um; grind_bead for the casting)",
     )
+    demo.add_argument("--layer", metavar="NAME", help="layer of a recipe of layers to spray; a job is one layer")
     demo.add_argument(
         "--cell", default="default", metavar="FILE", help="cell file or name in config/cells (default: default)"
     )

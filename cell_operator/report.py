@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from cell_core.config import JobConfig, load_recipe
+from cell_core.config import JobConfig, load_one_layer
 from cell_core.errors import CellError, ConfigurationError, InputRefusedError
 from cell_core.files import read_json, read_npz, write_text
 from cell_core.jobs import MANIFEST, STEPS, JobFolder, project_version
@@ -98,7 +98,7 @@ def _verdict(job: JobFolder) -> dict[str, Any]:
 
 def _recipe_rows(config: JobConfig) -> tuple[tuple[str, str, str], ...]:
     try:
-        recipe = load_recipe(config.recipe)
+        recipe = load_one_layer(config.recipe, config.layer)
     except CellError as error:
         return (("recipe", str(error), ""),)
     flat: dict[str, Any] = {}

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from cell_core.config.strict import Fraction, NonNegative, Positive, Strict
+from cell_core.config.base import Fraction, NonNegative, Positive, Strict
 
 COATS_MAX = 10
 FILM_MAX_M = 0.002

@@ -1,4 +1,4 @@
-"""What every model of a YAML file rests on: strict parsing, bounded numbers, intervals."""
+"""What all configuration models are built of."""
 
 from typing import Annotated
 

@@ -123,6 +123,8 @@ class SprayRecipe(Coats):
     spacing_m: Positive | None = None
     """None: from the fan's ripple-free spacing."""
     overtravel_m: NonNegative = 0.06
+    overspray_price: NonNegative = 0.0
+    """What paint costs: the squared CV that may be given up to spray one film volume less; 0: evenness alone counts."""
     refine: bool = True
     """Whether stroke spacing, standoff and tilt are refined together with the speeds, pose by pose."""
     scan: ScanSettings = ScanSettings()

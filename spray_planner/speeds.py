@@ -52,7 +52,8 @@ def fit_speeds(
     result = fit(operator, [strokes[k] for k in keep])
     for attempt in range(PRUNINGS_MAX):
         progress(0.65 + 0.05 * attempt, f"fitting the speed of {len(result.strokes)} strokes")
-        haste = np.array([_haste(s, task.limits) for s in result.strokes])
+        # border bands were asked for, and spare the area strokes what lies beside them
+        haste = np.array([0.0 if s.kind == "border" else _haste(s, task.limits) for s in result.strokes])
         rushed = np.flatnonzero(haste > RUSHED)
         if len(rushed) == 0 or len(rushed) == len(haste):
             break

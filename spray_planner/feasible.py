@@ -42,6 +42,17 @@ def line_spacing_m(recipe: SprayRecipe, gun: GunConfig, footprint: EllipticDoubl
     )
 
 
+def refuse_infeasible(recipe: SprayRecipe, gun: GunConfig) -> None:
+    """Refuse a recipe of one layer that its gun cannot lay on any part.
+
+    Raises:
+        ConfigurationError: standoff, flow or speed outside the gun's limits.
+    """
+    gun = gun_for(recipe, gun)
+    footprint = EllipticDoubleBeta(gun)
+    refuse_speeds(recipe, gun, footprint, line_spacing_m(recipe, gun, footprint))
+
+
 def refuse_speeds(recipe: SprayRecipe, gun: GunConfig, footprint: EllipticDoubleBeta, spacing_m: float) -> None:
     """Refuse a film that no speed of the gun lays on a plane.
 

@@ -153,6 +153,7 @@ def _lay(task: Task, surface: Surface, service: Service, progress: Progress) -> 
             result, operator = fit_speeds(one, service, strokes, progress)
         steps: Sequence[dict[str, object]] = ()
         if task.recipe.refine:
+            # coat by coat, whatever the pattern: offset coats refined together leave each other more to mend
             refined = refine_plan(one, surface, service, result, operator, progress)
             result, operator, steps = refined.result, refined.operator, refined.steps
         patterns.append(Laid(result=result, operator=operator, steps=steps))

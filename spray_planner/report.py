@@ -56,6 +56,7 @@ def report(task: Task, service: Service, film: Film, surface: Surface, source: d
         "p01_m": statistics.p01_m,
         "p99_m": statistics.p99_m,
         "tolerance_fraction": recipe.film_tolerance_fraction,
+        **{k: v for k in ("min_thickness_m", "max_thickness_m") if (v := getattr(recipe, k)) is not None},
         "below_min_area_fraction": float(samples.areas_m2 @ below / statistics.area_m2),
         "above_max_area_fraction": float(samples.areas_m2 @ above / samples.areas_m2.sum()),
         **material,

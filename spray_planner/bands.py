@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter1d
+from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 
@@ -13,6 +13,7 @@ from cell_core.errors import CoverageError
 from cell_core.strokes.layout import Line, strokes_from_lines
 from cell_core.strokes.mesh_edges import border_lines
 from cell_core.strokes.mesh_layout import MeshLayoutRequest, Seed
+from cell_core.strokes.mesh_lines import MeshLine
 from cell_core.surface import Surface
 from cell_core.toolpath import Stroke
 from cell_core.transforms import Array, unit
@@ -28,6 +29,8 @@ LEAN_SHARE = 0.4
 CORNER_FANS = 0.5
 """Bands are cut where they turn about a radius below so many half widths: no fan can turn with them there."""
 
+TRIM = 0.8
+"""Bands end this share of that radius before a corner, and run on from there."""
 ALONG_COS = 0.9
 NEAR_SPACINGS = 0.9
 ALONG_SHARE = 0.6
@@ -110,10 +113,16 @@ def _lines(task: Task, region: Surface) -> list[Line]:
     for ring in rings:
         outward = _outward(ring, region)
         normal = unit(np.cos(lean) * ring.normal + np.sin(lean) * outward)
-        for first, last in _straights(ring.surface_m, closed=ring.closed, reach_m=CORNER_FANS * task.fan_m):
-            piece = np.arange(first, last) % len(ring.surface_m)
+        distinct = ring.surface_m[: _n_distinct(ring)]
+        for first, last in _straights(distinct, closed=ring.closed, reach_m=CORNER_FANS * task.fan_m):
+            piece = np.arange(first, last) % _n_distinct(ring)
             lines.append(_run_on(ring.surface_m[piece], normal[piece], task))
     return lines
+
+
+def _n_distinct(ring: MeshLine) -> int:
+    """Return the points of a line, without the last of a ring, which is its first again."""
+    return len(ring.surface_m) - 1 if ring.closed else len(ring.surface_m)
 
 
 def _outward(line: Line, region: Surface) -> Array:
@@ -132,34 +141,34 @@ def _outward(line: Line, region: Surface) -> Array:
 
 def _straights(points_m: Array, *, closed: bool, reach_m: float) -> list[tuple[int, int]]:
     """Return [first, last) of the pieces between corners; on a closed line they count on past its end."""
-    n = len(points_m) - 1 if closed else len(points_m)
-    path = points_m[:n]
-    pitch = float(np.linalg.norm(np.diff(path, axis=0), axis=1).mean())
-    sigma = max(0.3 * reach_m / pitch, 1.0)
+    pitch = float(np.linalg.norm(np.diff(points_m, axis=0), axis=1).mean())
     mode = "wrap" if closed else "nearest"
-    tangent = np.gradient(gaussian_filter1d(path, 1.0, axis=0, mode=mode), axis=0)
-    tangent = unit(gaussian_filter1d(unit(tangent), sigma, axis=0, mode=mode))
-    turn = np.linalg.norm(np.roll(tangent, -1, axis=0) - tangent, axis=1)
+    ahead = np.roll(points_m, -1, axis=0) - np.roll(points_m, 1, axis=0)
     if not closed:
-        turn[-1] = 0.0
+        ahead[[0, -1]] = points_m[[1, -1]] - points_m[[0, -2]]
+    tangent = unit(gaussian_filter1d(unit(ahead), max(0.3 * reach_m / pitch, 1.0), axis=0, mode=mode))
+    turn = np.linalg.norm(np.roll(tangent, -1, axis=0) - tangent, axis=1)
+    turn[-1] *= closed
     sharp = turn / pitch > 1.0 / reach_m
     if not sharp.any():
         return [(0, len(points_m))]
-    start = int(np.argmax(sharp)) if closed else 0
-    rolled = np.roll(sharp, -start)
-    edges = np.flatnonzero(np.diff(np.r_[True, rolled, True].astype(int)))
+    # a ring is rounded around its corners: what is near one is no good heading
+    near = maximum_filter1d(sharp, 2 * max(int(TRIM * reach_m / pitch), 1) + 1, mode=mode)
+    start = int(np.argmax(near)) if closed else 0
+    edges = np.flatnonzero(np.diff(np.r_[True, np.roll(near, -start), True].astype(int)))
     pieces = zip((start + edges[::2]).tolist(), (start + edges[1::2]).tolist(), strict=True)
     return [(a, b) for a, b in pieces if b - a >= 4]
 
 
 def _run_on(points_m: Array, normal: Array, task: Task) -> Line:
     """Return the line run on straight past both ends, to the border it meets there and over it, gun off at the last."""
-    on_m = INSET_FANS * task.fan_m + min(task.recipe.overtravel_m, task.depth_m)
-    beyond_m = INSET_FANS * task.fan_m + task.recipe.overtravel_m
+    to_border_m = (INSET_FANS + TRIM * CORNER_FANS) * task.fan_m
+    on_m = to_border_m + min(task.recipe.overtravel_m, task.depth_m)
+    beyond_m = to_border_m + task.recipe.overtravel_m
     step = float(np.linalg.norm(np.diff(points_m, axis=0), axis=1).mean())
     away = np.arange(1, int(np.ceil(beyond_m / step)) + 1) * step
     # the heading of a short stretch, not of the last step
-    k = min(max(int(0.2 * task.fan_m / step), 1), len(points_m) - 1)
+    k = min(max(int(0.4 * task.fan_m / step), 1), len(points_m) - 1)
     head, tail = unit(points_m[0] - points_m[k]), unit(points_m[-1] - points_m[-1 - k])
     before, after = points_m[0] + away[::-1, None] * head, points_m[-1] + away[:, None] * tail
     on = np.r_[away[::-1] <= on_m, np.ones(len(points_m), bool), away <= on_m]

@@ -67,12 +67,18 @@ def refuse_speeds(recipe: SprayRecipe, gun: GunConfig, footprint: EllipticDouble
     coats = f" in {recipe.coats} coats of {per_coat:.3g} m" if recipe.coats > 1 else ""
     if speed < low:
         more = int(np.ceil(recipe.coats * low / speed))
-        advice = f"coats: {more} or more, or a flow_m3_per_s of at least {gun.flow_m3_per_s * low / speed:.3g}"
+        advice = f"coats: {more} or more, or a flow_m3_per_s of at least {_digits(gun.flow_m3_per_s * low / speed, up=True)}"
     else:
         fewer = int(recipe.coats * high / speed)
-        less = f"a flow_m3_per_s of at most {gun.flow_m3_per_s * high / speed:.3g}"
+        less = f"a flow_m3_per_s of at most {_digits(gun.flow_m3_per_s * high / speed, up=False)}"
         advice = f"coats: {fewer} or less, or {less}" if fewer >= 1 else f"{less}, or a thicker film"
     raise ConfigurationError(
         f"recipe {recipe.name}: target_thickness_m {recipe.target_thickness_m} m{coats} at {spacing_m:.4f} m spacing "
         f"needs {speed:.4f} m/s, gun {gun.name} allows {low}..{high} m/s; what would help: {advice}"
     )
+
+
+def _digits(value: float, *, up: bool) -> str:
+    """Return a bound with three digits, rounded to its safe side."""
+    unit = 10.0 ** (np.floor(np.log10(value)) - 2)
+    return f"{(np.ceil if up else np.floor)(value / unit) * unit:.3g}"

@@ -8,7 +8,7 @@ from spray_planner.coats import Film, fitted
 from spray_planner.service import Service
 from spray_planner.task import Task
 
-ROUNDS = 6
+ROUNDS = 8
 STRESS = 4.0
 """Errors where a bound is broken weigh so many times more in the next round."""
 STRESS_MAX = 1e4
@@ -35,8 +35,9 @@ def keep_bounds(task: Task, service: Service, film: Film) -> Film:
     aim = float(np.clip(recipe.target_thickness_m, *inner)) if inner[0] < inner[1] else 0.5 * (low + high)
     wanted = np.maximum(aim - earlier, 0.0)
     stress, capped = np.ones(len(wanted)), np.zeros(len(wanted), bool)
+    trial = film
     for _ in range(ROUNDS):
-        now = best.predicted_m
+        now = trial.predicted_m
         under, over = service.mask & (now < inner[0]), now > inner[1]
         stress = np.minimum(np.where(under | over, STRESS, 1.0) * stress, STRESS_MAX)
         capped |= now > NEAR * inner[1]

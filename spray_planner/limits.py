@@ -10,7 +10,7 @@ from scipy.spatial import KDTree
 from cell_core.strokes.patches import sphere_directions
 from cell_core.toolpath import Stroke
 from cell_core.transforms import Array
-from spray_planner.coats import Film
+from spray_planner.coats import Film, for_target
 from spray_planner.service import BODY_LENGTH_M, LIFT_M, Service
 from spray_planner.task import Task
 
@@ -20,6 +20,8 @@ SCOUTS_MAX = 2_000
 GRAZING_COS = 0.1
 DRIVEN = 0.5
 """A bound limits a point that gets more than this share of its paint while it binds."""
+PASSED = 0.6
+"""No stroke passes over a point that gets less than this share of the target at the speed of a flat raster."""
 LEAST_AREA = 1e-4
 """Shares below this are left out."""
 HIDDEN = "hidden from every gun pose"
@@ -109,21 +111,20 @@ def _why_unmet(task: Task, film: Film, unmet: NDArray[np.bool_]) -> dict[str, ND
     """Return which of the samples that miss the specification are held back by which bound."""
     got = film.predicted_m
     thin = got < task.recipe.target_thickness_m
-    slow, fast, eager, most = np.zeros((4, len(got)))
+    slow, fast, eager, plain = np.zeros((4, len(got)))
+    nominal = for_target(task, 1.0 / task.recipe.coats).nominal_speed_m_per_s
     for coat, operator in zip(film.coats, film.operators, strict=True):
         dwell = np.concatenate([s.dwell_s for s in coat.strokes])
         flags = [_bound_samples(task, s) for s in coat.strokes]
         for total, at in zip((slow, fast, eager), (np.concatenate(f) for f in zip(*flags, strict=True)), strict=True):
             total += operator.predict(dwell * at)
-        most += operator.predict(np.concatenate([s.dwell_s * s.speed_m_per_s for s in coat.strokes])) / (
-            task.limits.low_m_per_s
-        )
+        plain += operator.predict(np.concatenate([s.dwell_s * s.speed_m_per_s for s in coat.strokes])) / nominal
     share = DRIVEN * np.maximum(got, 1e-12)
     out: dict[str, NDArray[np.bool_]] = {}
     left = unmet.copy()
     for reason, mask in (
-        ("no stroke fits: too narrow for the fan", thin & (most < task.recipe.target_thickness_m)),
         ("lowest speed", thin & (slow > share)),
+        ("no stroke fits: too narrow for the fan", thin & (plain < PASSED * task.recipe.target_thickness_m)),
         ("highest speed", ~thin & (fast > share)),
         ("acceleration", eager > share),
     ):

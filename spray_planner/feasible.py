@@ -67,7 +67,8 @@ def refuse_speeds(recipe: SprayRecipe, gun: GunConfig, footprint: EllipticDouble
     coats = f" in {recipe.coats} coats of {per_coat:.3g} m" if recipe.coats > 1 else ""
     if speed < low:
         more = int(np.ceil(recipe.coats * low / speed))
-        advice = f"coats: {more} or more, or a flow_m3_per_s of at least {_digits(gun.flow_m3_per_s * low / speed, up=True)}"
+        flow = _digits(gun.flow_m3_per_s * low / speed, up=True)
+        advice = f"coats: {more} or more, or a flow_m3_per_s of at least {flow}"
     else:
         fewer = int(recipe.coats * high / speed)
         less = f"a flow_m3_per_s of at most {_digits(gun.flow_m3_per_s * high / speed, up=False)}"

@@ -124,7 +124,7 @@ def test_a_stripe_is_the_profile_known_in_closed_form() -> None:
     ("changes", "words"),
     [
         ({"target_thickness_m": 300e-6}, ["needs 0.0261 m/s", "0.08..1.0 m/s", "coats: 4 or more"]),
-        ({"target_thickness_m": 300e-6, "coats": 2}, ["in 2 coats of 0.00015 m", "needs 0.0522 m/s", "coats: 4 or more"]),
+        ({"target_thickness_m": 300e-6, "coats": 2}, ["2 coats of 0.00015 m", "needs 0.0522 m/s", "coats: 4 or more"]),
         ({"target_thickness_m": 5e-6}, ["needs 1.5", "flow_m3_per_s of at most 1.59e-06"]),
         ({"coats": 9}, ["in 9 coats", "needs 1.4", "coats: 6 or less"]),
         ({"standoff_m": 0.5}, ["standoff_m 0.5 m outside 0.12..0.3 m"]),

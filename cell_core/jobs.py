@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from cell_core.config import JobConfig, load_config
+from cell_core.config import JobConfig, Recipe, load_config, load_one_layer
 from cell_core.errors import ConfigurationError, InputRefusedError
 from cell_core.files import read_json, sha256, write_json, write_text
 from cell_core.schemas import validate
@@ -45,6 +45,15 @@ class JobFolder:
     def config(self) -> JobConfig:
         """The job's configuration, validated anew."""
         return load_config(JobConfig, self.path / "job.yaml")
+
+    def recipe(self, name: str = "") -> Recipe:
+        """Return the recipe the job works to, or another by name: of one with layers, the layer job.yaml names.
+
+        Raises:
+            ConfigurationError: it has layers and job.yaml names none of them.
+        """
+        config = self.config
+        return load_one_layer(name or config.recipe, config.layer, self.path / "job.yaml")
 
     def step(self, name: str) -> Path:
         """Folder of a step."""

@@ -92,7 +92,8 @@ def remaining_toolpath(
     """Return the strokes not yet run when `trajectory` stopped at path time `stop_s`; None when nothing is left.
 
     A finished stroke is dropped. A half-run one starts again at the last sample before the stop, after a run-up of
-    about `lead_m` along its own path with the process off, so that speed is there when the process comes on.
+    about `lead_m` along its own path with the process off, so that speed is there when the process comes on; what it
+    had to wait for is long over. Strokes not begun keep their wait, in full if the stop fell into it.
 
     Args:
         toolpath: what the trajectory runs; its segments count these strokes.
@@ -128,4 +129,4 @@ def _rest(stroke: Stroke, times_s: np.ndarray, stop_s: float, lead_m: float) -> 
     start = min(max(start, 0), stop)
     on = stroke.on.copy()
     on[:stop] = False
-    return replace(stroke, on=on).part(start, len(stroke))
+    return replace(stroke, on=on, wait_before_s=0.0).part(start, len(stroke))

@@ -50,6 +50,10 @@ class Stroke:
     on: NDArray[np.bool_]
     """(N,) process on at the sample; it switches half way between samples."""
     freedom: Freedom = field(default_factory=Freedom)
+    coat: int = 1
+    """Which coat of the layer the stroke belongs to; coats are run one after the other."""
+    wait_before_s: float = 0.0
+    """Rest, with the process off, before this stroke and all after it in the tool path (flash-off) [s]."""
 
     def __post_init__(self) -> None:
         try:
@@ -67,6 +71,10 @@ class Stroke:
             raise InputRefusedError(f"stroke: {error}") from error
         if n < 2:
             raise InputRefusedError(f"stroke: {n} sample(s), at least 2 needed")
+        if self.coat < 1 or not 0.0 <= self.wait_before_s < np.inf:
+            raise InputRefusedError(
+                f"stroke: coat {self.coat} must be >= 1, wait_before_s {self.wait_before_s:.6g} s finite and >= 0"
+            )
         for name in ("tool_axis", "travel"):
             length = np.linalg.norm(arrays[name], axis=1)
             if np.any(np.abs(length - 1.0) > 1e-6):
@@ -229,6 +237,9 @@ class ToolPath:
 
 
 def _stroke_document(stroke: Stroke, unit: str) -> dict[str, Any]:
+    # left out where they say nothing: such files are read by versions that know of no coats
+    coats = {"coat": stroke.coat} if stroke.coat != 1 else {}
+    waits = {"wait_before_s": stroke.wait_before_s} if stroke.wait_before_s > 0.0 else {}
     return {
         "kind": stroke.kind,
         "position_m": stroke.position_m.round(7).tolist(),
@@ -243,6 +254,8 @@ def _stroke_document(stroke: Stroke, unit: str) -> dict[str, Any]:
             "tilt_rad": stroke.freedom.tilt_rad,
             "standoff_m": list(stroke.freedom.standoff_m),
         },
+        **coats,
+        **waits,
     }
 
 
@@ -252,4 +265,6 @@ def _stroke_from(document: dict[str, Any]) -> Stroke:
     return Stroke(
         **{k: document[k] for k in keys},
         freedom=Freedom(spin=freedom["spin"], tilt_rad=freedom["tilt_rad"], standoff_m=tuple(freedom["standoff_m"])),
+        coat=document.get("coat", 1),
+        wait_before_s=document.get("wait_before_s", 0.0),
     )

@@ -14,11 +14,15 @@ from cell_motion.connect import Connection
 from cell_motion.desk import Desk, Step
 from cell_motion.events import Passage, grind_events, spray_events
 from cell_motion.figures import plan_figures
+from cell_motion.order import batches
 from cell_motion.plan import MotionPlan, Served
 from cell_motion.run import Run
+from cell_motion.timing import hold
 from cell_motion.trajectory import Joiner, backwards, collisions_at
 
 KINK_SHARE = 0.97
+REST_NODE_S = 1.0
+"""Distance of time nodes while the arm rests: nothing happens there, and files stay small."""
 
 
 def assemble(
@@ -30,6 +34,7 @@ def assemble(
         CollisionError: something meets at zero margin after all; names the pair and the time.
     """
     runs, excess = _compensated(desk, steps)
+    runs = _with_waits(desk, runs)
     joiner, passages = _joined(steps, runs, home, start)
     make = spray_events if desk.toolpath.process == "spray" else grind_events
     time_s, position, velocity, acceleration = joiner.arrays()
@@ -66,6 +71,7 @@ def assemble(
     )
     figures = plan_figures(desk.cell.robot, desk.toolpath, run_path, trajectory, runs, len(collisions))
     figures["uncompensated_excess_fraction"] = excess
+    figures["rest_time_s"] = sum(run.stroke.wait_before_s for run in runs)
     figures["plan_time_s"] = desk.clock.elapsed_s
     return MotionPlan(trajectory=trajectory, toolpath=run_path, figures=figures, served=served)
 
@@ -81,6 +87,9 @@ def _joined(steps: list[Step], runs: list[Run], home: Connection, start: Array) 
         joiner.close("retract")
         if waiting is not None:
             passages.append(Passage(stroke=waiting[0], sample_times_s=waiting[1], clear_s=joiner.time_s))
+        if index < len(steps) and runs[index].stroke.wait_before_s > 0.0:
+            joiner.append(hold(connection.move.position_rad[0], runs[index].stroke.wait_before_s, REST_NODE_S))
+            joiner.close("transition")
         joiner.append(connection.move)
         joiner.close("transition")
         if connection.into is not None:
@@ -95,6 +104,19 @@ def _joined(steps: list[Step], runs: list[Run], home: Connection, start: Array) 
         joiner.close("process", stroke=index)
         joiner.append(run.motion, run.end)
     return joiner, passages
+
+
+def _with_waits(desk: Desk, runs: list[Run]) -> list[Run]:
+    """Let the first run of each batch wait as long as the batch has to, and no other."""
+    batch = batches(desk.toolpath.strokes)
+    waits: dict[int, float] = {}
+    for k, stroke in zip(batch, desk.toolpath.strokes, strict=True):
+        waits.setdefault(k, stroke.wait_before_s)
+    # what is taken out is over; a second leg of a stroke does not wait again
+    return [
+        replace(run, stroke=replace(run.stroke, wait_before_s=waits.pop(batch[run.leg.ladder.stroke], 0.0)))
+        for run in runs
+    ]
 
 
 def _compensated(desk: Desk, steps: list[Step]) -> tuple[list[Run], float]:

@@ -1,6 +1,6 @@
 """Process events on path time: set-points, and switches that lead the path by the tool's delay."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -26,15 +26,25 @@ class Passage:
 
 
 def spray_events(passages: list[Passage], gun: GunConfig) -> list[ProcessEvent]:
-    """Return flow set-points and trigger switches. A switch of `on` lies half way between two samples."""
+    """Return flow set-points and trigger switches, each led by its own delay of the valve.
+
+    A switch of `on` lies half way between two samples. Where the gun is off for less than the delays leave room for,
+    so that "on" would have to be said before "off", it stays on.
+    """
     events: list[ProcessEvent] = []
+    last_off: ProcessEvent | None = None
     for passage in passages:
         for on_s, off_s, values in _intervals(passage):
             start = max(on_s - gun.on_delay_s, 0.0)
             first = ProcessEvent(time_s=max(start - SET_BEFORE_S, 0.0), name="set_flow_m3_per_s", value=values[0][1])
-            events += [first, ProcessEvent(time_s=start, name="on")]
+            if last_off is not None and start <= last_off.time_s:
+                events.remove(last_off)
+                events.append(replace(first, time_s=on_s))
+            else:
+                events += [first, ProcessEvent(time_s=start, name="on")]
             events += [ProcessEvent(time_s=t, name="set_flow_m3_per_s", value=v) for t, v in values[1:]]
-            events.append(ProcessEvent(time_s=max(off_s - gun.off_delay_s, start), name="off"))
+            last_off = ProcessEvent(time_s=max(off_s - gun.off_delay_s, start), name="off")
+            events.append(last_off)
     return _sorted(events)
 
 

@@ -1,10 +1,11 @@
 """In which order, direction and joint position to run legs, so that little time passes in the air."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from cell_core.toolpath import Stroke
 from cell_core.transforms import Array
 from cell_motion.ladder import EdgeRule, Policy
 from cell_motion.strokes import Leg
@@ -53,12 +54,21 @@ def entries(leg: Leg, here_rad: Array, rule: EdgeRule, *, count: int = 6, policy
     return kept
 
 
-def ordered(legs: Sequence[Leg], kinds: Sequence[str], start_rad: Array, rule: EdgeRule) -> list[Leg]:
+def batches(strokes: Sequence[Stroke]) -> list[int]:
+    """Return the batch (S,) of each stroke: a new one begins with every wait and every coat, and none overtakes."""
+    found: list[int] = []
+    for before, stroke in zip([strokes[0], *strokes[:-1]], strokes, strict=True):
+        fresh = bool(found) and (stroke.wait_before_s > 0.0 or stroke.coat != before.coat)
+        found.append(found[-1] + fresh if found else 0)
+    return found
+
+
+def ordered(legs: Sequence[Leg], kinds: Sequence[Hashable], start_rad: Array, rule: EdgeRule) -> list[Leg]:
     """Return the legs in the order given, or nearest first where that saves air time; kinds stay apart.
 
     Args:
         legs: what to run.
-        kinds: kind of each leg's stroke; strokes of one kind may be run in any order.
+        kinds: batch and kind of each leg's stroke; strokes of one kind may be run in any order.
         start_rad: (6,) where the arm stands.
         rule: joint speeds for the estimate.
     """

@@ -12,7 +12,7 @@ from cell_motion.assemble import assemble
 from cell_motion.connect import Station, station_after
 from cell_motion.desk import CONNECT_S, Clock, Desk
 from cell_motion.limits import checked_position
-from cell_motion.order import ordered
+from cell_motion.order import batches, ordered
 from cell_motion.plan import MotionPlan
 from robot_description.model import Cell
 
@@ -34,7 +34,8 @@ def plan_process(
 
     Per stroke: inverse kinematics over spin (and tilt and standoff where nominal poses fail), a layered graph search
     that refuses flips, exact solution at every controller period at the prescribed speed, and collision checks with
-    margins; then the whole trajectory is checked again at zero margin. A stroke without a continuous way is split,
+    margins; then the whole trajectory is checked again at zero margin. Coats are run in order, and the arm rests with
+    the process off for as long as a stroke's `wait_before_s` asks. A stroke without a continuous way is split,
     samples that cannot be served are listed with the reason. When time runs out the best plan so far is returned and
     the rest is unreached for "time".
 
@@ -63,7 +64,9 @@ def plan_process(
         if hits:
             raise CollisionError(f"{name}: {hits[0][1]} is in collision with {hits[0][2]}", pair=hits[0][1:])
     ladders, legs, unreached = desk.search(progress)
-    order = ordered(legs, [toolpath.strokes[leg.ladder.stroke].kind for leg in legs], start, desk.builder.rule)
+    batch = batches(toolpath.strokes)
+    kinds = [(batch[leg.ladder.stroke], toolpath.strokes[leg.ladder.stroke].kind) for leg in legs]
+    order = ordered(legs, kinds, start, desk.builder.rule)
     steps, missed = desk.place(order, start, progress)
     lost = with_gaps(toolpath, [step.run for step in steps], unreached + missed, ladders)
     if not steps:

@@ -7,9 +7,10 @@ from typing import Any
 from cell_interfaces.action import InspectPart
 from cell_interfaces.srv import WriteTruth
 
-from cell_core.config import SprayRecipe, load_recipe
+from cell_core.config import SprayRecipe
 from cell_core.errors import DeviceError, InputRefusedError
 from cell_core.files import read_npz, write_json, write_npz
+from cell_core.jobs import JobFolder
 from cell_core.surface_io import read_ply
 from cell_nodes.action_work import ActionWorker, Work, summary
 from cell_nodes.clients import call_service
@@ -34,7 +35,7 @@ class InspectionNode(CellNode):
     def _work(self, work: Work) -> dict[str, Any]:
         goal, start = work.goal, time.monotonic()
         job_dir, folder = self.job_path(goal.job_dir), self.job_path(goal.folder)
-        recipe = load_recipe(goal.recipe, job_dir / "job.yaml")
+        recipe = JobFolder(path=job_dir).recipe(goal.recipe)
         work.progress(0.1, "asking for the ground truth", "inspection")
         truth_path = self._write_truth(job_dir / "execution")
         work.progress(0.5, "comparing", "inspection")

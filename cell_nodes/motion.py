@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from cell_interfaces.action import PlanMotion
 
-from cell_core.config import load_recipe, load_recipe_tool
+from cell_core.config import load_recipe_tool
 from cell_core.config.loader import find_config
 from cell_core.errors import InputRefusedError
 from cell_core.jobs import JobFolder
@@ -49,8 +49,8 @@ class MotionNode(CellNode):
         goal = work.goal
         start = time.monotonic()
         cell = self._cell(goal.cell or self.string("cell"))
-        job = JobFolder(path=self.job_path(goal.job_dir)).config
-        seed = job.seed
+        job = JobFolder(path=self.job_path(goal.job_dir))
+        seed = job.config.seed
         start_rad = np.array(goal.start_rad) if len(goal.start_rad) else cell.robot.home_rad
         surface = read_ply(self.job_path(goal.surface_path)) if goal.surface_path else None
         folder = self.job_path(goal.folder)
@@ -59,7 +59,7 @@ class MotionNode(CellNode):
             return self._views(work, cell, surface, start_rad, seed, folder, start)
         from cell_motion import plan_process
 
-        cell = cell.equipped(load_recipe_tool(load_recipe(job.recipe), find_config("recipes", job.recipe)))
+        cell = cell.equipped(load_recipe_tool(job.recipe(), find_config("recipes", job.config.recipe)))
         if surface is None:
             raise InputRefusedError("motion for a process needs the part's surface: surface_path is empty")
         toolpath = ToolPath.read(self.job_path(goal.toolpath_path))

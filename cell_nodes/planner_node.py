@@ -7,9 +7,10 @@ from typing import Any
 
 from cell_interfaces.action import PlanToolPath
 
-from cell_core.config import Recipe, load_recipe
+from cell_core.config import Recipe
 from cell_core.errors import ConfigurationError
 from cell_core.files import sha256
+from cell_core.jobs import JobFolder
 from cell_core.plan import Plan
 from cell_core.surface import Surface
 from cell_core.surface_io import load_surface, read_ply
@@ -33,7 +34,7 @@ class PlannerNode(CellNode):
         goal = work.goal
         job_dir, folder = self.job_path(goal.job_dir), self.job_path(goal.folder)
         path = self.job_path(goal.surface_path)
-        recipe: Recipe = load_recipe(goal.recipe, job_dir / "job.yaml")
+        recipe: Recipe = JobFolder(path=job_dir).recipe(goal.recipe)
         if recipe.process != self._process:
             raise ConfigurationError(
                 f"recipe {goal.recipe!r} is for {recipe.process!r}, this planner is for {self._process!r}"

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from cell_core.config import load_recipe, load_recipe_tool
+from cell_core.config import load_recipe_tool
 from cell_core.config.loader import find_config
 from cell_core.errors import ConfigurationError
 from cell_core.files import write_npz
@@ -29,7 +29,7 @@ def simulated_cell(job_dir: Path, cell_name: str = "") -> tuple[Any, Any]:
     if config.simulated_part is None:
         raise ConfigurationError(f"{job_dir / 'job.yaml'}: simulated_part is missing; the embedded simulator needs one")
     part = config.simulated_part
-    recipe = load_recipe(config.recipe)
+    recipe = JobFolder(path=job_dir).recipe()
     cell = load_cell(config.cell or cell_name).equipped(load_recipe_tool(recipe, find_config("recipes", config.recipe)))
     path = Path(part.path)
     surface, _ = load_surface(path if path.is_absolute() else job_dir / path, part.unit, frame="mesh")

@@ -13,7 +13,7 @@ from typing import IO, Any
 from rich.console import Console
 from rich.prompt import Confirm
 
-from cell_core.config import JobConfig, load_config, load_recipe, load_recipe_tool
+from cell_core.config import JobConfig, load_config, load_one_layer, load_recipe_tool
 from cell_core.config.loader import find_config
 from cell_core.config.models import Pose, SimulatedPart
 from cell_core.errors import CellError, ConfigurationError
@@ -32,7 +32,7 @@ def run_demo(args: argparse.Namespace, console: Console) -> int:
     _check_rtf(args.rtf)
     load_cell(args.cell)
     recipe_name = args.recipe or _default_recipe(args.process, args.part is None)
-    _check_recipe(recipe_name, args.process)
+    _check_recipe(recipe_name, args.process, args.layer)
     pose = None
     if args.pose:
         xyz, rpy = parse_pose(args.pose)
@@ -51,6 +51,7 @@ def run_demo(args: argparse.Namespace, console: Console) -> int:
         version=1,
         process=args.process,
         recipe=_portable(recipe_name, "recipes"),
+        layer=args.layer,
         cell=_portable(args.cell, "cells"),
         approve=args.approve,
         seed=args.seed,
@@ -75,8 +76,8 @@ def _default_recipe(process: str, generated_part: bool) -> str:
     return "grind_bead" if generated_part else "grind_30um"
 
 
-def _check_recipe(name: str, process: str) -> None:
-    recipe = load_recipe(name)
+def _check_recipe(name: str, process: str, layer: str | None) -> None:
+    recipe = load_one_layer(name, layer)
     if recipe.process != process:
         raise ConfigurationError(f"{name}: recipe is for {recipe.process!r}, wanted {process!r}")
     load_recipe_tool(recipe, find_config("recipes", name))
@@ -108,7 +109,7 @@ def run_job_file(args: argparse.Namespace, console: Console) -> int:
         config = job.config
     else:
         config = load_config(JobConfig, args.job)
-        _check_recipe(config.recipe, config.process)
+        _check_recipe(config.recipe, config.process, config.layer)
         if config.simulated_part is not None:
             source = _beside(args.job, config.simulated_part.path)
             load_surface(source, config.simulated_part.unit)

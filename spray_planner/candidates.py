@@ -14,6 +14,7 @@ from cell_core.strokes.layout import LayoutRequest, lay_lines, sheet_for, stroke
 from cell_core.strokes.patches import Patch, split_patches
 from cell_core.strokes.sheet import Sheet
 from cell_core.toolpath import Freedom, Stroke
+from cell_core.transforms import Array
 from spray_planner.aim import aim_line
 from spray_planner.clearance import BODY_LENGTH_M
 from spray_planner.task import STANDOFF_PLAY_M, TIME_PRICE, TRANSITION_S, Task
@@ -28,6 +29,7 @@ class Layout:
     """One way of laying strokes over a patch, and what it was worth."""
 
     strokes: list[Stroke]
+    patch: Patch
     request: LayoutRequest
     sheet: Sheet
     score: float
@@ -59,9 +61,14 @@ def lay_patches(
     return layouts
 
 
+def laid_again(task: Task, layout: Layout, **changes: Any) -> list[Stroke]:
+    """Return the strokes of a layout's patch, laid with changes to its request; none where nothing fits."""
+    return _strokes(task, layout.patch, replace(layout.request, **changes), layout.sheet)
+
+
 def _best_layout(task: Task, patch: Patch, index: int) -> Layout | None:
     """Try both main directions on a smooth and a closer sheet, then, on large patches, field and offset of the best."""
-    base = _request(task, patch)
+    base = request_for(task, patch.direction)
     samples = task.samples.select(patch.members)
     best: Layout | None = None
     for wave in (1.0, 0.5):
@@ -85,10 +92,11 @@ def _better(a: Layout | None, b: Layout | None) -> Layout | None:
     return b if b.score < a.score else a
 
 
-def _request(task: Task, patch: Patch) -> LayoutRequest:
+def request_for(task: Task, direction: Array) -> LayoutRequest:
+    """Return how strokes are laid over a patch seen from a direction (3,), before any choice."""
     low, high = (limit - task.recipe.standoff_m for limit in (task.gun.standoff_m.low, task.gun.standoff_m.high))
     return LayoutRequest(
-        direction=patch.direction,
+        direction=direction,
         spacing_m=task.spacing_m,
         field="arc_length",
         step_m=task.step_m,
@@ -140,7 +148,7 @@ def _candidate(task: Task, patch: Patch, request: LayoutRequest, sheet: Sheet, i
         "overspray_fraction": overspray,
         "score": score,
     }
-    return Layout(strokes=strokes, request=request, sheet=sheet, score=score, entry=entry)
+    return Layout(strokes=strokes, patch=patch, request=request, sheet=sheet, score=score, entry=entry)
 
 
 def _strokes(task: Task, patch: Patch, request: LayoutRequest, sheet: Sheet) -> list[Stroke]:

@@ -35,6 +35,7 @@ def optimise_in_groups(
     limits: SpeedLimits,
     *,
     knot_m: float,
+    dwell_price_per_s: float = 0.0,
 ) -> DwellResult:
     """Return `optimise_speed`'s result, or for paths of several groups that of SWEEPS passes over the groups.
 
@@ -43,7 +44,10 @@ def optimise_in_groups(
     """
     groups = stroke_groups(strokes)
     if len(groups) == 1:
-        return optimise_speed(operator, strokes, target_m, weights, limits, knot_m=knot_m)
+        price = dwell_price_per_s
+        return optimise_speed(
+            operator, strokes, target_m, weights, limits, knot_m=knot_m, dwell_price_per_s=price
+        )
     columns = [operator.columns_of(g) for g in groups]
     own: list[Sequence[Stroke]] = [[strokes[k] for k in g] for g in groups]
     films = [np.asarray(c.predict(s), float) for c, s in zip(columns, own, strict=True)]

@@ -1,4 +1,4 @@
-"""Plan a coat of paint: serviceable area, patches, strokes chosen by what they leave, speeds fitted to the target."""
+"""Plan one layer of paint: serviceable area, strokes chosen by what they leave, coats, speeds fitted to the target."""
 
 import time
 from dataclasses import replace
@@ -7,28 +7,29 @@ import numpy as np
 
 from cell_core.config import GunConfig, SprayRecipe
 from cell_core.errors import ConfigurationError, CoverageError
-from cell_core.operator.coverage import CoverageOperator
-from cell_core.operator.footprint import GunFootprint, footprint_for
-from cell_core.optimise.dwell import DwellResult, SpeedLimits
+from cell_core.operator.footprint import footprint_for
+from cell_core.optimise.dwell import SpeedLimits
 from cell_core.plan import Plan, Progress, no_progress
 from cell_core.raycast import RayCaster
 from cell_core.sampling import sample_surface
 from cell_core.surface import Surface
-from spray_planner.candidates import lay_patches
+from spray_planner.bands import beside_bands, border_bands
+from spray_planner.candidates import Layout, lay_patches
 from spray_planner.clearance import Surroundings
+from spray_planner.coats import Film, fit_coats, fitted, for_target, lay_coat, n_patterns
+from spray_planner.even import Laid, even_film
+from spray_planner.feasible import gun_for, line_spacing_m, refuse_speeds
+from spray_planner.film_bounds import keep_bounds
 from spray_planner.pool import Pool
-from spray_planner.refined import refine_plan
 from spray_planner.report import report
 from spray_planner.service import Service, find_service
-from spray_planner.speeds import fit_speeds
 from spray_planner.task import Task
+from spray_planner.triggers import sound_triggers
 
 SAMPLES_MAX = 30_000
 PATCH_LEAST_FANS = 2.0
 """Smallest patch that gets a layout, in areas of half the fan's width and height."""
-VERY_UNEVEN, UNEVEN = 0.06, 0.025
-"""Above these residuals over the target, before and after refinement, strokes are drawn from a pool to better it."""
-POOL_ROUNDS = 3
+TRIGGER_ROUNDS = 3
 
 
 def plan_spray(
@@ -41,31 +42,54 @@ def plan_spray(
     table: bool = True,
     progress: Progress = no_progress,
 ) -> Plan:
-    """Return strokes and speeds that coat what the gun can serve of a surface to the recipe's thickness.
+    """Return strokes and speeds that coat what the gun can serve of a surface to the thickness of a recipe's one layer.
 
     The serviceable area is split into patches; for each, layouts (direction, field, offset) are scored by the film
-    they leave and the best is kept; then all speeds are fitted together, and strokes that add nothing are dropped.
-    At last, unless the recipe says no, poses and speeds are refined together.
+    they leave and the best is kept; crossing or offset coats are laid over the same patches; then all speeds of a
+    coat are fitted together, and strokes that add nothing are dropped. Unless the recipe says no, poses and speeds
+    are refined together. At last speeds are fitted coat by coat, later coats mending what earlier ones left, and the
+    last coat's once more where the film breaks its bounds.
 
     Args:
-        surface: vertices in the part's frame, z up, outward normals.
+        surface: vertices in the part's frame, z up, outward normals. Earlier layers do not change it: their film is
+            thousands of times thinner than the standoff.
+        recipe: one layer; of a recipe of layers, `recipe.layer(name)`.
         table: the part lies on a plane through its lowest point, and guns stay above it, level or pointing down;
             False: it hangs free and is coated from all sides.
 
     Raises:
-        ConfigurationError: standoff, or the speed the target needs, outside the gun's limits.
+        ConfigurationError: a recipe of layers; standoff, or the speed the target needs, outside the gun's limits.
         CoverageError: no gun pose serves any of the surface, or no stroke fits.
     """
     started = time.monotonic()
     progress = _rising(progress)
-    gun = _throttled(gun, recipe)
+    task = _task(surface, recipe, gun, table=table, progress=progress)
+    service = _served(task)
+    patterns, layouts = _lay(task, surface, service, progress)
+    progress(0.93, "fitting coats and film bounds")
+    film = fit_coats(task, service, [(laid.result, laid.operator) for laid in patterns])
+    film = _with_sound_triggers(task, service, film)
+    film = keep_bounds(task, service, film)
+    progress(0.95, "figures")
+    plan = report(task, service, film, surface, {"path": surface_path, "sha256": surface_sha256})
+    table_rows = [layout.entry for layout in layouts]
+    steps = [step for laid in patterns for step in laid.steps]
+    extra = {"layouts": table_rows, "refinement": steps, "plan_time_s": time.monotonic() - started}
+    return replace(plan, figures={**plan.figures, **extra})
+
+
+def _task(surface: Surface, recipe: SprayRecipe, gun: GunConfig, *, table: bool, progress: Progress) -> Task:
+    if recipe.layers:
+        names = ", ".join(layer.name for layer in recipe.layers)
+        raise ConfigurationError(f"recipe {recipe.name}: has layers ({names}); each is planned by itself: choose one")
+    gun = gun_for(recipe, gun)
     footprint = footprint_for(gun)
-    spacing = recipe.spacing_m or footprint.spacing_m() * recipe.standoff_m / gun.reference_standoff_m
-    _refuse(recipe, gun, footprint, spacing)
+    spacing = line_spacing_m(recipe, gun, footprint)
+    refuse_speeds(recipe, gun, footprint, spacing)
     progress(0.0, "sampling the surface")
     detail = footprint.detail_m * recipe.standoff_m / gun.reference_standoff_m
     pitch = max(0.2 * detail, float(np.sqrt(surface.area_m2 / SAMPLES_MAX)))
-    task = Task(
+    return Task(
         samples=sample_surface(surface, pitch),
         caster=RayCaster(surface),
         triangle_normals=surface.triangle_normals,
@@ -80,54 +104,56 @@ def plan_spray(
         ),
         spacing_m=spacing,
     )
+
+
+def _served(task: Task) -> Service:
     service = find_service(
         task.samples,
         task.part,
-        standoff_m=recipe.standoff_m,
-        incidence_max_rad=gun.incidence_max_rad,
+        standoff_m=task.recipe.standoff_m,
+        incidence_max_rad=task.gun.incidence_max_rad,
         surroundings=task.surroundings,
     )
     if not service.mask.any():
+        area = float(task.samples.areas_m2.sum())
         reasons = {k: float(task.samples.areas_m2[m].sum()) for k, m in service.reasons.items()}
-        raise CoverageError(f"no gun pose serves any of {surface.area_m2:.4f} m2: {reasons} m2", areas_m2=reasons)
-    pool = Pool.of(task, service.mask)
-    layouts = lay_patches(task, service.mask, progress, area_min_m2=PATCH_LEAST_FANS * task.fan_m * task.depth_m)
+        raise CoverageError(f"no gun pose serves any of {area:.4f} m2: {reasons} m2", areas_m2=reasons)
+    return service
+
+
+def _lay(task: Task, surface: Surface, service: Service, progress: Progress) -> tuple[list[Laid], list[Layout]]:
+    """Return the strokes of all coats that differ, each by itself as even as it gets, and the layouts they are of."""
+    one = for_target(task, 1.0 / task.recipe.coats)
+    area_min_m2 = PATCH_LEAST_FANS * task.fan_m * task.depth_m
+    layouts = lay_patches(one, service.mask, progress, area_min_m2=area_min_m2)
     if not layouts:
         area = float(task.samples.areas_m2[service.mask].sum())
         raise CoverageError(f"no stroke fits the {area:.5f} m2 that the gun could serve", area_m2=area)
-    progress(0.6, "predicting the film")
-    strokes = [s for layout in layouts for s in layout.strokes]
-    if len(layouts) > 1:
-        strokes = pool.chosen(strokes, 0)
-    result, operator = fit_speeds(task, service, strokes, progress)
-    evened = _evened(task, service, pool, (result, operator), progress) if _uneven(task, result, VERY_UNEVEN) else None
-    result, operator = evened or (result, operator)
-    steps: list[dict[str, object]] = []
-    if recipe.refine:
-        refined = refine_plan(task, surface, service, result, operator, progress)
-        if evened is None and _uneven(task, refined.result, UNEVEN):
-            more = _evened(task, service, pool, (refined.result, refined.operator), progress)
-            refined = refine_plan(task, surface, service, *more, progress) if more else refined
-        result, operator, steps = refined.result, refined.operator, refined.steps
-    progress(0.95, "figures")
-    plan = report(task, service, result, operator, surface, {"path": surface_path, "sha256": surface_sha256})
-    table_rows = [layout.entry for layout in layouts]
-    extra = {"layouts": table_rows, "refinement": steps, "plan_time_s": time.monotonic() - started}
-    return replace(plan, figures={**plan.figures, **extra})
+    bands = border_bands(one, surface, service) if task.recipe.border else []
+    pool = None if task.recipe.strategy == "offset" and task.recipe.coats > 1 else Pool.of(one, service.mask)
+    patterns = []
+    for k in range(n_patterns(task)):
+        progress(0.6, f"predicting the film of coat {k + 1}")
+        strokes = beside_bands(one, bands, lay_coat(one, layouts, k))
+        patterns.append(even_film(one, surface, service, pool, [*bands, *strokes], progress))
+    return patterns, layouts
 
 
-def _uneven(task: Task, result: DwellResult, limit: float) -> bool:
-    return result.residual_rms_m > limit * task.recipe.target_thickness_m
-
-
-def _evened(
-    task: Task, service: Service, pool: Pool, given: tuple[DwellResult, CoverageOperator], progress: Progress
-) -> tuple[DwellResult, CoverageOperator] | None:
-    """Return the plan with strokes from the pool; None where it is no better."""
-    result, _ = given
-    progress(0.7, f"looking for strokes that even out {1e6 * result.residual_rms_m:.1f} um")
-    other = fit_speeds(task, service, pool.chosen(result.strokes, POOL_ROUNDS), progress)
-    return other if other[0].residual_rms_m < result.residual_rms_m else None
+def _with_sound_triggers(task: Task, service: Service, film: Film) -> Film:
+    """Return the film with stretches and gaps the valve can make; coats they change are fitted to what they left."""
+    coats, operators = list(film.coats), list(film.operators)
+    for k, coat in enumerate(film.coats):
+        for _ in range(TRIGGER_ROUNDS):
+            strokes = sound_triggers(coats[k].strokes, task.gun)
+            if all(a is b for a, b in zip(strokes, coats[k].strokes, strict=True)):
+                break
+            kept = [i for i, s in enumerate(strokes) if s.on.any()]
+            if not kept:
+                break
+            strokes[kept[0]] = replace(strokes[kept[0]], wait_before_s=strokes[0].wait_before_s)
+            operators[k] = operators[k].columns_of(np.array(kept))
+            coats[k] = fitted(task, service, operators[k], [strokes[i] for i in kept], coat.predicted_m)
+    return Film(coats=tuple(coats), operators=tuple(operators))
 
 
 def _rising(progress: Progress) -> Progress:
@@ -140,26 +166,3 @@ def _rising(progress: Progress) -> Progress:
         progress(reached, message)
 
     return report_progress
-
-
-def _throttled(gun: GunConfig, recipe: SprayRecipe) -> GunConfig:
-    flow = recipe.flow_m3_per_s or gun.flow_m3_per_s
-    if flow > gun.flow_m3_per_s:
-        raise ConfigurationError(
-            f"recipe {recipe.name}: flow_m3_per_s {flow:.3g} exceeds {gun.flow_m3_per_s:.3g} of gun {gun.name}"
-        )
-    return gun.model_copy(update={"flow_m3_per_s": flow})
-
-
-def _refuse(recipe: SprayRecipe, gun: GunConfig, footprint: GunFootprint, spacing_m: float) -> None:
-    if not gun.standoff_m.low <= recipe.standoff_m <= gun.standoff_m.high:
-        raise ConfigurationError(
-            f"recipe {recipe.name}: standoff_m {recipe.standoff_m} m outside "
-            f"{gun.standoff_m.low}..{gun.standoff_m.high} m of gun {gun.name}"
-        )
-    speed = footprint.volume_rate_m3_per_s / (recipe.target_thickness_m * spacing_m)
-    if not gun.speed_m_per_s.low <= speed <= gun.speed_m_per_s.high:
-        raise ConfigurationError(
-            f"recipe {recipe.name}: target_thickness_m {recipe.target_thickness_m} m at {spacing_m:.4f} m spacing "
-            f"needs {speed:.4f} m/s, gun {gun.name} allows {gun.speed_m_per_s.low}..{gun.speed_m_per_s.high} m/s"
-        )

@@ -86,12 +86,12 @@ class Pool:
 
         Each round aims at what the strokes so far leave thin. Speeds of strokes given keep their course.
         """
-        films = self.films(strokes) if strokes else scipy.sparse.csc_matrix((len(self.samples), 0))
+        films: Any = self.films(strokes) if strokes else scipy.sparse.csc_matrix((len(self.samples), 0))
         amounts = np.ones(len(strokes))
         kept = list(strokes)
         for number in range(rounds + 1):
             # what is given is weighed first, on its own
-            new = self._drawn(1.0 - films @ amounts) if number else []
+            new = self._drawn(1.0 - np.asarray(films @ amounts)) if number else []
             if new:
                 films = scipy.sparse.hstack([films, self.films(new)], format="csc")
             elif number or not kept:

@@ -68,7 +68,8 @@ def refine_plan(
         for index, stroke in zip(group.tolist(), refined.strokes, strict=True):
             strokes[index] = stroke
     better = _fitted(task, service, [_with_freedom(s, p) for s, p in zip(strokes, _play(task, strokes), strict=True)])
-    if better[0].residual_rms_m >= result.residual_rms_m:
+    target, weights = np.full(len(task.samples), task.recipe.target_thickness_m), task.samples.areas_m2 * service.mask
+    if task.merit(better[0], target, weights) >= task.merit(result, target, weights):
         return Refined(result=result, operator=operator, steps=steps)
     return Refined(result=better[0], operator=better[1], steps=steps)
 
@@ -130,6 +131,7 @@ def _refine_group(
         speed_knot_m=SPEED_KNOT_DEPTHS * task.depth_m,
         pose_knot_m=POSE_KNOT_DEPTHS * task.depth_m,
         valid=valid,
+        dwell_price_per_s=task.dwell_price_per_s(target, weights),
         iterations_max=ITERATIONS,
     )
 
@@ -160,4 +162,6 @@ def _fitted(task: Task, service: Service, strokes: Sequence[Stroke]) -> tuple[Dw
     target = np.full(len(samples), task.recipe.target_thickness_m)
     weights = samples.areas_m2 * service.mask
     knot = SPEED_KNOT_DEPTHS * task.depth_m
-    return optimise_in_groups(operator, strokes, target, weights, task.limits, knot_m=knot), operator
+    price = task.dwell_price_per_s(target, weights)
+    fit = optimise_in_groups(operator, strokes, target, weights, task.limits, knot_m=knot, dwell_price_per_s=price)
+    return fit, operator

@@ -51,7 +51,7 @@ def find_service(
         reasons={
             "gun would stand below the part": ~allowed_any,
             "hidden from every gun pose": allowed_any & ~seen,
-            "no room for the gun": seen & ~served,
+            "recess: the gun's body would touch": seen & ~served,
         },
     )
 

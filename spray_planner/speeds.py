@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -41,18 +42,26 @@ def fit_speeds(
             f"none of {len(strokes)} strokes lands {CATCH_MIN:.0%} of its paint on what the gun can serve"
         )
     operator = operator.columns_of(keep)
-    knot = 0.8 * task.depth_m
-    result = optimise_in_groups(operator, [strokes[k] for k in keep], target, weights, task.limits, knot_m=knot)
+    fit = partial(
+        optimise_in_groups,
+        target_m=target,
+        weights=weights,
+        limits=task.limits,
+        knot_m=0.8 * task.depth_m,
+        dwell_price_per_s=task.dwell_price_per_s(target, weights),
+    )
+    result = fit(operator, [strokes[k] for k in keep])
     for attempt in range(PRUNINGS_MAX):
         progress(0.65 + 0.05 * attempt, f"fitting the speed of {len(result.strokes)} strokes")
-        haste = np.array([_haste(s, task.limits) for s in result.strokes])
+        # border bands were asked for, and spare the area strokes what lies beside them
+        haste = np.array([0.0 if s.kind == "border" else _haste(s, task.limits) for s in result.strokes])
         rushed = np.flatnonzero(haste > RUSHED)
         if len(rushed) == 0 or len(rushed) == len(haste):
             break
         worst = rushed[np.argsort(-haste[rushed], kind="stable")][: max(1, len(rushed) // 2)]
         keep = np.setdiff1d(np.arange(len(haste)), worst)
         fewer = operator.columns_of(keep)
-        trial = optimise_in_groups(fewer, [result.strokes[k] for k in keep], target, weights, task.limits, knot_m=knot)
+        trial = fit(fewer, [result.strokes[k] for k in keep])
         if trial.residual_rms_m > PRUNING_LOSS * result.residual_rms_m:
             break
         result, operator = trial, fewer

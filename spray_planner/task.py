@@ -5,7 +5,7 @@ from functools import cached_property
 
 from cell_core.config import GunConfig, SprayRecipe
 from cell_core.operator.footprint import GunFootprint
-from cell_core.optimise.dwell import SpeedLimits
+from cell_core.optimise.dwell import DwellResult, SpeedLimits
 from cell_core.raycast import RayCaster
 from cell_core.sampling import SurfaceSamples
 from cell_core.transforms import Array
@@ -61,6 +61,22 @@ class Task:
     @property
     def _spread(self) -> float:
         return self.recipe.standoff_m / self.gun.reference_standoff_m
+
+    def dwell_price_per_s(self, target_m: Array, weights: Array) -> float:
+        """Return what a second of spraying costs a fit to targets (P,) with weights (P,) [1/s].
+
+        The recipe's price is on sprayed over wanted volume, against the squared error over the squared thickness; a
+        fit has its own mean target.
+        """
+        volume = float(weights @ target_m)
+        wanted_m3_per_s = self.recipe.overspray_price * self.footprint.volume_rate_m3_per_s
+        return wanted_m3_per_s * self.recipe.target_thickness_m * float(weights.sum()) / volume**2
+
+    def merit(self, fit: DwellResult, target_m: Array, weights: Array) -> float:
+        """Return the squared residual over the squared mean target plus the price of the time: less is better."""
+        mean = float(weights @ target_m / weights.sum())
+        time_s = sum(float(s.dwell_s.sum()) for s in fit.strokes)
+        return (fit.residual_rms_m / mean) ** 2 + self.dwell_price_per_s(target_m, weights) * time_s
 
     @property
     def nominal_speed_m_per_s(self) -> float:

@@ -1,6 +1,14 @@
 """YAML configuration: strict models and one loader whose errors name file, line, key, value and bound."""
 
-from cell_core.config.loader import config_root, find_config, load_config, load_named, load_recipe, load_recipe_tool
+from cell_core.config.loader import (
+    config_root,
+    find_config,
+    load_config,
+    load_named,
+    load_one_layer,
+    load_recipe,
+    load_recipe_tool,
+)
 from cell_core.config.models import (
     CameraConfig,
     CellConfig,
@@ -10,6 +18,7 @@ from cell_core.config.models import (
     JobConfig,
     Recipe,
     RobotConfig,
+    SprayLayer,
     SprayRecipe,
 )
 
@@ -22,11 +31,13 @@ __all__ = [
     "JobConfig",
     "Recipe",
     "RobotConfig",
+    "SprayLayer",
     "SprayRecipe",
     "config_root",
     "find_config",
     "load_config",
     "load_named",
+    "load_one_layer",
     "load_recipe",
     "load_recipe_tool",
 ]

@@ -58,12 +58,32 @@ def load_named(model: type[Model], kind: str, name: str, beside: Path | None = N
 
 
 def load_recipe(name: str, beside: Path | None = None) -> SprayRecipe | GrindRecipe:
-    """Load a recipe by name or path; its `process` key picks the model."""
+    """Load a recipe by name or path, with all its layers; its `process` key picks the model."""
     path = find_config("recipes", name, beside)
     process = _read(path)[0].get("process")
     if process not in ("spray", "grind"):
         raise ConfigurationError(f"{path}: process: value {process!r}: must be 'spray' or 'grind'")
     return load_config(SprayRecipe if process == "spray" else GrindRecipe, path)
+
+
+def load_one_layer(name: str, layer: str | None, beside: Path | None = None) -> SprayRecipe | GrindRecipe:
+    """Load a recipe as one job runs it: `layer` says which, where it has layers.
+
+    Raises:
+        ConfigurationError: it has layers and none or an unknown one is named, or none and one is named.
+    """
+    recipe = load_recipe(name, beside)
+    layers = recipe.layers if isinstance(recipe, SprayRecipe) else ()
+    if layer is None and not layers:
+        return recipe
+    if not isinstance(recipe, SprayRecipe):
+        raise ConfigurationError(f"recipe {recipe.name}: layer {layer!r} named, but a {recipe.process} recipe has none")
+    if layer is None:
+        known = ", ".join(one.name for one in layers)
+        raise ConfigurationError(
+            f"recipe {recipe.name}: has {len(layers)} layers, and a job runs one of them: name {known}"
+        )
+    return recipe.layer(layer)
 
 
 def load_recipe_tool(recipe: SprayRecipe | GrindRecipe, beside: Path | None = None) -> GunConfig | GrindToolConfig:
@@ -172,7 +192,10 @@ def _explain(error: Any, node: yaml.Node | None, path: Path, model: type[pydanti
         return f"{where}: unknown key {key!r} (value {error['input']!r}){hint}"
     if error["type"] == "missing":
         return f"{where}: key {key!r} is missing"
-    return f"{where}: {key}: value {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
+    what = error["msg"].removeprefix("Value error, ")
+    if isinstance(error["input"], dict | tuple):  # the message names the numbers that matter
+        return f"{where}: {key}: {what}"
+    return f"{where}: {key}: value {error['input']!r}: {what[0].lower()}{what[1:]}"
 
 
 def _nearest(key: str, model: type[pydantic.BaseModel]) -> str:

@@ -2,10 +2,13 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from cell_core.config.base import Finite, Fraction, Interval, NonNegative, Positive, Strict, Vector3
+from cell_core.config.coats import COAT_FIELDS, FILM_MAX_M, Coats, SprayLayer
 from cell_core.config.guns import GunConfig as GunConfig
+from cell_core.errors import ConfigurationError
 
 
 class Pose(Strict):
@@ -73,26 +76,94 @@ class GrindAcceptance(Strict):
     """Covered: at least half the target removed."""
 
 
-class SprayRecipe(Strict):
-    """config/recipes: a coating."""
+class SprayRecipe(Coats):
+    """config/recipes: a coating of one layer, or of several that are each planned and run as a job of their own."""
 
     format: Literal["grind_spray_cell/recipe"]
     version: Literal[1]
     process: Literal["spray"]
     name: str
     gun: str
-    target_thickness_m: Annotated[float, Field(gt=0.0, le=0.002)]
+    layers: tuple[SprayLayer, ...] = ()
+    """From the ground up. With layers the film's own keys stand in each of them; what a layer leaves out, such as gun
+    or standoff, is the recipe's. Empty: the recipe is one layer."""
+    target_thickness_m: Annotated[float, Field(gt=0.0, le=FILM_MAX_M, validate_default=True)] = 0.0
+    """Dry film. With layers it is the sum of theirs, and may not be given."""
     standoff_m: Annotated[float, Field(gt=0.0, le=1.0)]
     flow_m3_per_s: Positive | None = None
     """Below the gun's own flow, tool speeds fall with it and the arm keeps them over sharper forms; None: the gun's."""
     spacing_m: Positive | None = None
     """None: from the fan's ripple-free spacing."""
     overtravel_m: NonNegative = 0.06
+    overspray_price: NonNegative = 0.0
+    """What paint costs: the squared CV that may be given up to spray one film volume less; 0: evenness alone counts."""
     refine: bool = True
     """Whether stroke spacing, standoff and tilt are refined together with the speeds, pose by pose."""
     scan: ScanSettings = ScanSettings()
     acceptance: SprayAcceptance = SprayAcceptance()
     cycles_max: Annotated[int, Field(ge=1, le=5)] = 1
+
+    @field_validator("layers")
+    @classmethod
+    def _sound_layers(cls, layers: tuple[SprayLayer, ...], info: ValidationInfo) -> tuple[SprayLayer, ...]:
+        if not layers:
+            raise ValueError("0 layers, at least 1 needed; leave the key out for a recipe of one layer")
+        names = [layer.name for layer in layers]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"names must differ, {', '.join(twice)} stands more than once in {', '.join(names)}")
+        return layers
+
+    @field_validator("target_thickness_m", mode="before")
+    @classmethod
+    def _whole_film(cls, value: object, info: ValidationInfo) -> object:
+        layers = info.data.get("layers")
+        if layers is None:
+            return 1e-6  # the layers are refused already: say no more
+        given = value != 0.0
+        if layers and given:
+            films = ", ".join(f"{layer.name} {layer.target_thickness_m:g} m" for layer in layers)
+            raise ValueError(f"given beside layers ({films}); a recipe has either one target or layers")
+        if not layers and not given:
+            raise PydanticCustomError("missing", "Field required")
+        if not layers:
+            return value
+        whole = sum(layer.target_thickness_m for layer in layers)
+        if whole > FILM_MAX_M:
+            raise ValueError(f"layers add up to {whole:g} m, at most {FILM_MAX_M:g} m")
+        return whole
+
+    @model_validator(mode="after")
+    def _one_place(self) -> "SprayRecipe":
+        beside = [name for name in COAT_FIELDS if name in self.model_fields_set] if self.layers else []
+        if beside:
+            raise ValueError(f"{', '.join(beside)} given beside layers; each layer has its own")
+        if not self.layers:
+            self.refuse_contradictions("recipe", self.target_thickness_m)
+        return self
+
+    @property
+    def film_tolerance_fraction(self) -> float:
+        """Deviation from the target that is in tolerance, over the target."""
+        own = self.tolerance_fraction
+        return self.acceptance.tolerance_fraction if own is None else own
+
+    def layer(self, name: str) -> "SprayRecipe":
+        """Return one layer as a recipe of its own, named after both.
+
+        Raises:
+            ConfigurationError: no layer of that name.
+        """
+        found = next((layer for layer in self.layers if layer.name == name), None)
+        if found is None:
+            known = ", ".join(layer.name for layer in self.layers) or "none: it is a recipe of one layer"
+            raise ConfigurationError(f"recipe {self.name}: no layer {name!r}; its layers: {known}")
+        own = {k: v for k, v in found if k != "name" and v is not None}
+        acceptance = self.acceptance
+        if found.tolerance_fraction is not None:
+            acceptance = acceptance.model_copy(update={"tolerance_fraction": found.tolerance_fraction})
+        changes = {**own, "layers": (), "name": f"{self.name}-{name}", "acceptance": acceptance}
+        return self.model_copy(update=changes)
 
 
 class GrindRecipe(Strict):
@@ -237,6 +308,8 @@ class JobConfig(Strict):
     approve: Literal["auto", "ask"] = "ask"
     seed: Annotated[int, Field(ge=0)] = 0
     cad: str | None = None
+    layer: str | None = None
+    """Which layer of a recipe of layers this job sprays; between layers a person changes the paint."""
     simulated_part: "SimulatedPart | None" = None
     """The physical part of the embedded simulator; planners never read it."""
 

@@ -35,9 +35,9 @@ class DwellResult:
     acceleration_bound_fraction: float
     """Share of the steps at the acceleration bound."""
     optimality_gap: float
-    """Objective (weighted squared error and smoothness) minus a lower bound of it, over the objective: 0.01 says that
-    no speeds at these knots do more than 1 % better. The bound takes the dwell as linear in slowness and the
-    acceleration bound as linearised in the last round."""
+    """Objective (weighted squared error, smoothness, price of time) minus a lower bound of it, over the objective:
+    0.01 says that no speeds at these knots do more than 1 % better. The bound takes the dwell as linear in slowness
+    and the acceleration bound as linearised in the last round."""
     at_low_by_stroke: Array
     """(S,) share of each stroke's samples at the lowest speed."""
     at_high_by_stroke: Array
@@ -61,6 +61,7 @@ def optimise_speed(
     smoothness: float = 1e-3,
     over_weight: float = 1.0,
     most_m: Array | None = None,
+    dwell_price_per_s: float = 0.0,
     rounds_max: int = 20,
     explain: bool = False,
 ) -> DwellResult:
@@ -79,13 +80,17 @@ def optimise_speed(
         smoothness: weight of squared relative slowness change per SMOOTHING_LENGTH_M.
         over_weight: factor on the squared error where the change exceeds the target, to prefer "too little".
         most_m: (V,) change that no point may exceed [m], inf where there is no such bound; holds for weight 0 too.
+        dwell_price_per_s: what a second with the process on adds to the mean squared error over the squared mean
+            target [1/s]; what lands on points with a target is credited at the mean, so that only what misses costs.
         rounds_max: rounds; one is enough to compare layouts.
         explain: split the residual into its causes, at about the cost of five more rounds.
 
     Raises:
         CoverageError: no stroke changes any weighted row, nothing is wanted there, or a cap cannot be kept.
     """
-    solver = DwellSolver.of(operator, strokes, target_m, weights, limits, knot_m, smoothness, over_weight, most_m)
+    solver = DwellSolver.of(
+        operator, strokes, target_m, weights, limits, knot_m, smoothness, over_weight, most_m, dwell_price_per_s
+    )
     state = solver.solve(rounds_max)
     path = solver.path
     slowness = path.spread @ state.z

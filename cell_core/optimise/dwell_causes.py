@@ -24,7 +24,7 @@ class ResidualCauses:
     acceleration_rms_m: float
     """Added by the acceleration bound and by caps."""
     smoothness_rms_m: float
-    """Added by preferring even speeds, and by ending before the optimum."""
+    """Added by preferring even speeds and little time, and by ending before the optimum."""
 
     @property
     def residual_rms_m(self) -> float:
@@ -61,7 +61,14 @@ def residual_causes(solver: DwellSolver, slowness: Array) -> ResidualCauses:
     squares = [solver.square_m2(fit.linear @ solver.layout_z().astype(np.float32) - fit.target)]
     for limits, caps in ((speeds, no_caps), (given, solver.caps)):
         path = replace(solver.path, limits=limits)
-        relaxed = replace(solver, fit=fit, path=path, caps=caps, smoothness=SMOOTHNESS_LEAST / solver.start**2)
+        relaxed = replace(
+            solver,
+            fit=fit,
+            path=path,
+            caps=caps,
+            smoothness=SMOOTHNESS_LEAST / solver.start**2,
+            time_cost=fit.time_cost(0.0),
+        )
         squares.append(solver.square_m2(fit.error(path.spread @ relaxed.solve(ROUNDS).z)))
     squares.append(solver.square_m2(fit.error(slowness)))
     # solved to a gap only, so that a part may come out below 0 by that

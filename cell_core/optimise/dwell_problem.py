@@ -252,11 +252,38 @@ class Fit:
         weighted = scipy.sparse.diags((2.0 * row_weights).astype(np.float32)) @ linear
         return (linear.T.tocsr() @ weighted.tocsr()).astype(float)
 
+    def time_cost(self, price_per_s: float) -> "TimeCost":
+        """Return the price of time with the process on, what lands where it is wanted credited at an even dwell's mean.
+
+        Time alone would pull the whole change down; with the credit, time that misses is all that costs.
+        """
+        n = len(self.path.on)
+        if price_per_s == 0.0:
+            return TimeCost(per_s=np.zeros(n), constant=0.0)
+        wanted = np.where(self.target > 0.0, self.weights, 0.0).astype(np.float32)
+        landing = self.path.on * np.asarray(self.matrix.T @ wanted, float)
+        even = self.path.dwell(np.ones(n))
+        longest_s = float(even.sum()) / float(landing @ even)
+        return TimeCost(per_s=price_per_s * (1.0 - longest_s * landing), constant=price_per_s * longest_s)
+
     def best_uniform(self) -> float:
         """Return the one slowness [s/m] for all samples that fits best."""
         change = self.linear @ np.ones(self.linear.shape[1], np.float32)
         power = float(self.weights @ change**2)
         return float(self.weights @ (change * self.target)) / power if power > 0.0 else self.path.highest
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TimeCost:
+    """What dwell adds to the objective."""
+
+    per_s: Array
+    """(N,) per second at each sample, below 0 where more lands than on average [1/s]."""
+    constant: float
+
+    def value(self, dwell_s: Array) -> float:
+        """Return the cost of a dwell (N,)."""
+        return self.constant + float(self.per_s @ dwell_s)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cell_core.operator.coverage import CoverageOperator
-from cell_core.optimise.dwell_problem import CAP_NEAR, Caps, Fit, Path, SpeedLimits, served_rows
+from cell_core.optimise.dwell_problem import CAP_NEAR, Caps, Fit, Path, SpeedLimits, TimeCost, served_rows
 from cell_core.optimise.quadratic import Rows, improvement_bound, solve_quadratic
 from cell_core.toolpath import Stroke
 from cell_core.transforms import Array
@@ -47,6 +47,7 @@ class DwellSolver:
     caps: Caps
     smoothness: float
     """Weight of the path's roughness."""
+    time_cost: TimeCost
     start: float
     """Slowness [s/m] the rounds start at, all along."""
     mean_target_m: float
@@ -66,6 +67,7 @@ class DwellSolver:
         smoothness: float,
         over_weight: float,
         most_m: Array | None,
+        dwell_price_per_s: float = 0.0,
     ) -> "DwellSolver":
         """Return the solver for the problem of `cell_core.optimise.dwell.optimise_speed`."""
         rows = served_rows(operator, target_m, weights, len(strokes))
@@ -82,6 +84,7 @@ class DwellSolver:
             caps=Caps.of(operator, path, most_m),
             # relative to the typical slowness, so that the weight means the same for fast and slow processes
             smoothness=smoothness / start**2,
+            time_cost=fit.time_cost(dwell_price_per_s),
             start=start,
             mean_target_m=mean_target,
             served_share=float(w.sum() / np.sum(weights)),
@@ -90,8 +93,11 @@ class DwellSolver:
 
     def value(self, slowness: Array) -> float:
         """Return the objective of slownesses at the samples (N,)."""
-        error = self.fit.error(slowness)
-        return float(self.fit.row_weights(error) @ error**2) + self.smoothness * self.path.roughness(slowness)
+        return self._value(slowness, self.fit.error(slowness))
+
+    def _value(self, slowness: Array, error: Array) -> float:
+        square = float(self.fit.row_weights(error) @ error**2) + self.smoothness * self.path.roughness(slowness)
+        return square + self.time_cost.value(self.path.dwell(slowness))
 
     def square_m2(self, error: Array) -> float:
         """Return the weighted mean square of an error (R,) of the fit, unserved points included [m2]."""
@@ -145,8 +151,10 @@ class DwellSolver:
         return _View(
             slowness=slowness,
             error=error,
-            value=float(self.fit.row_weights(error) @ error**2) + self.smoothness * self.path.roughness(slowness),
-            gradient=self.fit.gradient(error, slowness) + self.smoothness * (self.path.bending @ z),
+            value=self._value(slowness, error),
+            gradient=self.fit.gradient(error, slowness)
+            + self.smoothness * (self.path.bending @ z)
+            + self.path.pulled_back(self.time_cost.per_s, slowness),
         )
 
     def _curvature(self, here: "_View", *, even: bool = True) -> Any:

@@ -36,6 +36,8 @@ class RefineResult:
     """(V,) change left by `strokes` [m]."""
     residual_rms_m: float
     """Weighted root mean square of predicted minus target [m]."""
+    merit: float
+    """Squared residual over the squared mean target, and the price of the time."""
     history: tuple[float, ...]
     """Residual over the mean target, at the start and after every accepted step."""
     at_bound_fraction: dict[str, float]
@@ -59,10 +61,11 @@ def refine_strokes(
     speed_knot_m: float,
     pose_knot_m: float,
     valid: Valid | None = None,
+    dwell_price_per_s: float = 0.0,
     iterations_max: int = 12,
     progress: Progress = no_progress,
 ) -> RefineResult:
-    """Return strokes whose poses and speeds minimise sum w (A t - h)^2 within the limits.
+    """Return strokes whose poses and speeds minimise sum w (A t - h)^2 and the price of time within the limits.
 
     Args:
         samples: (V,) points the change is predicted on.
@@ -74,6 +77,7 @@ def refine_strokes(
         speed_knot_m: distance of speed knots [m], about the footprint's half length along travel.
         pose_knot_m: distance of pose knots [m], two or three times that.
         valid: samples where it turns false hold their stroke back; those false at the start do not count.
+        dwell_price_per_s: what a second with the process on costs; as for `optimise_speed`.
         iterations_max: operators built.
 
     Raises:
@@ -95,6 +99,7 @@ def refine_strokes(
         speed_knot_m=speed_knot_m,
         pose_knot_m=pose_knot_m,
         valid=valid,
+        dwell_price_per_s=dwell_price_per_s,
     )
     state = best = problem.start()
     history = [state.residual]
@@ -114,7 +119,7 @@ def refine_strokes(
         damping = damping / 5.0 if ratio > 0.7 else damping * 3.0 if ratio < 0.25 else damping
         slow = slow + 1 if gain < GAIN_MIN * state.cost else 0
         state = trial
-        best = state if state.residual < best.residual else best
+        best = state if state.merit < best.merit else best
         history.append(state.residual)
         if slow >= 2:
             stopped = "no further gain"
@@ -137,6 +142,7 @@ def _result(problem: RefineProblem, state: RefineState, history: tuple[float, ..
         operator=state.operator,
         predicted_m=state.film * problem.mean_target_m,
         residual_rms_m=state.residual * problem.mean_target_m,
+        merit=state.merit,
         history=history,
         at_bound_fraction={n: float(part.mean()) for n, part in zip(names, np.split(at, cuts), strict=True)},
         held_strokes=state.held,

@@ -69,7 +69,10 @@ class RefineState:
     film: Array
     """(V,) in units of the mean target."""
     residual: float
+    merit: float
+    """Squared residual and the price of the time it takes."""
     cost: float
+    """Merit and what bends cost."""
     held: tuple[int, ...]
 
 
@@ -98,12 +101,15 @@ class RefineProblem:
         speed_knot_m: float,
         pose_knot_m: float,
         valid: Valid | None,
+        dwell_price_per_s: float = 0.0,
     ) -> None:
         self.samples, self.strokes, self.footprint, self.limits = samples, tuple(strokes), footprint, limits
         self.weights = np.asarray(weights, float) / float(np.sum(weights))
         self.mean_target_m = float(self.weights @ target_m)
         self.target = np.asarray(target_m, float) / self.mean_target_m
         self.caster, self.valid = caster, valid
+        self.price_per_s, self.longest_s = dwell_price_per_s, 0.0
+        self.wanted = np.where(self.target > 0.0, self.weights, 0.0)
         self.pose_knots = PoseKnots(strokes, knot_m=pose_knot_m, pivot_m=pivot_m)
         self.spread = _speed_basis(strokes, speed_knot_m, limits.one_speed)
         self.n_speeds, self.n_pose = self.spread.shape[1], self.pose_knots.n_coefficients
@@ -159,7 +165,10 @@ class RefineProblem:
         poses = self.pose_knots.poses(nothing)
         self.start_poses = poses
         self.start_valid = self.valid(poses.frames) if self.valid is not None else np.ones(len(self.on), bool)
-        return self._state(self.first_slowness, nothing, poses, ())
+        first = self._state(self.first_slowness, nothing, poses, ())
+        # what lands is credited at this time over this film, so that only time that misses costs
+        self.longest_s = _time_on(first) / max(float(self.wanted @ first.film), 1e-9)
+        return self._valued(first)
 
     def _state(self, slowness: Array, coefficients: Array, poses: Poses, held: tuple[int, ...]) -> RefineState:
         strokes = self._strokes(slowness, poses)
@@ -176,10 +185,16 @@ class RefineProblem:
             operator=operator,
             film=film,
             residual=residual,
+            merit=residual**2,
             cost=0.0,
             held=held,
         )
-        return self.recosted(state)
+        return self._valued(state)
+
+    def _valued(self, state: RefineState) -> RefineState:
+        """Return the state with its merit and cost at the price of time."""
+        missed_s = _time_on(state) - self.longest_s * (float(self.wanted @ state.film) - 1.0)
+        return self.recosted(replace(state, merit=state.residual**2 + self.price_per_s * missed_s))
 
     def _strokes(self, slowness: Array, poses: Poses) -> tuple[Stroke, ...]:
         speed = self.limits.speed
@@ -200,7 +215,7 @@ class RefineProblem:
         x = np.r_[state.slowness, state.coefficients.ravel()] / self.scale
         pose = x[self.n_speeds :]
         speed = x[: self.n_speeds]
-        cost = state.residual**2 + float(pose @ (self.pose_penalty @ pose))
+        cost = state.merit + float(pose @ (self.pose_penalty @ pose))
         cost += float(speed @ (self._speed_penalty() @ speed)) + self.spacing.cost(state.poses)
         return replace(state, cost=cost)
 
@@ -238,8 +253,12 @@ class RefineProblem:
         jacobian: Any = scipy.sparse.hstack([matrix @ by_speed.astype(np.float32), left @ right], format="csr")
         jacobian = (jacobian @ scipy.sparse.diags((self.scale / self.mean_target_m).astype(np.float32))).tocsr()
         gram = _gram(jacobian, self.weights)
-        error = self.weights * (state.film - self.target)
-        return RefineLinear(gram=gram, gradient=np.asarray(jacobian.T @ error, float))
+        error = self.weights * (state.film - self.target) - 0.5 * self.price_per_s * self.longest_s * self.wanted
+        gradient = np.asarray(jacobian.T @ error, float)
+        if self.price_per_s > 0.0:
+            time = np.r_[np.asarray(by_speed.sum(axis=0)).ravel(), np.asarray(by_shift.sum(axis=0)).ravel()]
+            gradient += 0.5 * self.price_per_s * self.scale * time
+        return RefineLinear(gram=gram, gradient=gradient)
 
     def _dwell_changes(self, state: RefineState, shifts: list[Any]) -> tuple[Any, Any]:
         """Return the change of the samples' dwell (N, .) per slowness and per pose coefficient."""
@@ -299,6 +318,11 @@ class RefineProblem:
             held |= broken
             share[broken] = 0.5 * share[broken] if attempt < HALVINGS - 1 else 0.0
         return coefficients, poses, tuple(np.flatnonzero(held).tolist())
+
+
+def _time_on(state: RefineState) -> float:
+    """Return the time with the process on [s]."""
+    return float(sum(s.dwell_s.sum() for s in state.strokes))
 
 
 def _gram(jacobian: Any, weights: Array) -> Array:

@@ -1,6 +1,7 @@
 """Tool paths, trajectories and job folders: written, validated, read back; damaged files are refused."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -82,6 +83,22 @@ def test_a_tool_path_comes_back(tmp_path, seed):
         assert theirs.freedom == ours.freedom and theirs.kind == ours.kind
     assert dict(again.prediction) == PREDICTION
     assert again.tool == path.tool and again.surface == path.surface and again.unreached == path.unreached
+
+
+def test_coats_and_waits_come_back_and_are_left_out_where_they_say_nothing(tmp_path):
+    path = make_toolpath()
+    path.write(tmp_path / "plain.json")
+    text = (tmp_path / "plain.json").read_text()
+    assert "coat" not in text and "wait_before_s" not in text
+    strokes = [path.strokes[0], replace(path.strokes[1], coat=2, wait_before_s=90.0)]
+    replace(path, strokes=strokes).write(tmp_path / "coats.json")
+    again = ToolPath.read(tmp_path / "coats.json")
+    assert [(s.coat, s.wait_before_s) for s in again.strokes] == [(1, 0.0), (2, 90.0)]
+    turned = again.strokes[1].reversed().part(0, 3)
+    assert (turned.coat, turned.wait_before_s) == (2, 90.0)
+    for bad in ({"coat": 0}, {"wait_before_s": -1.0}, {"wait_before_s": np.nan}):
+        with pytest.raises(InputRefusedError, match=r"coat .* wait_before_s"):
+            replace(path.strokes[0], **bad)
 
 
 def test_a_second_write_of_what_was_read_is_the_same_file(tmp_path):

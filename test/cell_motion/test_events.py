@@ -10,6 +10,8 @@ from cell_core.config import GrindToolConfig, GunConfig, load_named
 from cell_core.toolpath import Stroke
 from cell_motion.events import Passage, grind_events, spray_events
 
+SWITCHES = ("on", "off")
+
 
 def _stroke(on: list[bool], value: list[float]) -> Stroke:
     n = len(on)
@@ -38,6 +40,26 @@ def test_changing_values_are_set_on_the_way() -> None:
     events = spray_events([_passage(stroke, 1.0)], gun)
     sets = [(round(e.time_s, 6), e.value) for e in events if e.name == "set_flow_m3_per_s"]
     assert sets == [(0.95, 1e-6), (1.15, 1.2e-6), (1.35, 1.5e-6)]
+
+
+def test_on_and_off_lead_by_their_own_delays() -> None:
+    gun = load_named(GunConfig, "guns", "hvlp_240").model_copy(update={"on_delay_s": 0.08, "off_delay_s": 0.02})
+    stroke = _stroke([False, True, True, False, False, False, True, False], [2e-6] * 8)
+    switches = [(e.name, round(e.time_s, 6)) for e in spray_events([_passage(stroke, 5.0)], gun) if e.name in SWITCHES]
+    assert switches == [("on", 4.97), ("off", 5.23), ("on", 5.47), ("off", 5.63)]
+
+
+@pytest.mark.parametrize("delays_s", [(0.2, 0.02), (0.02, 0.2), (0.15, 0.05)])
+def test_a_gap_too_short_for_the_delays_stays_open(delays_s: tuple[float, float]) -> None:
+    update = dict(zip(("on_delay_s", "off_delay_s"), delays_s, strict=True))
+    gun = load_named(GunConfig, "guns", "hvlp_240").model_copy(update=update)
+    stroke = _stroke([True, True, False, True, True], [1e-6, 1e-6, 1e-6, 3e-6, 3e-6])
+    events = spray_events([_passage(stroke, 5.0)], gun)
+    switches = [e.name for e in events if e.name in SWITCHES]
+    # a gap of 0.1 s: "on" led by 0.1 s more than "off" would come first, and the "off" after it would win
+    bridged = delays_s[0] - delays_s[1] >= 0.1 - 1e-9
+    assert switches == (["on", "off"] if bridged else ["on", "off", "on", "off"])
+    assert [e.value for e in events if e.name == "set_flow_m3_per_s"] == [1e-6, 3e-6]
 
 
 def test_the_spindle_keeps_turning_between_close_strokes_only() -> None:

@@ -9,6 +9,7 @@ import pytest
 from motion_paths import dome, dome_height, dome_normal, dome_strokes, stroke_over, toolpath
 
 from cell_core.errors import CollisionError, ConfigurationError, InputRefusedError, LimitError, UnreachableError
+from cell_core.resume import remaining_toolpath
 from cell_core.surface import Surface
 from cell_core.toolpath import Freedom, Stroke, ToolPath
 from cell_core.trajectory import JointTrajectory
@@ -331,3 +332,50 @@ def test_toolpath_of_another_frame_is_moved_with_the_part(cell: Cell, sprayed: t
     ]
     ends = np.sort(tips[0], axis=0), np.sort(tips[1], axis=0)
     np.testing.assert_allclose(ends[0], ends[1], atol=1e-4)
+
+
+def test_a_coat_waits_for_the_one_before_it_at_rest_with_the_gun_off(cell: Cell, tmp_path: Path) -> None:
+    first, second, third = dome_strokes("spray", 3)
+    # the nearest to home is last: without batches it would be run first
+    strokes = [
+        third,
+        replace(second, coat=2, wait_before_s=45.0),
+        replace(third, coat=2),
+        replace(first, coat=3, wait_before_s=5.5),
+    ]
+    plan = plan_process(cell, toolpath("spray", strokes), dome(), cell.T_base_fixture)
+    trajectory = plan.trajectory
+    assert [s.coat for s in plan.toolpath.strokes] == [1, 2, 2, 3]
+    assert [s.wait_before_s for s in plan.toolpath.strokes] == [0.0, 45.0, 0.0, 5.5]
+    assert plan.figures["rest_time_s"] == 50.5
+    rests = []
+    for segment in trajectory.segments:
+        t0, t1 = trajectory.time_s[[segment.i0, segment.i1]]
+        position, velocity = trajectory.sample(np.linspace(t0, t1, 200))
+        still = np.abs(velocity).max() < 1e-9 and np.ptp(position, axis=0).max() < 1e-9
+        if segment.kind == "transition" and still and t1 - t0 > 1.0:
+            rests.append((t0, t1))
+    assert [t1 - t0 for t0, t1 in rests] == pytest.approx([45.0, 5.5])
+    begins = [float(trajectory.time_s[s.i0]) for s in trajectory.segments if s.kind == "process"]
+    switches = [e for e in trajectory.events if e.name in ("on", "off")]
+    for (t0, t1), k in zip(rests, (1, 3), strict=True):
+        assert begins[k - 1] < t0 and t1 < begins[k]
+        assert not [e for e in switches if t0 < e.time_s < t1]
+        assert [e.name for e in switches if e.time_s <= t0][-1] == "off"
+    assert check_trajectory(cell, trajectory, dome(), cell.T_base_fixture, period_s=0.05) == []
+    plan.toolpath.write(tmp_path / "toolpath.json")
+    again = ToolPath.read(tmp_path / "toolpath.json")
+    assert [(s.coat, s.wait_before_s) for s in again.strokes] == [(1, 0.0), (2, 45.0), (2, 0.0), (3, 5.5)]
+
+
+def test_the_rest_of_a_process_stopped_in_a_wait_waits_again(cell: Cell) -> None:
+    first, second, _ = dome_strokes("spray", 3)
+    path = toolpath("spray", [first, replace(second, coat=2, wait_before_s=20.0)])
+    plan = plan_process(cell, path, dome(), cell.T_base_fixture)
+    end = max(e.time_s for e in plan.trajectory.events if e.name == "off" and e.time_s < 15.0)
+    rest = remaining_toolpath(plan.toolpath, plan.trajectory, end + 8.0)
+    assert rest is not None
+    assert [(s.coat, s.wait_before_s) for s in rest.strokes] == [(2, 20.0)]
+    again = plan_process(cell, rest, dome(), cell.T_base_fixture)
+    assert again.figures["rest_time_s"] == 20.0
+    assert min(e.time_s for e in again.trajectory.events if e.name == "on") > 20.0

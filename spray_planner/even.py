@@ -1,0 +1,77 @@
+"""One pattern of strokes made to leave as even a film as it can: speeds, strokes from the pool, refined poses."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cell_core.operator.coverage import CoverageOperator
+from cell_core.optimise.dwell import DwellResult
+from cell_core.plan import Progress
+from cell_core.surface import Surface
+from cell_core.toolpath import Stroke
+from spray_planner.pool import Pool
+from spray_planner.refined import refine_plan
+from spray_planner.service import Service
+from spray_planner.speeds import fit_speeds
+from spray_planner.task import Task
+
+VERY_UNEVEN, UNEVEN = 0.06, 0.025
+"""Above these residuals over the target, before and after refinement, strokes are drawn from the pool."""
+POOL_ROUNDS = 3
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Laid:
+    """Strokes with speeds fitted to their part of the film."""
+
+    result: DwellResult
+    operator: CoverageOperator
+    steps: Sequence[dict[str, object]] = ()
+    """What refinement did."""
+
+
+def even_film(
+    task: Task, surface: Surface, service: Service, pool: Pool | None, strokes: Sequence[Stroke], progress: Progress
+) -> Laid:
+    """Return the strokes at fitted speeds, with strokes from the pool where the film would be uneven, refined.
+
+    A raster that is nearly even is refined alone, since strokes cost time; where that does not do, and at once where
+    it cannot, the pool is asked.
+
+    Args:
+        pool: None for lines that are to be even only together with those of another coat.
+    """
+    if pool is not None and len(strokes) > 1:
+        strokes = pool.chosen(strokes, 0)
+    laid = _laid(task, service, strokes, progress)
+    drawn = pool is None or _uneven(task, laid, VERY_UNEVEN)
+    if pool is not None and drawn:
+        laid = _better(task, service, pool, laid, progress)
+    if not task.recipe.refine:
+        return laid
+    # coat by coat, whatever the pattern: offset coats refined together leave each other more to mend
+    laid = _refined(task, surface, service, laid, progress)
+    if pool is not None and not drawn and _uneven(task, laid, UNEVEN):
+        other = _better(task, service, pool, laid, progress)
+        laid = _refined(task, surface, service, other, progress) if other is not laid else laid
+    return laid
+
+
+def _laid(task: Task, service: Service, strokes: Sequence[Stroke], progress: Progress) -> Laid:
+    result, operator = fit_speeds(task, service, strokes, progress)
+    return Laid(result=result, operator=operator)
+
+
+def _uneven(task: Task, laid: Laid, limit: float) -> bool:
+    return laid.result.residual_rms_m > limit * task.recipe.target_thickness_m
+
+
+def _better(task: Task, service: Service, pool: Pool, laid: Laid, progress: Progress) -> Laid:
+    """Return the strokes with others from the pool, or as they are where that is no better."""
+    progress(0.7, f"looking for strokes that even out {1e6 * laid.result.residual_rms_m:.1f} um")
+    other = _laid(task, service, pool.chosen(laid.result.strokes, POOL_ROUNDS), progress)
+    return other if other.result.residual_rms_m < laid.result.residual_rms_m else laid
+
+
+def _refined(task: Task, surface: Surface, service: Service, laid: Laid, progress: Progress) -> Laid:
+    refined = refine_plan(task, surface, service, laid.result, laid.operator, progress)
+    return Laid(result=refined.result, operator=refined.operator, steps=[*laid.steps, *refined.steps])

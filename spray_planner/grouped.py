@@ -18,10 +18,10 @@ SWEEPS = 2
 SWEEP_ROUNDS = 3
 
 
-def stroke_groups(strokes: Sequence[Stroke], length_m: float = GROUP_LENGTH_M) -> list[NDArray[np.int64]]:
+def stroke_groups(strokes: Sequence[Stroke]) -> list[NDArray[np.int64]]:
     """Return runs of neighbouring strokes of about equal length."""
     along = np.cumsum([s.length_m for s in strokes])
-    n = max(int(np.ceil(along[-1] / length_m)), 1)
+    n = max(int(np.ceil(along[-1] / GROUP_LENGTH_M)), 1)
     middle = along - 0.5 * np.array([s.length_m for s in strokes])
     owner = np.minimum((middle / along[-1] * n).astype(np.int64), n - 1)
     return [np.flatnonzero(owner == k) for k in range(n) if (owner == k).any()]

@@ -54,7 +54,7 @@ def sound_triggers(strokes: Sequence[Stroke], gun: GunConfig) -> list[Stroke]:
 
 
 def _sound(stroke: Stroke, gun: GunConfig) -> Stroke:
-    least_on_s = float(getattr(gun, "on_time_min_s", 0.0))
+    least_on_s = gun.on_time_min_s
     least_off_s = gun.on_delay_s + gun.off_delay_s
     at, on = _switch_times(stroke), stroke.on.copy()
     for (_, gap), (end, _) in zip(on_stretches(stroke)[:-1], on_stretches(stroke)[1:], strict=True):

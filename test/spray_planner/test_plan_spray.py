@@ -99,7 +99,7 @@ def test_refinement_evens_the_film_and_keeps_motion_inside_the_standoff(planned)
 
 def test_long_plans_are_refined_in_groups(planned, monkeypatch):
     surface, whole = planned
-    monkeypatch.setattr("spray_planner.refined.GROUP_LENGTH_M", 0.6 * whole.figures["length_m"])
+    monkeypatch.setattr("spray_planner.grouped.GROUP_LENGTH_M", 0.6 * whole.figures["length_m"])
     grouped = plan_spray(surface, RECIPE, GUN)
     assert len(grouped.figures["refinement"]) == 2
     assert sum(step["n_strokes"] for step in grouped.figures["refinement"]) == grouped.figures["n_strokes"]

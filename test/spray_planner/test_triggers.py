@@ -60,14 +60,7 @@ def test_the_run_up_from_rest_is_compared_with_the_overtravel() -> None:
 
 
 def test_plans_open_the_gun_for_long_enough() -> None:
-    class Slow(type(GUN)):
-        """The gun with the field that newer files have."""
-
-        on_time_min_s: float = 0.0
-
-    fields = GUN.model_dump()
-    fields["standoff_m"], fields["speed_m_per_s"] = GUN.standoff_m, GUN.speed_m_per_s
-    gun = Slow(**fields, on_time_min_s=1.5)
+    gun = GUN.model_copy(update={"on_time_min_s": 1.5})
     surface = dome(0.4, 0.14)
     free = plan_spray(surface, recipe(flow_m3_per_s=5e-6), GUN, table=False).figures
     plan = plan_spray(surface, recipe(flow_m3_per_s=5e-6), gun, table=False)

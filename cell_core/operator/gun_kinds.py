@@ -34,7 +34,7 @@ class EllipticDoubleBeta(GunFootprint):
         super().__init__(gun, (Ellipse(half_x_m=self.b_m, half_y_m=self.a_m),))
         area = self.a_m * self.b_m * beta_function(0.5, self.beta_2) * beta_function(0.5, self.beta_1 + 0.5)
         self._peak_per_m2 = float(1.0 / area)
-        self.peak_rate_m_per_s = self.volume_rate_m3_per_s * self._peak_per_m2
+        self.peak_rate_m_per_s = float(self.volume_rate_m3_per_s / area)
         """Film growth on the axis at the reference standoff [m/s]."""
 
     @property
@@ -54,6 +54,14 @@ class EllipticDoubleBeta(GunFootprint):
 
     def density(self, x_m: Reals, y_m: Reals) -> Reals:
         """Return the share of the paint per area [1/m2] on the reference plane."""
+        return self._peak_per_m2 * self._shape(x_m, y_m)
+
+    def reference_rates(self, x_m: Reals, y_m: Reals) -> Reals:
+        """Return q0 [m/s] on the reference plane at x along travel (minor axis) and y across it (major axis) [m]."""
+        return self.peak_rate_m_per_s * self._shape(x_m, y_m)
+
+    def _shape(self, x_m: Reals, y_m: Reals) -> Reals:
+        """Return the pattern, 1 at its peak."""
         one, none = x_m.dtype.type(1.0), x_m.dtype.type(0.0)
         across = 1.0 - (y_m / self.a_m) ** 2
         inside = across > 1e-12
@@ -61,7 +69,7 @@ class EllipticDoubleBeta(GunFootprint):
         along = 1.0 - (x_m / self.b_m) ** 2 / across
         inside &= along > 0.0
         q = across ** (self.beta_1 - 1.0) * np.where(inside, along, none) ** (self.beta_2 - 1.0)
-        return np.where(inside, self._peak_per_m2 * q, none)
+        return np.where(inside, q, none)
 
     def stripe_across(self, y_m: Array) -> Array:
         """Return (1 - y^2/a^2)^(beta_1 - 1/2) over its integral [1/m]."""

@@ -13,7 +13,9 @@ from cell_core.plan import Plan, Progress, no_progress
 from cell_core.raycast import RayCaster
 from cell_core.sampling import sample_surface
 from cell_core.surface import Surface
+from cell_core.transforms import Array
 from spray_planner.candidates import lay_patches
+from spray_planner.masks import masked_service, paint_share
 from spray_planner.refined import refine_plan
 from spray_planner.report import report
 from spray_planner.service import Surroundings, find_service
@@ -33,6 +35,7 @@ def plan_spray(
     surface_path: str = "",
     surface_sha256: str = "",
     table: bool = True,
+    mask: Array | None = None,
     progress: Progress = no_progress,
 ) -> Plan:
     """Return strokes and speeds that coat what the gun can serve of a surface to the recipe's thickness.
@@ -45,10 +48,12 @@ def plan_spray(
         surface: vertices in the part's frame, z up, outward normals.
         table: the part lies on a plane through its lowest point, and guns stay above it, level or pointing down;
             False: it hangs free and is coated from all sides.
+        mask: (V,) share of the target wanted at each vertex; 1: paint, 0: keep free. None: paint everywhere.
 
     Raises:
         ConfigurationError: standoff, or the speed the target needs, outside the gun's limits.
         CoverageError: no gun pose serves any of the surface, or no stroke fits.
+        InputRefusedError: a mask of another length, with values outside 0..1, or that leaves nothing to paint.
     """
     started = time.monotonic()
     progress = _rising(progress)
@@ -84,6 +89,10 @@ def plan_spray(
     if not service.mask.any():
         reasons = {k: float(task.samples.areas_m2[m].sum()) for k, m in service.reasons.items()}
         raise CoverageError(f"no gun pose serves any of {surface.area_m2:.4f} m2: {reasons} m2", areas_m2=reasons)
+    if mask is not None or recipe.masks:
+        paint = paint_share(surface, task.samples, task.caster, mask, recipe.masks)
+        service, masking = masked_service(task.samples, service, paint)
+        task = replace(task, masking=masking)
     layouts = lay_patches(task, service.mask, progress, area_min_m2=task.fan_m * task.depth_m)
     if not layouts:
         area = float(task.samples.areas_m2[service.mask].sum())

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from cell_core.operator.coverage import CoverageOperator, coverage_of_points
-from cell_core.optimise.dwell import DwellResult, optimise_speed
+from cell_core.optimise.dwell import DwellResult
 from cell_core.optimise.refine import RefineLimits, RefineResult, refine_strokes
 from cell_core.optimise.stroke_limits import PathLimits
 from cell_core.plan import Progress
@@ -19,11 +19,12 @@ from cell_core.transforms import Array
 from spray_planner.aim import BEND_MAX_PER_M, PartView, gun_fits
 from spray_planner.candidates import STANDOFF_PLAY_M
 from spray_planner.service import Service
-from spray_planner.task import Task
+from spray_planner.task import SPEED_KNOT_DEPTHS, Task
+from spray_planner.triggers import trimmed
 
 SAMPLE_DEPTHS = 0.33
 """Distance of samples in half heights of the fan: coarser than the plan's own, for speed."""
-SPEED_KNOT_DEPTHS, POSE_KNOT_DEPTHS = 0.8, 3.0
+POSE_KNOT_DEPTHS = 3.0
 SHIFT_SPACINGS = 0.45
 """Strokes may move aside by this share of the spacing."""
 TURN_MAX_RAD_PER_M = 5.0
@@ -49,12 +50,12 @@ def refine_plan(
 ) -> Refined:
     """Return the plan with refined poses and speeds fitted anew; as it was where that is no better."""
     samples = sample_surface(surface, max(SAMPLE_DEPTHS * task.depth_m, _pitch(task)))
-    weights = samples.areas_m2 * _served(task, service, samples)
+    target, weights = _wanted(task, service, samples)
     strokes, steps = list(result.strokes), []
     groups = _groups(strokes)
     for k, group in enumerate(groups):
         progress(0.8 + 0.12 * k / len(groups), f"refining the poses of {len(group)} strokes")
-        refined = _refine_group(task, samples, weights, strokes, group)
+        refined = _refine_group(task, samples, target, weights, strokes, group)
         if refined is None:
             continue
         steps.append(
@@ -69,18 +70,19 @@ def refine_plan(
         for index, stroke in zip(group.tolist(), refined.strokes, strict=True):
             strokes[index] = stroke
     better = _fitted(task, service, [_with_freedom(task, a, b) for a, b in zip(strokes, result.strokes, strict=True)])
-    target, weights = np.full(len(task.samples), task.recipe.target_thickness_m), task.samples.areas_m2 * service.mask
-    if task.merit(better[0], target, weights) >= task.merit(result, target, weights):
+    if task.merit(better[0], service) >= task.merit(result, service):
         return Refined(result=result, operator=operator, steps=steps)
     return Refined(result=better[0], operator=better[1], steps=steps)
 
 
-def _served(task: Task, service: Service, samples: SurfaceSamples) -> NDArray[np.bool_]:
-    """Return which samples the gun can serve: as the nearest of the plan's own on the same side."""
+def _wanted(task: Task, service: Service, samples: SurfaceSamples) -> tuple[Array, Array]:
+    """Return target [m] and weight [m2] of other samples: as the nearest of the plan's own on the same side."""
     _, index = task.samples.tree.query(samples.points_m, k=min(NEIGHBOURS, len(task.samples)))
     index = index.reshape(len(samples), -1)
     facing = np.einsum("vki,vi->vk", task.samples.normals[index], samples.normals) > SAME_SIDE_COS
-    return service.mask[index[np.arange(len(index)), np.argmax(facing, axis=1)]] & facing.any(axis=1)
+    own = index[np.arange(len(index)), np.argmax(facing, axis=1)]
+    per_area = task.weights(service) / task.samples.areas_m2
+    return task.target_m[own], samples.areas_m2 * per_area[own] * facing.any(axis=1)
 
 
 def _pitch(task: Task) -> float:
@@ -98,12 +100,16 @@ def _groups(strokes: Sequence[Stroke]) -> list[NDArray[np.int64]]:
 
 
 def _refine_group(
-    task: Task, samples: SurfaceSamples, weights: Array, strokes: Sequence[Stroke], group: NDArray[np.int64]
+    task: Task,
+    samples: SurfaceSamples,
+    target: Array,
+    weights: Array,
+    strokes: Sequence[Stroke],
+    group: NDArray[np.int64],
 ) -> RefineResult | None:
     """Return the group refined for what the other strokes leave to it; None where they leave nothing."""
     own = [strokes[i] for i in group]
     rest = [s for i, s in enumerate(strokes) if i not in set(group.tolist())]
-    target = np.full(len(samples), task.recipe.target_thickness_m)
     if rest:
         mine = coverage_of_points(samples.points_m, samples.normals, own, task.footprint, caster=task.caster)
         served = samples.points_m[np.diff(mine.matrix.indptr) > 0]
@@ -161,9 +167,4 @@ def _with_freedom(task: Task, stroke: Stroke, given: Stroke) -> Stroke:
 def _fitted(task: Task, service: Service, strokes: Sequence[Stroke]) -> tuple[DwellResult, CoverageOperator]:
     samples = task.samples
     operator = coverage_of_points(samples.points_m, samples.normals, strokes, task.footprint, caster=task.caster)
-    target = np.full(len(samples), task.recipe.target_thickness_m)
-    weights = samples.areas_m2 * service.mask
-    knot = SPEED_KNOT_DEPTHS * task.depth_m
-    price = task.dwell_price_per_s(target, weights)
-    fit = optimise_speed(operator, strokes, target, weights, task.limits, knot_m=knot, dwell_price_per_s=price)
-    return fit, operator
+    return trimmed(task, service, task.fitted(operator, strokes, service), operator), operator

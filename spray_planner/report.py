@@ -12,6 +12,7 @@ from cell_core.sampling import SurfaceSamples
 from cell_core.statistics import field_statistics
 from cell_core.surface import Surface
 from cell_core.toolpath import ToolPath
+from spray_planner.masks import mask_figures
 from spray_planner.service import Service
 from spray_planner.task import Task
 
@@ -26,7 +27,7 @@ def report(
 ) -> Plan:
     """Return the plan with fields at the vertices of `surface`; figures are taken over the serviceable samples."""
     samples, recipe = task.samples, task.recipe
-    target = np.full(len(samples), recipe.target_thickness_m)
+    target = task.target_m
     film = result.predicted_m
     statistics = field_statistics(
         film, target, samples.areas_m2, recipe.acceptance.tolerance_fraction, service.mask
@@ -56,7 +57,10 @@ def report(
     )
     visits = operator.visits(dwell)
     (predicted,) = samples.spread(surface, film)
-    serviceable, visits = samples.spread(surface, service.mask.astype(float), visits, nearest=True)
+    wanted = np.where(task.weights(service) > 0.0, target, 0.0)
+    serviceable, visits, wanted = samples.spread(
+        surface, service.mask.astype(float), visits, wanted, nearest=True
+    )
     figures = {
         **prediction,
         "p01_m": statistics.p01_m,
@@ -69,6 +73,7 @@ def report(
         "speed_min_m_per_s": float(min(s.speed_m_per_s.min() for s in result.strokes)),
         "speed_max_m_per_s": float(max(s.speed_m_per_s.max() for s in result.strokes)),
         "spacing_m": task.spacing_m,
+        **mask_figures(samples, task.masking, film, sprayed),
         "dwell_rounds": result.rounds,
         "dwell_converged": result.converged,
         "at_lowest_speed_fraction": result.at_low_fraction,
@@ -77,7 +82,7 @@ def report(
     }
     fields = {
         "predicted_change_m": predicted,
-        "target_change_m": recipe.target_thickness_m * serviceable,
+        "target_change_m": wanted,
         "visits": visits,
         "serviceable": serviceable,
     }

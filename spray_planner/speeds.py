@@ -2,18 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 
 from cell_core.errors import CoverageError
 from cell_core.operator.coverage import CoverageOperator, coverage_of_points
-from cell_core.optimise.dwell import DwellResult, SpeedLimits, optimise_speed
+from cell_core.optimise.dwell import DwellResult, SpeedLimits
 from cell_core.plan import Progress
 from cell_core.toolpath import Stroke
 from cell_core.transforms import Array
 from spray_planner.service import Service
 from spray_planner.task import Task
+from spray_planner.triggers import trimmed
 
 PRUNINGS_MAX = 5
 RUSHED = 0.5
@@ -30,9 +30,7 @@ def fit_speeds(
     """Return optimised strokes, those dropped that are only rushed through, and their operator over all samples."""
     samples = task.samples
     operator = coverage_of_points(samples.points_m, samples.normals, strokes, task.footprint, caster=task.caster)
-    weights = samples.areas_m2 * service.mask
-    target = np.full(len(samples), task.recipe.target_thickness_m)
-    catch = operator.adjoint(weights) / task.footprint.volume_rate_m3_per_s
+    catch = operator.adjoint(samples.areas_m2 * service.mask) / task.footprint.volume_rate_m3_per_s
     own = np.split(catch, np.cumsum([len(s) for s in strokes])[:-1])
     strokes = [_triggered(s, c) for s, c in zip(strokes, own, strict=True)]
     keep = np.array([k for k, s in enumerate(strokes) if s.on.any()])
@@ -41,15 +39,7 @@ def fit_speeds(
             f"none of {len(strokes)} strokes lands {CATCH_MIN:.0%} of its paint on what the gun can serve"
         )
     operator = operator.columns_of(keep)
-    fit = partial(
-        optimise_speed,
-        target_m=target,
-        weights=weights,
-        limits=task.limits,
-        knot_m=0.8 * task.depth_m,
-        dwell_price_per_s=task.dwell_price_per_s(target, weights),
-    )
-    result = fit(operator, [strokes[k] for k in keep])
+    result = task.fitted(operator, [strokes[k] for k in keep], service)
     for attempt in range(PRUNINGS_MAX):
         progress(0.65 + 0.05 * attempt, f"fitting the speed of {len(result.strokes)} strokes")
         haste = np.array([_haste(s, task.limits) for s in result.strokes])
@@ -59,11 +49,11 @@ def fit_speeds(
         worst = rushed[np.argsort(-haste[rushed], kind="stable")][: max(1, len(rushed) // 2)]
         keep = np.setdiff1d(np.arange(len(haste)), worst)
         fewer = operator.columns_of(keep)
-        trial = fit(fewer, [result.strokes[k] for k in keep])
-        if trial.residual_rms_m > PRUNING_LOSS * result.residual_rms_m:
+        trial = task.fitted(fewer, [result.strokes[k] for k in keep], service)
+        if task.merit(trial, service) > PRUNING_LOSS**2 * task.merit(result, service):
             break
         result, operator = trial, fewer
-    return result, operator
+    return result if task.masking is None else trimmed(task, service, result, operator), operator
 
 
 def _triggered(stroke: Stroke, catch: Array) -> Stroke:

@@ -1,14 +1,23 @@
 """What every step of one spray plan needs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from cell_core.config import GunConfig, SprayRecipe
+from cell_core.operator.coverage import CoverageOperator
 from cell_core.operator.footprint import EllipticDoubleBeta
-from cell_core.optimise.dwell import DwellResult, SpeedLimits
+from cell_core.optimise.dwell import DwellResult, SpeedLimits, optimise_speed
 from cell_core.raycast import RayCaster
 from cell_core.sampling import SurfaceSamples
+from cell_core.toolpath import Stroke
 from cell_core.transforms import Array
-from spray_planner.service import Surroundings
+from spray_planner.masks import Masking
+from spray_planner.service import Service, Surroundings
+
+SPEED_KNOT_DEPTHS = 0.8
+"""Distance of the knots that speeds are fitted at, in half heights of the fan."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -24,6 +33,19 @@ class Task:
     surroundings: Surroundings
     limits: SpeedLimits
     spacing_m: float
+    masking: Masking | None = None
+    """What is kept free of paint; None: nothing is."""
+
+    @property
+    def target_m(self) -> Array:
+        """(P,) film wanted at each sample [m]."""
+        whole = np.full(len(self.samples), self.recipe.target_thickness_m)
+        return whole if self.masking is None else whole * self.masking.paint
+
+    def weights(self, service: Service) -> Array:
+        """Return the weight (P,) of each sample's squared error: its area where served, more or less on masks [m2]."""
+        own = self.samples.areas_m2 * service.mask
+        return own if self.masking is None else own + self.samples.areas_m2 * self.masking.weights
 
     @property
     def fan_m(self) -> float:
@@ -50,11 +72,25 @@ class Task:
         wanted_m3_per_s = self.recipe.overspray_price * self.footprint.volume_rate_m3_per_s
         return wanted_m3_per_s * self.recipe.target_thickness_m * float(weights.sum()) / volume**2
 
-    def merit(self, fit: DwellResult, target_m: Array, weights: Array) -> float:
+    def merit(self, fit: DwellResult, service: Service) -> float:
         """Return the squared residual over the squared mean target plus the price of the time: less is better."""
-        mean = float(weights @ target_m / weights.sum())
+        target, weights = self.target_m, self.weights(service)
         time_s = sum(float(s.dwell_s.sum()) for s in fit.strokes)
-        return (fit.residual_rms_m / mean) ** 2 + self.dwell_price_per_s(target_m, weights) * time_s
+        residual = fit.residual_rms_m / float(weights @ target / weights.sum())
+        return residual**2 + self.dwell_price_per_s(target, weights) * time_s
+
+    def fitted(self, operator: CoverageOperator, strokes: Sequence[Stroke], service: Service) -> DwellResult:
+        """Return the strokes at the speeds that fit the target best."""
+        target, weights = self.target_m, self.weights(service)
+        return optimise_speed(
+            operator,
+            strokes,
+            target,
+            weights,
+            self.limits,
+            knot_m=SPEED_KNOT_DEPTHS * self.depth_m,
+            dwell_price_per_s=self.dwell_price_per_s(target, weights),
+        )
 
     @property
     def nominal_speed_m_per_s(self) -> float:

@@ -1,7 +1,7 @@
-"""What is not to be painted: how much film each sample should get, and how much a fit minds film where none should be."""
+"""What is not to be painted: how much film each sample should get, and how much film counts where none should be."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +17,11 @@ from spray_planner.service import Service
 
 EDGE_M = 0.02
 """Film may run out over this distance inside a mask's edge [m]."""
+EDGE_USED_M = 0.015
+"""Fits let it run out over this much: where the edge lies is known to a few millimetres."""
 WHOLE = 0.999
 """Samples that want at least this share of the target are painted wholly."""
-RAMP_WEIGHT, EDGE_WEIGHT, KEEP_OUT_WEIGHT = 0.2, 0.02, 4.0
+RAMP_WEIGHT, EDGE_WEIGHT, KEEP_OUT_WEIGHT = 0.2, 0.01, 0.5
 """Weights of squared errors, over that of painted area: on a soft edge, just inside a mask, and deeper in it."""
 MASKED = "masked"
 
@@ -34,6 +36,10 @@ class Masking:
     """(P,) weight of each sample that is not painted wholly, over that of one that is; 0 elsewhere."""
     deep: NDArray[np.bool_]
     """(P,) masked, and more than EDGE_M inside the edge."""
+
+    def weighed_up(self, factor: float) -> "Masking":
+        """Return the mask with film deep in it counting so many times as much."""
+        return replace(self, weights=np.where(self.weights >= KEEP_OUT_WEIGHT, factor * self.weights, self.weights))
 
 
 def masked_service(samples: SurfaceSamples, service: Service, paint: Array) -> tuple[Service, Masking]:
@@ -50,22 +56,21 @@ def masked_service(samples: SurfaceSamples, service: Service, paint: Array) -> t
         # the other side of a sheet counts as farther than the edge
         place = np.hstack([samples.points_m, EDGE_M * samples.normals])
         inside[~whole] = KDTree(place[whole]).query(place[~whole])[0]
-    ramp, deep = ~whole & (paint > 0.0), (paint <= 0.0) & (inside > EDGE_M)
-    weights = np.where(ramp, RAMP_WEIGHT * service.mask, np.where(deep, KEEP_OUT_WEIGHT, EDGE_WEIGHT))
+    ramp, masked = ~whole & (paint > 0.0), paint <= 0.0
+    weights = np.where(ramp, RAMP_WEIGHT * service.mask, np.where(inside > EDGE_USED_M, KEEP_OUT_WEIGHT, EDGE_WEIGHT))
     left = service.mask & whole
     if not left.any():
         area = float(samples.areas_m2[service.mask].sum())
-        raise InputRefusedError(f"mask: none of the {area:.4f} m2 that the gun can serve is to be painted", area_m2=area)
+        raise InputRefusedError(
+            f"mask: none of the {area:.4f} m2 that the gun can serve is to be painted", area_m2=area
+        )
     reasons = {**service.reasons, MASKED: service.mask & ~whole}
-    masking = Masking(paint=paint, weights=np.where(whole, 0.0, weights), deep=deep)
+    masking = Masking(paint=paint, weights=np.where(whole, 0.0, weights), deep=masked & (inside > EDGE_M))
     return Service(mask=left, reasons=reasons), masking
 
 
-def mask_figures(samples: SurfaceSamples, masking: Masking | None, film_m: Array, sprayed_m3: float) -> dict[str, float]:
-    """Return what a mask kept free; nothing where there is none.
-
-    `on_mask_fraction` is the film more than EDGE_M inside the mask's edge over what the whole cone would have left.
-    """
+def mask_figures(samples: SurfaceSamples, masking: Masking | None, film_m: Array) -> dict[str, float]:
+    """Return area and film of what a mask keeps free, also more than EDGE_M inside its edge; nothing without a mask."""
     if masking is None:
         return {}
     masked, areas = masking.paint <= 0.0, samples.areas_m2
@@ -76,7 +81,6 @@ def mask_figures(samples: SurfaceSamples, masking: Masking | None, film_m: Array
         "masked_inside_area_m2": float(areas[deep].sum()),
         "masked_inside_mean_m": mean,
         "masked_inside_max_m": float(film_m[deep].max()) if deep.any() else 0.0,
-        "on_mask_fraction": float(areas[deep] @ film_m[deep]) / sprayed_m3,
     }
 
 
@@ -123,7 +127,9 @@ def depth_inside(region: MaskRegion, points_m: Array) -> Array:
 def _checked(mask: Array, n_vertices: int) -> Array:
     values = np.asarray(mask, float)
     if values.shape != (n_vertices,):
-        raise InputRefusedError(f"mask: shape {values.shape}, wanted ({n_vertices},): one value per vertex of the surface")
+        raise InputRefusedError(
+            f"mask: shape {values.shape}, wanted ({n_vertices},): one value per vertex of the surface"
+        )
     if not np.isfinite(values).all():
         at = int(np.argmin(np.isfinite(values)))
         raise InputRefusedError(f"mask: {int((~np.isfinite(values)).sum())} values are not finite, the first at {at}")
@@ -131,7 +137,9 @@ def _checked(mask: Array, n_vertices: int) -> Array:
         at = int(np.argmax(np.abs(values - 0.5)))
         raise InputRefusedError(f"mask: value {values[at]:.6g} at vertex {at}, must be within 0..1 (1: paint)")
     if values.max() <= 0.0:
-        raise InputRefusedError(f"mask: all {n_vertices} values are 0: nothing is to be painted (1: paint, 0: keep free)")
+        raise InputRefusedError(
+            f"mask: all {n_vertices} values are 0: nothing is to be painted (1: paint, 0: keep free)"
+        )
     return values
 
 

@@ -19,7 +19,7 @@ from spray_planner.masks import masked_service, paint_share
 from spray_planner.refined import refine_plan
 from spray_planner.report import report
 from spray_planner.service import Surroundings, find_service
-from spray_planner.speeds import fit_speeds
+from spray_planner.speeds import fit_speeds, settled
 from spray_planner.task import Task
 
 SAMPLES_MAX = 30_000
@@ -109,6 +109,7 @@ def plan_spray(
     if recipe.refine:
         refined = refine_plan(task, surface, service, result, operator, progress)
         result, operator, steps = refined.result, refined.operator, refined.steps
+    result = settled(task, service, result, operator)
     progress(0.95, "figures")
     plan = report(task, service, result, operator, surface, {"path": surface_path, "sha256": surface_sha256})
     table_rows = [layout.entry for layout in layouts]

@@ -20,7 +20,6 @@ from spray_planner.aim import BEND_MAX_PER_M, PartView, gun_fits
 from spray_planner.candidates import STANDOFF_PLAY_M
 from spray_planner.service import Service
 from spray_planner.task import SPEED_KNOT_DEPTHS, Task
-from spray_planner.triggers import trimmed
 
 SAMPLE_DEPTHS = 0.33
 """Distance of samples in half heights of the fan: coarser than the plan's own, for speed."""
@@ -70,7 +69,8 @@ def refine_plan(
         for index, stroke in zip(group.tolist(), refined.strokes, strict=True):
             strokes[index] = stroke
     better = _fitted(task, service, [_with_freedom(task, a, b) for a, b in zip(strokes, result.strokes, strict=True)])
-    if task.merit(better[0], service) >= task.merit(result, service):
+    goal = task.goal(service)
+    if goal.merit(better[0]) >= goal.merit(result):
         return Refined(result=result, operator=operator, steps=steps)
     return Refined(result=better[0], operator=better[1], steps=steps)
 
@@ -149,7 +149,7 @@ def _refine_group(
         speed_knot_m=SPEED_KNOT_DEPTHS * task.depth_m,
         pose_knot_m=POSE_KNOT_DEPTHS * task.depth_m,
         valid=valid,
-        dwell_price_per_s=task.dwell_price_per_s(target, weights),
+        dwell_price_per_s=task.goal_on(weights, target).price_per_s,
         iterations_max=ITERATIONS,
     )
 
@@ -167,4 +167,5 @@ def _with_freedom(task: Task, stroke: Stroke, given: Stroke) -> Stroke:
 def _fitted(task: Task, service: Service, strokes: Sequence[Stroke]) -> tuple[DwellResult, CoverageOperator]:
     samples = task.samples
     operator = coverage_of_points(samples.points_m, samples.normals, strokes, task.footprint, caster=task.caster)
-    return trimmed(task, service, task.fitted(operator, strokes, service), operator), operator
+    goal = task.goal(service)
+    return goal.fitted(operator, strokes), operator

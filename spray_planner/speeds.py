@@ -20,6 +20,9 @@ RUSHED = 0.5
 """Strokes with more than this share of their paint at nearly the highest speed may be dropped."""
 PRUNING_LOSS = 1.01
 """They are, when the residual grows by no more than this factor."""
+ON_MASK_MOST = 0.003
+"""Share of what is sprayed that may land deep in a mask."""
+KEEP_OUT_FACTORS = (4.0, 16.0, 64.0, 256.0)
 CATCH_MIN = 0.02
 """The gun stays off at a stroke's ends while less than this of its paint would land on what is to be coated."""
 
@@ -39,7 +42,8 @@ def fit_speeds(
             f"none of {len(strokes)} strokes lands {CATCH_MIN:.0%} of its paint on what the gun can serve"
         )
     operator = operator.columns_of(keep)
-    result = task.fitted(operator, [strokes[k] for k in keep], service)
+    goal = task.goal(service)
+    result = goal.fitted(operator, [strokes[k] for k in keep])
     for attempt in range(PRUNINGS_MAX):
         progress(0.65 + 0.05 * attempt, f"fitting the speed of {len(result.strokes)} strokes")
         haste = np.array([_haste(s, task.limits) for s in result.strokes])
@@ -49,11 +53,24 @@ def fit_speeds(
         worst = rushed[np.argsort(-haste[rushed], kind="stable")][: max(1, len(rushed) // 2)]
         keep = np.setdiff1d(np.arange(len(haste)), worst)
         fewer = operator.columns_of(keep)
-        trial = task.fitted(fewer, [result.strokes[k] for k in keep], service)
-        if task.merit(trial, service) > PRUNING_LOSS**2 * task.merit(result, service):
+        trial = goal.fitted(fewer, [result.strokes[k] for k in keep])
+        if goal.score(trial) > PRUNING_LOSS * goal.score(result):
             break
         result, operator = trial, fewer
-    return result if task.masking is None else trimmed(task, service, result, operator), operator
+    return result if task.masking is None else trimmed(goal, result, operator, task.depth_m), operator
+
+
+def settled(task: Task, service: Service, fit: DwellResult, operator: CoverageOperator) -> DwellResult:
+    """Return the strokes with their triggers trimmed, and what lands on a mask weighed up until it is little enough."""
+    if task.wastes_freely:
+        return fit
+    fit = trimmed(task.goal(service), fit, operator, task.depth_m)
+    for factor in KEEP_OUT_FACTORS:
+        if task.on_mask_fraction(fit) <= ON_MASK_MOST:
+            break
+        stricter = replace(task, masking=task.masking and task.masking.weighed_up(factor)).goal(service)
+        fit = trimmed(stricter, stricter.fitted(operator, fit.strokes), operator, task.depth_m)
+    return fit
 
 
 def _triggered(stroke: Stroke, catch: Array) -> Stroke:

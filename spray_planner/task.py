@@ -1,18 +1,18 @@
 """What every step of one spray plan needs."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import KDTree
 
 from cell_core.config import GunConfig, SprayRecipe
-from cell_core.operator.coverage import CoverageOperator
 from cell_core.operator.footprint import EllipticDoubleBeta
-from cell_core.optimise.dwell import DwellResult, SpeedLimits, optimise_speed
+from cell_core.optimise.dwell import DwellResult, SpeedLimits
 from cell_core.raycast import RayCaster
 from cell_core.sampling import SurfaceSamples
-from cell_core.toolpath import Stroke
 from cell_core.transforms import Array
+from spray_planner.goal import Goal
 from spray_planner.masks import Masking
 from spray_planner.service import Service, Surroundings
 
@@ -42,6 +42,28 @@ class Task:
         whole = np.full(len(self.samples), self.recipe.target_thickness_m)
         return whole if self.masking is None else whole * self.masking.paint
 
+    @property
+    def wastes_freely(self) -> bool:
+        """Whether paint costs nothing wherever it lands."""
+        return self.recipe.overspray_price == 0.0 and self.masking is None
+
+    def masked_near(self, members: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the samples not painted wholly that a gun over some of these might reach."""
+        if self.masking is None:
+            return np.zeros(0, np.int64)
+        rest = np.flatnonzero(self.masking.weights > 0.0)
+        points = self.samples.points_m
+        near = KDTree(points[members]).query(points[rest], distance_upper_bound=self.fan_m)[0]
+        return rest[np.isfinite(near)]
+
+    def on_mask_fraction(self, fit: DwellResult) -> float:
+        """Return the film deep in a mask over what the whole cone would have left."""
+        if self.masking is None:
+            return 0.0
+        sprayed_m3 = self.footprint.volume_rate_m3_per_s * sum(float(s.dwell_s.sum()) for s in fit.strokes)
+        deep = self.masking.deep
+        return float(self.samples.areas_m2[deep] @ fit.predicted_m[deep]) / sprayed_m3
+
     def weights(self, service: Service) -> Array:
         """Return the weight (P,) of each sample's squared error: its area where served, more or less on masks [m2]."""
         own = self.samples.areas_m2 * service.mask
@@ -62,34 +84,20 @@ class Task:
         """Distance between samples along a stroke [m]."""
         return self.depth_m / 7.0
 
-    def dwell_price_per_s(self, target_m: Array, weights: Array) -> float:
-        """Return what a second of spraying costs a fit to targets (P,) with weights (P,) [1/s].
+    def goal(self, service: Service) -> Goal:
+        """Return what strokes are to leave on all samples."""
+        return self.goal_on(self.weights(service), self.target_m)
 
-        The recipe's price is on sprayed over wanted volume, against the squared error over the squared thickness; a
-        fit has its own mean target.
-        """
-        volume = float(weights @ target_m)
-        wanted_m3_per_s = self.recipe.overspray_price * self.footprint.volume_rate_m3_per_s
-        return wanted_m3_per_s * self.recipe.target_thickness_m * float(weights.sum()) / volume**2
-
-    def merit(self, fit: DwellResult, service: Service) -> float:
-        """Return the squared residual over the squared mean target plus the price of the time: less is better."""
-        target, weights = self.target_m, self.weights(service)
-        time_s = sum(float(s.dwell_s.sum()) for s in fit.strokes)
-        residual = fit.residual_rms_m / float(weights @ target / weights.sum())
-        return residual**2 + self.dwell_price_per_s(target, weights) * time_s
-
-    def fitted(self, operator: CoverageOperator, strokes: Sequence[Stroke], service: Service) -> DwellResult:
-        """Return the strokes at the speeds that fit the target best."""
-        target, weights = self.target_m, self.weights(service)
-        return optimise_speed(
-            operator,
-            strokes,
-            target,
-            weights,
-            self.limits,
+    def goal_on(self, weights: Array, target_m: Array) -> Goal:
+        """Return the goal of targets [m] on samples with weights [m2], any number of them."""
+        return Goal(
+            target_m=target_m,
+            weights=weights,
+            thickness_m=self.recipe.target_thickness_m,
+            price=self.recipe.overspray_price,
+            volume_rate_m3_per_s=self.footprint.volume_rate_m3_per_s,
+            limits=self.limits,
             knot_m=SPEED_KNOT_DEPTHS * self.depth_m,
-            dwell_price_per_s=self.dwell_price_per_s(target, weights),
         )
 
     @property

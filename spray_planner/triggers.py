@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from cell_core.operator.coverage import CoverageOperator
 from cell_core.optimise.dwell import DwellResult
 from cell_core.transforms import Array
-from spray_planner.service import Service
-from spray_planner.task import Task
+from spray_planner.goal import Goal
 
 ROUNDS_MAX = 3
 GAIN_MIN = 1e-3
@@ -21,20 +20,19 @@ REACH_DEPTHS = 4.0
 """Ends of a stretch move by at most this many half heights in a round."""
 
 
-def trimmed(task: Task, service: Service, fit: DwellResult, operator: CoverageOperator) -> DwellResult:
+def trimmed(goal: Goal, fit: DwellResult, operator: CoverageOperator, depth_m: float) -> DwellResult:
     """Return the strokes with the gun off where that betters the fit, speeds fitted anew.
 
-    Nothing is trimmed where paint has no price and nothing is masked.
+    Args:
+        depth_m: half height of the fan.
     """
-    if task.recipe.overspray_price == 0.0 and task.masking is None:
-        return fit
     for _ in range(ROUNDS_MAX):
-        switches = _Trim.of(task, service, fit, operator).switches(fit)
+        switches = _Trim.of(goal, fit, operator, depth_m).switches(fit)
         strokes = [replace(s, on=on) for s, on in zip(fit.strokes, switches, strict=True)]
         if all(np.array_equal(a.on, b.on) for a, b in zip(strokes, fit.strokes, strict=True)):
             break
-        trial = task.fitted(operator, strokes, service)
-        if task.merit(trial, service) > (1.0 - GAIN_MIN) * task.merit(fit, service):
+        trial = goal.fitted(operator, strokes)
+        if goal.merit(trial) > (1.0 - GAIN_MIN) * goal.merit(fit):
             break
         fit = trial
     return fit
@@ -56,22 +54,19 @@ class _Trim:
     depth_m: float
 
     @staticmethod
-    def of(task: Task, service: Service, fit: DwellResult, operator: CoverageOperator) -> "_Trim":
-        target, weights = task.target_m, task.weights(service)
-        mean = float(weights @ target / weights.sum())
+    def of(goal: Goal, fit: DwellResult, operator: CoverageOperator, depth_m: float) -> "_Trim":
         dwell = np.concatenate([s.dwell_s for s in fit.strokes])
         film = operator.matrix.tocsc().astype(float)
-        film.data *= np.repeat(dwell, np.diff(film.indptr)) / mean
-        share = weights / weights.sum()
-        landed = np.asarray(film.T @ np.where(target > 0.0, share, 0.0))
-        price = task.dwell_price_per_s(target, weights)
+        film.data *= np.repeat(dwell, np.diff(film.indptr)) / goal.mean_m
+        share = goal.weights / goal.weights.sum()
+        landed = np.asarray(film.T @ np.where(goal.target_m > 0.0, share, 0.0))
         return _Trim(
             film=film,
             weights=share,
-            error=(fit.predicted_m - target) / mean,
-            saved=price * (dwell - landed * float(dwell.sum()) / float(landed.sum())),
+            error=(fit.predicted_m - goal.target_m) / goal.mean_m,
+            saved=goal.price_per_s * (dwell - landed * float(dwell.sum()) / float(landed.sum())),
             pitch_m=float(np.mean(np.concatenate([s.step_lengths_m for s in fit.strokes]))),
-            depth_m=task.depth_m,
+            depth_m=depth_m,
         )
 
     def switches(self, fit: DwellResult) -> list[NDArray[np.bool_]]:

@@ -6,8 +6,8 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from cell_core.config.base import Finite, Fraction, Interval, NonNegative, Positive, Strict, Vector3
-from cell_core.config.masks import MaskRegion
 from cell_core.config.coats import COAT_FIELDS, FILM_MAX_M, Coats, SprayLayer
+from cell_core.config.masks import MaskRegion
 from cell_core.errors import ConfigurationError
 
 

@@ -120,11 +120,11 @@ def _candidate(task: Task, patch: Patch, request: LayoutRequest, sheet: Sheet, i
     strokes = _strokes(task, patch, request, sheet)
     if not strokes:
         return None
-    own, index, weights = _scouts(task, patch)
-    scouts = task.samples.select(index)
+    own, scouted, weights = _scouts(task, patch)
+    scouts = task.samples.select(scouted)
     coarse = [_thinned(s, 2) for s in strokes]
     operator = coverage_of_points(scouts.points_m, scouts.normals, coarse, task.footprint, caster=task.caster)
-    target = task.target_m[index]
+    target = task.target_m[scouted]
     goal = replace(task.goal_on(weights, target), knot_m=task.depth_m)
     try:
         fit = goal.fitted(operator, coarse, rounds_max=2)

@@ -85,9 +85,12 @@ def build_parser() -> argparse.ArgumentParser:
             type=Path,
             required=True,
             metavar="DIR",
-            help="writes toolpath.json, fields.npz, figures.json, surface.ply, plan.png",
+            help="writes toolpath.json, fields.npz, figures.json, surface.ply, plan.png"
+            + ("; for a recipe of layers into 01-NAME, 02-NAME, ..., and figures.json of all" * (process == "spray")),
         )
         if process == "spray":
+            p.add_argument("--layer", metavar="NAME", help="plan this layer of a recipe of layers alone")
+            p.add_argument("--coats", type=int, metavar="N", help="coats of the layer, instead of the recipe's number")
             p.add_argument(
                 "--free-hanging",
                 action="store_true",

@@ -72,7 +72,8 @@ def parse_pose(text: str) -> tuple[tuple[float, float, float], tuple[float, floa
     return (x, y, z), (rx, ry, rz)
 
 
-def _read_surface(path: Path, unit: Any) -> Surface:
+def read_surface(path: Path, unit: Any) -> Surface:
+    """Load a surface and say what it is and what was repaired."""
     surface, repair = load_surface(path, unit)
     size = " x ".join(f"{1e3 * v:.1f}" for v in np.ptp(surface.bounds_m, axis=0))
     console.print(
@@ -92,35 +93,29 @@ def _plan(args: argparse.Namespace) -> int:
     recipe = load_recipe(args.recipe)
     if recipe.process != args.process:
         raise ConfigurationError(f"{args.recipe}: recipe is for {recipe.process!r}, wanted {args.process!r}")
+    if isinstance(recipe, SprayRecipe):
+        from cell_operator.plan_spray import plan_spray_files
+
+        return plan_spray_files(args, recipe, out, console)
     tool = load_recipe_tool(recipe, find_config("recipes", args.recipe))
-    surface = _read_surface(args.surface, args.unit)
-    reference = (str(args.surface.resolve()), sha256(args.surface))
-    with StepProgress(console, f"plan {args.process}") as progress:
-        if isinstance(recipe, SprayRecipe):
-            from spray_planner.planner import plan_spray
-
-            assert isinstance(tool, GunConfig)
-            source, digest = reference
-            plan = plan_spray(
-                surface,
-                recipe,
-                tool,
-                surface_path=source,
-                surface_sha256=digest,
-                table=not args.free_hanging,
-                progress=progress,
-            )
-        else:
-            assert isinstance(tool, GrindToolConfig)
-            plan = _plan_grind(args, surface, recipe, tool, reference, progress)
-    plan.write(out)
-    write_ply(out / "surface.ply", surface.with_fields(**plan.fields))
-    from cell_operator.figures import plan_figure
-
-    plan_figure(surface, plan, out / "plan.png")
+    assert isinstance(tool, GrindToolConfig)
+    surface = read_surface(args.surface, args.unit)
+    with StepProgress(console, "plan grind") as progress:
+        reference = (str(args.surface.resolve()), sha256(args.surface))
+        plan = _plan_grind(args, surface, recipe, tool, reference, progress)
+    write_plan(plan, surface, out)
     print_figures(console, f"{recipe.name}: {len(plan.toolpath.strokes)} strokes", plan.figures)
     console.print(f"written to {out}")
     return 0
+
+
+def write_plan(plan: Plan, surface: Surface, out: Path) -> None:
+    """Write a plan's files, its surface with the fields, and its picture."""
+    from cell_operator.figures import plan_figure
+
+    plan.write(out)
+    write_ply(out / "surface.ply", surface.with_fields(**plan.fields))
+    plan_figure(surface, plan, out / "plan.png")
 
 
 def _plan_grind(
@@ -133,7 +128,7 @@ def _plan_grind(
 ) -> Plan:
     from grinding_planner.planner import plan_grind
 
-    cad = _read_surface(args.cad, args.unit) if args.cad else None
+    cad = read_surface(args.cad, args.unit) if args.cad else None
     target = None
     if args.target:
         arrays = read_npz(args.target)
@@ -161,7 +156,7 @@ def _cover(args: argparse.Namespace) -> int:
     for name, value in (("--radius", args.radius), ("--spacing", args.spacing)):
         if value is not None and not 0.001 <= value <= 0.5:
             raise ConfigurationError(f"{name}: value {value} m: must be within 0.001..0.5 m")
-    surface = _read_surface(args.surface, args.unit)
+    surface = read_surface(args.surface, args.unit)
     tool = RoundTool.of_radius(args.radius)
     with StepProgress(console, "cover") as progress:
         cover = cover_part(surface, tool, spacing_m=args.spacing, progress=progress)
@@ -187,7 +182,7 @@ def _predict(args: argparse.Namespace) -> int:
 
     out = _new_folder(args.out)
     toolpath = ToolPath.read(args.toolpath)
-    surface = _read_surface(args.surface, args.unit)
+    surface = read_surface(args.surface, args.unit)
     with StepProgress(console, "predict") as progress:
         change = predict(surface, toolpath, seed=args.seed, progress=progress)
     areas = surface.vertex_areas_m2
@@ -227,7 +222,7 @@ def _motion(args: argparse.Namespace) -> int:
     out = _new_folder(args.out)
     toolpath = ToolPath.read(args.toolpath)
     cell = _equipped(load_cell(args.cell), toolpath)
-    part = _read_surface(_surface_of(toolpath, args), args.unit)
+    part = read_surface(_surface_of(toolpath, args), args.unit)
     pose = parse_pose(args.part_pose) if args.part_pose else None
     T_fixture_part = transform_from_xyz_rpy(*pose) if pose else resting_pose(part)
     with StepProgress(console, "motion") as progress:
@@ -316,8 +311,8 @@ def _inspect(args: argparse.Namespace) -> int:
     from cell_operator.figures import deviation_figure
 
     out = _new_folder(args.out)
-    scan = _read_surface(args.scan, args.unit)
-    reference = _read_surface(args.reference, args.reference_unit)
+    scan = read_surface(args.scan, args.unit)
+    reference = read_surface(args.reference, args.reference_unit)
     result = inspect_surfaces(scan, reference, out, register=args.register)
     deviation_figure(result.surface, result.deviation_m, out / "inspection.png")
     print_figures(console, f"deviation of {args.scan.name} from {args.reference.name}", result.figures)

@@ -1,8 +1,9 @@
 """Pictures of plans, predictions, motions and deviations, as PNG files or matplotlib figures."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -93,13 +94,19 @@ def draw_strokes(axes: Axes, toolpath: ToolPath, picture: Picture, shift_m: floa
 
 
 def histogram_axes(
-    axes: Axes, values_um: Array, areas: Array, label: str, color: str, reference_um: float | None = None
+    axes: Axes,
+    values_um: Array,
+    areas: Array,
+    label: str,
+    color: str,
+    reference_um: float | None = None,
+    window_um: tuple[float, float] | None = None,
 ) -> None:
-    """Draw an area-weighted histogram in um."""
+    """Draw an area-weighted histogram in um, from 0 or over a window; what lies beyond the window counts at its end."""
     high = max(float(np.quantile(values_um, 0.999)), 1e-9)
-    axes.hist(
-        values_um, bins=80, range=(0.0, 1.15 * high), weights=areas / areas.sum(), color=color, alpha=0.6, label=label
-    )
+    window = (0.0, 1.15 * high) if window_um is None else window_um
+    shown = values_um if window_um is None else np.clip(values_um, *window_um)
+    axes.hist(shown, bins=80, range=window, weights=areas / areas.sum(), color=color, alpha=0.6, label=label)
     if reference_um is not None:
         axes.axvline(reference_um, color="k", linewidth=1.0, linestyle="--")
     axes.set_xlabel("um")
@@ -152,8 +159,31 @@ def plan_figure(surface: Surface, plan: Plan, path: Path) -> None:
     areas = surface.vertex_areas_m2[region]
     rms = float(np.sqrt(np.average(residual[region] ** 2, weights=areas)))
     axes[1, 0].set_title(f"residual, {rms:.2f} um RMS")
-    histogram_axes(axes[1, 1], change[region], areas, "predicted", "#2a6f9d", wanted)
+    if "tolerance_fraction" in plan.figures:
+        _film_histogram(axes[1, 1], change[region], areas, wanted, plan.figures)
+    else:
+        histogram_axes(axes[1, 1], change[region], areas, "predicted", "#2a6f9d", wanted)
     save(figure, path)
+
+
+def _film_histogram(axes: Axes, film_um: Array, areas: Array, wanted_um: float, figures: Mapping[str, Any]) -> None:
+    """Draw how the film is spread about its target, with its tolerance and bounds; figures in the title."""
+    half = float(figures["tolerance_fraction"]) * wanted_um
+    bounds = {k: UM_PER_M * figures[f"{k}_thickness_m"] for k in ("min", "max") if f"{k}_thickness_m" in figures}
+    low, high = np.quantile(film_um, [0.002, 0.998])
+    window = (
+        max(min(low, wanted_um - 1.3 * half, *(0.97 * v for v in bounds.values())), 0.0),
+        max(high, wanted_um + 1.3 * half, *(1.03 * v for v in bounds.values())),
+    )
+    axes.axvspan(wanted_um - half, wanted_um + half, color="#2a9d4a", alpha=0.12, linewidth=0, label="tolerance")
+    for name, value in bounds.items():
+        axes.axvline(value, color="#d1495b", linewidth=1.2, label=f"{name} {value:.0f} um")
+    histogram_axes(axes, film_um, areas, "predicted", "#2a6f9d", wanted_um, window)
+    axes.set_title(
+        f"CV {100 * figures['cv']:.2f} %, {figures['min_m'] * UM_PER_M:.1f} to {figures['max_m'] * UM_PER_M:.1f} um, "
+        f"{100 * figures['in_tolerance_area_fraction']:.1f} % in tolerance; "
+        f"catch {100 * figures['catch_fraction']:.0f} %, {figures['n_triggers']} triggers"
+    )
 
 
 def field_figure(surface: Surface, change_m: Array, region: NDArray[np.bool_], process: str, path: Path) -> None:

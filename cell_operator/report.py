@@ -104,7 +104,8 @@ def _recipe_rows(config: JobConfig) -> tuple[tuple[str, str, str], ...]:
     flat: dict[str, Any] = {}
     for key, value in recipe.model_dump(mode="json").items():
         flat.update({f"{key} {k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value})
-    return tuple(shown_figure(k, v) for k, v in flat.items() if k not in ("format", "version") and v is not None)
+    shown = {k: v for k, v in flat.items() if k not in ("format", "version") and v is not None and v != []}
+    return tuple(shown_figure(k, v) for k, v in shown.items())
 
 
 def _scan_surface(job: JobFolder) -> Surface:
@@ -171,7 +172,16 @@ def _strokes(job: JobFolder, config: JobConfig) -> Iterator[Section]:
     surface = _scan_surface(job)
     toolpath = ToolPath.read(job.path / "plan" / "toolpath.json")
     plan_figures = read_json(job.path / "plan" / "figures.json")
-    yield Section(title="Strokes", picture=_image(fig.strokes_figure(surface, toolpath)), rows=_rows(plan_figures))
+    picture = _image(fig.strokes_figure(surface, toolpath))
+    yield Section(title="Strokes", text=_limits_text(plan_figures), picture=picture, rows=_rows(plan_figures))
+
+
+def _limits_text(plan_figures: dict[str, Any]) -> str:
+    """Say what keeps the plan from its specification, and what would help."""
+    return "; ".join(
+        f"{100.0 * limit['area_fraction']:.1f} % of {limit['of']}: {limit['reason']} (would help: {limit['change']})"
+        for limit in plan_figures.get("limits", ())
+    )
 
 
 def _change(job: JobFolder, config: JobConfig) -> Iterator[Section]:

@@ -17,7 +17,7 @@ from cell_core.transforms import Array
 from spray_planner.aim import PartView, aim_line
 from spray_planner.service import BODY_LENGTH_M
 from spray_planner.task import Task
-from spray_planner.triggers import trimmed
+from spray_planner.trimming import trimmed
 
 SCORING_SAMPLES_MAX = 1_000
 STANDOFF_PLAY_M = 0.01
@@ -35,6 +35,7 @@ class Layout:
     """One way of laying strokes over a patch, and what it was worth."""
 
     strokes: list[Stroke]
+    patch: Patch
     request: LayoutRequest
     sheet: Sheet
     score: float
@@ -66,9 +67,14 @@ def lay_patches(
     return layouts
 
 
+def laid_again(task: Task, layout: Layout, **changes: Any) -> list[Stroke]:
+    """Return the strokes of a layout's patch, laid with changes to its request; none where nothing fits."""
+    return _strokes(task, layout.patch, replace(layout.request, **changes), layout.sheet)
+
+
 def _best_layout(task: Task, patch: Patch, index: int) -> Layout | None:
     """Try both main directions on a smooth and a closer sheet, then, on large patches, field and offset of the best."""
-    base = _request(task, patch)
+    base = request_for(task, patch.direction)
     samples = task.samples.select(patch.members)
     best: Layout | None = None
     for wave in (1.0, 0.5):
@@ -92,10 +98,11 @@ def _better(a: Layout | None, b: Layout | None) -> Layout | None:
     return b if b.score < a.score else a
 
 
-def _request(task: Task, patch: Patch) -> LayoutRequest:
+def request_for(task: Task, direction: Array) -> LayoutRequest:
+    """Return how strokes are laid over a patch seen from a direction (3,), before any choice."""
     low, high = (limit - task.recipe.standoff_m for limit in (task.gun.standoff_m.low, task.gun.standoff_m.high))
     return LayoutRequest(
-        direction=patch.direction,
+        direction=direction,
         spacing_m=task.spacing_m,
         field="arc_length",
         step_m=task.step_m,
@@ -150,7 +157,7 @@ def _candidate(task: Task, patch: Patch, request: LayoutRequest, sheet: Sheet, i
         "overspray_fraction": overspray,
         "score": score,
     }
-    return Layout(strokes=strokes, request=request, sheet=sheet, score=score, entry=entry)
+    return Layout(strokes=strokes, patch=patch, request=request, sheet=sheet, score=score, entry=entry)
 
 
 def _scouts(task: Task, patch: Patch) -> tuple[slice, NDArray[np.int64], Array]:

@@ -1,30 +1,48 @@
-"""Plan a coat of paint: serviceable area, patches, strokes chosen by what they leave, speeds fitted to the target."""
+"""Plan one layer of paint: serviceable area, strokes chosen by what they leave, coats, speeds fitted to the target."""
 
 import time
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from cell_core.config import GunConfig, SprayRecipe
 from cell_core.errors import ConfigurationError, CoverageError
+from cell_core.operator.coverage import CoverageOperator
 from cell_core.operator.footprint import EllipticDoubleBeta
-from cell_core.optimise.dwell import SpeedLimits
+from cell_core.optimise.dwell import DwellResult, SpeedLimits
 from cell_core.plan import Plan, Progress, no_progress
 from cell_core.raycast import RayCaster
 from cell_core.sampling import sample_surface
 from cell_core.surface import Surface
 from cell_core.transforms import Array
-from spray_planner.candidates import lay_patches
+from spray_planner.bands import beside_bands, border_bands
+from spray_planner.candidates import Layout, lay_patches
+from spray_planner.coats import Film, fit_coats, fitted, for_target, lay_coat, n_patterns
+from spray_planner.feasible import gun_for, line_spacing_m, refuse_speeds
+from spray_planner.film_bounds import keep_bounds
 from spray_planner.masks import masked_service, paint_share
 from spray_planner.refined import refine_plan
 from spray_planner.report import report
-from spray_planner.service import Surroundings, find_service
+from spray_planner.service import Service, Surroundings, find_service
 from spray_planner.speeds import fit_speeds, settled
 from spray_planner.task import Task
+from spray_planner.triggers import sound_triggers
 
 SAMPLES_MAX = 30_000
 THIN_FRACTION = 0.7
 """Samples that got less than this of the target after a first fit get strokes of their own."""
+TRIGGER_ROUNDS = 3
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Laid:
+    """The strokes of one coat, with speeds fitted to its part of the film."""
+
+    result: DwellResult
+    operator: CoverageOperator
+    steps: Sequence[dict[str, object]]
+    """What refinement did."""
 
 
 def plan_spray(
@@ -38,33 +56,60 @@ def plan_spray(
     mask: Array | None = None,
     progress: Progress = no_progress,
 ) -> Plan:
-    """Return strokes and speeds that coat what the gun can serve of a surface to the recipe's thickness.
+    """Return strokes and speeds that coat what the gun can serve of a surface to the thickness of a recipe's one layer.
 
     The serviceable area is split into patches; for each, layouts (direction, field, offset) are scored by the film
-    they leave and the best is kept; then all speeds are fitted together, and strokes that add nothing are dropped.
-    At last, unless the recipe says no, poses and speeds are refined together.
+    they leave and the best is kept; crossing or offset coats are laid over the same patches; then all speeds of a
+    coat are fitted together, and strokes that add nothing are dropped. Unless the recipe says no, poses and speeds
+    are refined together. At last speeds are fitted coat by coat, later coats mending what earlier ones left, and the
+    last coat's once more where the film breaks its bounds.
 
     Args:
-        surface: vertices in the part's frame, z up, outward normals.
+        surface: vertices in the part's frame, z up, outward normals. Earlier layers do not change it: their film is
+            thousands of times thinner than the standoff.
+        recipe: one layer; of a recipe of layers, `recipe.layer(name)`.
         table: the part lies on a plane through its lowest point, and guns stay above it, level or pointing down;
             False: it hangs free and is coated from all sides.
         mask: (V,) share of the target wanted at each vertex; 1: paint, 0: keep free. None: paint everywhere.
 
     Raises:
-        ConfigurationError: standoff, or the speed the target needs, outside the gun's limits.
+        ConfigurationError: a recipe of layers; standoff, or the speed the target needs, outside the gun's limits.
         CoverageError: no gun pose serves any of the surface, or no stroke fits.
         InputRefusedError: a mask of another length, with values outside 0..1, or that leaves nothing to paint.
     """
     started = time.monotonic()
     progress = _rising(progress)
-    gun = _throttled(gun, recipe)
+    task = _task(surface, recipe, gun, table=table, progress=progress)
+    service = _served(task)
+    if mask is not None or recipe.masks:
+        paint = paint_share(surface, task.samples, task.caster, mask, recipe.masks)
+        service, masking = masked_service(task.samples, service, paint)
+        task = replace(task, masking=masking)
+    patterns, layouts = _lay(task, surface, service, progress)
+    progress(0.93, "fitting coats and film bounds")
+    film = fit_coats(task, service, [(laid.result, laid.operator) for laid in patterns])
+    film = _with_sound_triggers(task, service, film)
+    film = keep_bounds(task, service, film)
+    progress(0.95, "figures")
+    plan = report(task, service, film, surface, {"path": surface_path, "sha256": surface_sha256})
+    table_rows = [layout.entry for layout in layouts]
+    steps = [step for laid in patterns for step in laid.steps]
+    extra = {"layouts": table_rows, "refinement": steps, "plan_time_s": time.monotonic() - started}
+    return replace(plan, figures={**plan.figures, **extra})
+
+
+def _task(surface: Surface, recipe: SprayRecipe, gun: GunConfig, *, table: bool, progress: Progress) -> Task:
+    if recipe.layers:
+        names = ", ".join(layer.name for layer in recipe.layers)
+        raise ConfigurationError(f"recipe {recipe.name}: has layers ({names}); each is planned by itself: choose one")
+    gun = gun_for(recipe, gun)
     footprint = EllipticDoubleBeta(gun)
-    spacing = recipe.spacing_m or footprint.spacing_m() * recipe.standoff_m / gun.reference_standoff_m
-    _refuse(recipe, gun, footprint, spacing)
+    spacing = line_spacing_m(recipe, gun, footprint)
+    refuse_speeds(recipe, gun, footprint, spacing)
     progress(0.0, "sampling the surface")
     depth = gun.b_m * recipe.standoff_m / gun.reference_standoff_m
     pitch = max(0.2 * depth, float(np.sqrt(surface.area_m2 / SAMPLES_MAX)))
-    task = Task(
+    return Task(
         samples=sample_surface(surface, pitch),
         caster=RayCaster(surface),
         triangle_normals=surface.triangle_normals,
@@ -79,42 +124,67 @@ def plan_spray(
         ),
         spacing_m=spacing,
     )
+
+
+def _served(task: Task) -> Service:
     service = find_service(
         task.samples,
         task.caster,
-        standoff_m=recipe.standoff_m,
-        incidence_max_rad=gun.incidence_max_rad,
+        standoff_m=task.recipe.standoff_m,
+        incidence_max_rad=task.gun.incidence_max_rad,
         surroundings=task.surroundings,
     )
     if not service.mask.any():
+        area = float(task.samples.areas_m2.sum())
         reasons = {k: float(task.samples.areas_m2[m].sum()) for k, m in service.reasons.items()}
-        raise CoverageError(f"no gun pose serves any of {surface.area_m2:.4f} m2: {reasons} m2", areas_m2=reasons)
-    if mask is not None or recipe.masks:
-        paint = paint_share(surface, task.samples, task.caster, mask, recipe.masks)
-        service, masking = masked_service(task.samples, service, paint)
-        task = replace(task, masking=masking)
-    layouts = lay_patches(task, service.mask, progress, area_min_m2=task.fan_m * task.depth_m)
+        raise CoverageError(f"no gun pose serves any of {area:.4f} m2: {reasons} m2", areas_m2=reasons)
+    return service
+
+
+def _lay(task: Task, surface: Surface, service: Service, progress: Progress) -> tuple[list[Laid], list[Layout]]:
+    """Return the strokes of all coats that differ, each by itself as even as it gets, and the layouts they are of."""
+    one = for_target(task, 1.0 / task.recipe.coats)
+    layouts = lay_patches(one, service.mask, progress, area_min_m2=task.fan_m * task.depth_m)
     if not layouts:
         area = float(task.samples.areas_m2[service.mask].sum())
         raise CoverageError(f"no stroke fits the {area:.5f} m2 that the gun could serve", area_m2=area)
-    progress(0.6, "predicting the film")
-    result, operator = fit_speeds(task, service, [s for layout in layouts for s in layout.strokes], progress)
-    thin = service.mask & (result.predicted_m < THIN_FRACTION * recipe.target_thickness_m)
-    more = lay_patches(task, thin, progress, area_min_m2=0.25 * task.fan_m * task.depth_m)
-    if more:
-        layouts += more
-        strokes = [*result.strokes, *(s for layout in more for s in layout.strokes)]
-        result, operator = fit_speeds(task, service, strokes, progress)
-    steps: list[dict[str, object]] = []
-    if recipe.refine:
-        refined = refine_plan(task, surface, service, result, operator, progress)
-        result, operator, steps = refined.result, refined.operator, refined.steps
-    result = settled(task, service, result, operator)
-    progress(0.95, "figures")
-    plan = report(task, service, result, operator, surface, {"path": surface_path, "sha256": surface_sha256})
-    table_rows = [layout.entry for layout in layouts]
-    extra = {"layouts": table_rows, "refinement": steps, "plan_time_s": time.monotonic() - started}
-    return replace(plan, figures={**plan.figures, **extra})
+    bands = border_bands(one, surface, service) if task.recipe.border else []
+    patterns, more = [], []
+    for k in range(n_patterns(task)):
+        progress(0.6, f"predicting the film of coat {k + 1}")
+        strokes = beside_bands(one, bands, lay_coat(one, layouts, k))
+        result, operator = fit_speeds(one, service, [*bands, *strokes], progress)
+        thin = service.mask & (result.predicted_m < THIN_FRACTION * one.recipe.target_thickness_m)
+        extra = lay_patches(one, thin, progress, area_min_m2=0.25 * task.fan_m * task.depth_m)
+        if extra:
+            more += extra
+            strokes = [*result.strokes, *(s for layout in extra for s in layout.strokes)]
+            result, operator = fit_speeds(one, service, strokes, progress)
+        steps: Sequence[dict[str, object]] = ()
+        if task.recipe.refine:
+            # coat by coat, whatever the pattern: offset coats refined together leave each other more to mend
+            refined = refine_plan(one, surface, service, result, operator, progress)
+            result, operator, steps = refined.result, refined.operator, refined.steps
+        result = settled(one, service, result, operator)
+        patterns.append(Laid(result=result, operator=operator, steps=steps))
+    return patterns, [*layouts, *more]
+
+
+def _with_sound_triggers(task: Task, service: Service, film: Film) -> Film:
+    """Return the film with stretches and gaps the valve can make; coats they change are fitted to what they left."""
+    coats, operators = list(film.coats), list(film.operators)
+    for k, coat in enumerate(film.coats):
+        for _ in range(TRIGGER_ROUNDS):
+            strokes = sound_triggers(coats[k].strokes, task.gun)
+            if all(a is b for a, b in zip(strokes, coats[k].strokes, strict=True)):
+                break
+            kept = [i for i, s in enumerate(strokes) if s.on.any()]
+            if not kept:
+                break
+            strokes[kept[0]] = replace(strokes[kept[0]], wait_before_s=strokes[0].wait_before_s)
+            operators[k] = operators[k].columns_of(np.array(kept))
+            coats[k] = fitted(task, service, operators[k], [strokes[i] for i in kept], coat.predicted_m)
+    return Film(coats=tuple(coats), operators=tuple(operators))
 
 
 def _rising(progress: Progress) -> Progress:
@@ -127,26 +197,3 @@ def _rising(progress: Progress) -> Progress:
         progress(reached, message)
 
     return report_progress
-
-
-def _throttled(gun: GunConfig, recipe: SprayRecipe) -> GunConfig:
-    flow = recipe.flow_m3_per_s or gun.flow_m3_per_s
-    if flow > gun.flow_m3_per_s:
-        raise ConfigurationError(
-            f"recipe {recipe.name}: flow_m3_per_s {flow:.3g} exceeds {gun.flow_m3_per_s:.3g} of gun {gun.name}"
-        )
-    return gun.model_copy(update={"flow_m3_per_s": flow})
-
-
-def _refuse(recipe: SprayRecipe, gun: GunConfig, footprint: EllipticDoubleBeta, spacing_m: float) -> None:
-    if not gun.standoff_m.low <= recipe.standoff_m <= gun.standoff_m.high:
-        raise ConfigurationError(
-            f"recipe {recipe.name}: standoff_m {recipe.standoff_m} m outside "
-            f"{gun.standoff_m.low}..{gun.standoff_m.high} m of gun {gun.name}"
-        )
-    speed = footprint.volume_rate_m3_per_s / (recipe.target_thickness_m * spacing_m)
-    if not gun.speed_m_per_s.low <= speed <= gun.speed_m_per_s.high:
-        raise ConfigurationError(
-            f"recipe {recipe.name}: target_thickness_m {recipe.target_thickness_m} m at {spacing_m:.4f} m spacing "
-            f"needs {speed:.4f} m/s, gun {gun.name} allows {gun.speed_m_per_s.low}..{gun.speed_m_per_s.high} m/s"
-        )

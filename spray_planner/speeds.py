@@ -13,7 +13,7 @@ from cell_core.toolpath import Stroke
 from cell_core.transforms import Array
 from spray_planner.service import Service
 from spray_planner.task import Task
-from spray_planner.triggers import trimmed
+from spray_planner.trimming import trimmed
 
 PRUNINGS_MAX = 5
 RUSHED = 0.5
@@ -46,7 +46,8 @@ def fit_speeds(
     result = goal.fitted(operator, [strokes[k] for k in keep])
     for attempt in range(PRUNINGS_MAX):
         progress(0.65 + 0.05 * attempt, f"fitting the speed of {len(result.strokes)} strokes")
-        haste = np.array([_haste(s, task.limits) for s in result.strokes])
+        # border bands were asked for, and spare the area strokes what lies beside them
+        haste = np.array([0.0 if s.kind == "border" else _haste(s, task.limits) for s in result.strokes])
         rushed = np.flatnonzero(haste > RUSHED)
         if len(rushed) == 0 or len(rushed) == len(haste):
             break
@@ -66,7 +67,7 @@ def settled(task: Task, service: Service, fit: DwellResult, operator: CoverageOp
         return fit
     fit = trimmed(task.goal(service), fit, operator, task.depth_m)
     for factor in KEEP_OUT_FACTORS:
-        if task.on_mask_fraction(fit) <= ON_MASK_MOST:
+        if task.on_mask_fraction(fit.predicted_m, fit.strokes) <= ON_MASK_MOST:
             break
         stricter = replace(task, masking=task.masking and task.masking.weighed_up(factor)).goal(service)
         fit = trimmed(stricter, stricter.fitted(operator, fit.strokes), operator, task.depth_m)

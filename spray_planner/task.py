@@ -1,5 +1,6 @@
 """What every step of one spray plan needs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,9 +9,10 @@ from scipy.spatial import KDTree
 
 from cell_core.config import GunConfig, SprayRecipe
 from cell_core.operator.footprint import EllipticDoubleBeta
-from cell_core.optimise.dwell import DwellResult, SpeedLimits
+from cell_core.optimise.dwell import SpeedLimits
 from cell_core.raycast import RayCaster
 from cell_core.sampling import SurfaceSamples
+from cell_core.toolpath import Stroke
 from cell_core.transforms import Array
 from spray_planner.goal import Goal
 from spray_planner.masks import Masking
@@ -37,10 +39,14 @@ class Task:
     """What is kept free of paint; None: nothing is."""
 
     @property
+    def paint(self) -> Array:
+        """(P,) share of the film that is wanted at each sample, 1 where nothing is masked."""
+        return np.ones(len(self.samples)) if self.masking is None else self.masking.paint
+
+    @property
     def target_m(self) -> Array:
         """(P,) film wanted at each sample [m]."""
-        whole = np.full(len(self.samples), self.recipe.target_thickness_m)
-        return whole if self.masking is None else whole * self.masking.paint
+        return self.recipe.target_thickness_m * self.paint
 
     @property
     def wastes_freely(self) -> bool:
@@ -56,13 +62,13 @@ class Task:
         near = KDTree(points[members]).query(points[rest], distance_upper_bound=self.fan_m)[0]
         return rest[np.isfinite(near)]
 
-    def on_mask_fraction(self, fit: DwellResult) -> float:
-        """Return the film deep in a mask over what the whole cone would have left."""
+    def on_mask_fraction(self, film_m: Array, strokes: Sequence[Stroke]) -> float:
+        """Return the film (P,) deep in a mask over what the whole cone of these strokes would have left."""
         if self.masking is None:
             return 0.0
-        sprayed_m3 = self.footprint.volume_rate_m3_per_s * sum(float(s.dwell_s.sum()) for s in fit.strokes)
+        sprayed_m3 = self.footprint.volume_rate_m3_per_s * sum(float(s.dwell_s.sum()) for s in strokes)
         deep = self.masking.deep
-        return float(self.samples.areas_m2[deep] @ fit.predicted_m[deep]) / sprayed_m3
+        return float(self.samples.areas_m2[deep] @ film_m[deep]) / sprayed_m3
 
     def weights(self, service: Service) -> Array:
         """Return the weight (P,) of each sample's squared error: its area where served, more or less on masks [m2]."""

@@ -45,6 +45,8 @@ class LayoutRequest:
     """How far beyond the border of the patch the outermost strokes lie at least [m]; negative: inside it."""
     keep_spacing: bool = True
     """True: spacing is kept and the outermost strokes lie up to half of it farther out; False: strokes move closer."""
+    phase: float = 0.0
+    """All strokes move across by this share of the spacing, 0 to 1: between those of the same layout without it."""
     overtravel_m: float = 0.0
     """How far strokes run beyond what they serve [m]; negative: they stop before it."""
     on_margin_m: float = 0.0
@@ -233,9 +235,10 @@ def _levels(value: Array, weights: Array, request: LayoutRequest) -> Array:
     if high <= low:
         return np.array([0.5 * (low + high)])
     n = int(np.ceil((high - low) / request.spacing_m - 1e-6)) + 1
-    if request.keep_spacing:
-        return 0.5 * (low + high) + (np.arange(n) - 0.5 * (n - 1)) * request.spacing_m
-    return np.linspace(low, high, n)
+    step = request.spacing_m if request.keep_spacing else (high - low) / (n - 1)
+    levels = 0.5 * (low + high) + (np.arange(-1.0 if request.phase else 0.0, n) - 0.5 * (n - 1) + request.phase) * step
+    # moved lines lie no farther out than those they were moved from
+    return levels[(levels > low - 0.5 * step - 1e-9) & (levels < high + 0.5 * step + 1e-9)]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -3,7 +3,10 @@
 import re
 from pathlib import Path
 
+import pydantic
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cell_core.config import (
     CameraConfig,
@@ -11,10 +14,12 @@ from cell_core.config import (
     GrindToolConfig,
     GunConfig,
     RobotConfig,
+    SprayLayer,
     SprayRecipe,
     config_root,
     load_config,
     load_named,
+    load_one_layer,
     load_recipe,
 )
 from cell_core.errors import ConfigurationError
@@ -55,7 +60,8 @@ def test_names_used_across_files_exist():
     for path in (config_root() / "recipes").glob("*.yaml"):
         recipe = load_recipe(str(path))
         if isinstance(recipe, SprayRecipe):
-            load_named(GunConfig, "guns", recipe.gun)
+            for one in [recipe.layer(layer.name) for layer in recipe.layers] or [recipe]:
+                load_named(GunConfig, "guns", one.gun)
         else:
             load_named(GrindToolConfig, "tools", recipe.tool)
 
@@ -146,3 +152,87 @@ def test_the_config_folder_can_be_moved(tmp_path, monkeypatch):
     (tmp_path / "recipes" / "mine.yaml").write_text(RECIPE)
     monkeypatch.setenv("CELL_CONFIG_ROOT", str(tmp_path))
     assert load_recipe("mine").name == "spray_50um"
+
+
+LAYERS = """
+layers:
+  - {name: primer, target_thickness_m: 30.0e-6, min_thickness_m: 20.0e-6, tolerance_fraction: 0.2}
+  - {name: clear, target_thickness_m: 45.0e-6, coats: 2, strategy: offset, gun: bell, max_thickness_m: 60.0e-6}
+"""
+SYSTEM = RECIPE.replace("target_thickness_m: 50.0e-6\n", "") + LAYERS
+
+
+def test_layers_are_recipes_of_their_own(tmp_path):
+    path = tmp_path / "system.yaml"
+    path.write_text(SYSTEM + "acceptance: {cv_max: 0.05}\n")
+    system = load_recipe(str(path))
+    assert system.target_thickness_m == pytest.approx(75e-6)
+    primer, clear = system.layer("primer"), system.layer("clear")
+    assert (primer.layers, primer.name, primer.gun) == ((), f"{system.name}-primer", system.gun)
+    assert primer.target_thickness_m == 30e-6 and primer.standoff_m == system.standoff_m
+    assert (clear.gun, clear.coats, clear.strategy, clear.max_thickness_m) == ("bell", 2, "offset", 60e-6)
+    # what a layer says of tolerance is what its part is judged by
+    assert primer.acceptance.tolerance_fraction == primer.film_tolerance_fraction == 0.2
+    assert primer.acceptance.cv_max == clear.acceptance.cv_max == 0.05
+    assert clear.film_tolerance_fraction == system.acceptance.tolerance_fraction
+    assert load_one_layer(str(path), "clear") == clear
+    with pytest.raises(ConfigurationError, match="no layer 'base'; its layers: primer, clear"):
+        load_one_layer(str(path), "base")
+    with pytest.raises(ConfigurationError, match="has 2 layers, and a job runs one of them: name primer, clear"):
+        load_one_layer(str(path), None)
+    with pytest.raises(ConfigurationError, match="no layer 'base'; its layers: none"):
+        load_one_layer("spray_50um", "base")
+    with pytest.raises(ConfigurationError, match="but a grind recipe has none"):
+        load_one_layer("grind_30um", "base")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("min_thickness_m: 20.0e-6", "min_thickness_m: 31.0e-6", ["layer primer", "3e-05 m", "min_thickness_m 3.1e"]),
+        ("max_thickness_m: 60.0e-6", "max_thickness_m: 44.0e-6", ["layer clear", "4.5e-05 m", "max_thickness_m 4.4e"]),
+        ("fraction: 0.2", "fraction: 0.5", ["layer primer", "0.5", "1.5e-05..4.5e-05 m", "2e-05..inf m"]),
+        ("coats: 2", "coats: 1", ["layer clear", "strategy offset needs coats >= 2, has coats 1"]),
+        ("coats: 2", "coats: 0", ["layers.1.coats", "greater than or equal to 1"]),
+        ("offset", "spiral", ["layers.1.strategy", "'spiral'", "'single', 'cross' or 'offset'"]),
+        ("name: clear", "name: primer", ["names must differ", "primer stands more than once in primer, primer"]),
+        ("name: clear", "name: ../clear", ["layers.1.name", "'../clear'"]),
+        (LAYERS, "layers: []\n", ["0 layers, at least 1 needed"]),
+        (LAYERS, LAYERS + "target_thickness_m: 50.0e-6\n", ["given beside layers (primer 3e-05 m, clear 4.5e-05 m)"]),
+        (LAYERS, LAYERS + "flash_off_s: 60.0\nborder: true\n", ["flash_off_s, border given beside layers"]),
+        ("45.0e-6", "0.00199", ["max_thickness_m 6e-05"]),
+        (", max_thickness_m: 60.0e-6}", "}\n  - {name: a, target_thickness_m: 0.002}", ["add up to 0.002075 m"]),
+        ("gun: bell", "gunn: bell", ["unknown key 'layers.1.gunn'", "did you mean 'gun'"]),
+        ("45.0e-6", ".nan", ["layers.1.target_thickness_m"]),
+    ],
+)
+def test_contradictory_layers_are_refused_with_all_numbers(tmp_path, old, new, words):
+    assert old in SYSTEM
+    message = refused(tmp_path, SYSTEM.replace(old, new))
+    for word in words:
+        assert word in message
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ("min_thickness_m: 60.0e-6", "target_thickness_m 5e-05 m is below its min_thickness_m 6e-05 m"),
+        ("max_thickness_m: 40.0e-6", "target_thickness_m 5e-05 m is above its max_thickness_m 4e-05 m"),
+        ("coats: 1\nstrategy: cross", "strategy cross needs coats >= 2"),
+    ],
+)
+def test_a_recipe_of_one_layer_is_held_to_the_same(tmp_path, lines, words):
+    assert words in refused(tmp_path, RECIPE + lines + "\n")
+
+
+@given(target=st.floats(1e-6, 1e-3), tolerance=st.floats(0.01, 1.0), low=st.floats(0.0, 1.2), high=st.floats(0.8, 3.0))
+def test_bounds_within_the_tolerance_are_accepted_and_no_others(target, tolerance, low, high):
+    fields = {"name": "a", "target_thickness_m": target, "tolerance_fraction": tolerance}
+    bounds = {"max_thickness_m": high * target} | ({"min_thickness_m": low * target} if low * target > 0.0 else {})
+    # by how much the bounds leave room, in targets
+    room = min(1.0 - tolerance - low, high - 1.0 - tolerance)
+    if room > 1e-6:
+        SprayLayer(**fields, **bounds)
+    elif room < -1e-6:
+        with pytest.raises(pydantic.ValidationError, match="layer a: target_thickness_m"):
+            SprayLayer(**fields, **bounds)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -198,3 +199,23 @@ def test_a_box_gets_one_patch_per_face():
     assert len(patches) == 6
     for patch in patches:
         assert np.abs(patch.direction).max() > 0.97
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    phase=st.floats(0.05, 0.95), spacing=st.floats(0.03, 0.12), offset=st.floats(-0.03, 0.05), keep=st.booleans()
+)
+def test_a_phase_moves_every_line_by_its_share_of_the_spacing(phase, spacing, offset, keep):
+    samples = sample_surface(dome(), 0.01)
+    plain = request(spacing_m=spacing, edge_offset_m=offset, field="planar", keep_spacing=keep)
+    sheet = sheet_for(samples, plain)
+    lines = [lay_lines(samples, r, sheet=sheet) for r in (plain, replace(plain, phase=phase))]
+    across = [np.array([line.surface_m[len(line.surface_m) // 2, 1] for line in own]) for own in lines]
+    steps = np.diff(np.unique(across[0].round(3)))
+    step = float(np.median(steps[steps > 0.3 * spacing])) if (steps > 0.3 * spacing).any() else spacing
+    for place in across[1]:
+        # planar cuts of a dome are evenly spaced but for its slope
+        nearest = (place - across[0]) / step
+        shares = np.abs(np.mod(nearest, 1.0))
+        assert np.minimum(np.abs(shares - phase), np.abs(shares - 1.0 + phase)).min() < 0.12
+    assert len(across[0]) > 0 and len(across[1]) > 0

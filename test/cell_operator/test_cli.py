@@ -7,6 +7,8 @@ import pytest
 import trimesh
 
 from cell_core.config import config_root
+from cell_core.files import read_json
+from cell_core.plan import Plan
 from cell_operator.cli import build_parser, main
 
 
@@ -196,3 +198,79 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
         text = capsys.readouterr().out
         assert "exit codes:" in text
         assert command.split()[-1] in text
+
+
+def _layers(tmp_path: Path, **changes: str) -> Path:
+    text = (config_root() / "recipes" / "spray_three_layers.yaml").read_text()
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new)
+    path = tmp_path / "system.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "more", "words"),
+    [
+        ({}, ["--layer", "top"], ["no layer 'top'", "primer, base, clear"]),
+        ({}, ["--coats", "2"], ["--coats", "say which with --layer: primer, base, clear"]),
+        ({}, ["--layer", "base", "--coats", "1"], ["--coats 1", "strategy cross needs coats >= 2"]),
+        ({}, ["--layer", "base", "--coats", "0"], ["--coats: value 0", "1..10"]),
+        ({"30.0e-6": "1500.0e-6", "max_thickness_m: 45.0e-6": "max_thickness_m: 2.0e-3"}, [], ["-primer", "coats: "]),
+        ({"15.0e-6": "30.0e-6"}, [], ["layer base", "3e-05 m is above its max_thickness_m 2.2e-05"]),
+        ({"name: base": "name: primer"}, [], ["names must differ"]),
+        ({"format:": "target_thickness_m: 50.0e-6\nformat:"}, [], ["target_thickness_m", "given beside layers"]),
+    ],
+)
+def test_bad_layers_are_refused(
+    changes: dict[str, str], more: list[str], words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    part, out = _plate(tmp_path / "plate.stl"), tmp_path / "out"
+    argv = ["plan", "spray", "--surface", str(part), "--recipe", str(_layers(tmp_path, **changes)), "--out", str(out)]
+    code, text = _run([*argv, *more], capsys)
+    assert code == 2
+    for word in words:
+        assert word in text
+    _assert_one_line(text)
+    assert not out.exists()
+
+
+def test_a_job_on_layers_names_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "job"
+    argv = ["demo", "spray", "--recipe", "spray_three_layers", "--out", str(out)]
+    code, text = _run(argv, capsys)
+    assert code == 2
+    assert "has 3 layers, and a job runs one of them: name primer, base, clear" in text
+    code, text = _run([*argv, "--layer", "top"], capsys)
+    assert code == 2
+    assert "no layer 'top'; its layers: primer, base, clear" in text
+    job = tmp_path / "job.yaml"
+    job.write_text(
+        "format: grind_spray_cell/job\nversion: 1\nprocess: spray\nrecipe: spray_three_layers\ncell: default\n"
+    )
+    code, text = _run(["run", str(job), "--out", str(out)], capsys)
+    assert code == 2
+    assert "name primer, base, clear" in text
+    assert not out.exists()
+
+
+def test_layers_are_planned_into_folders_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    part, out = _plate(tmp_path / "plate.stl"), tmp_path / "out"
+    argv = ["plan", "spray", "--surface", str(part), "--recipe", "spray_three_layers", "--out", str(out)]
+    assert _run(argv, capsys)[0] == 0
+    names = {"toolpath.json", "fields.npz", "figures.json", "surface.ply", "plan.png"}
+    assert sorted(p.name for p in out.iterdir()) == ["01-primer", "02-base", "03-clear", "figures.json"]
+    for folder in ("01-primer", "02-base", "03-clear"):
+        assert {p.name for p in (out / folder).iterdir()} == names
+    whole = read_json(out / "figures.json")
+    rows = [Plan.read(out / row["folder"]) for row in whole["layers"]]
+    assert whole["process_time_s"] == pytest.approx(sum(plan.figures["process_time_s"] for plan in rows))
+    assert [plan.figures["n_coats"] for plan in rows] == [1, 2, 2]
+    assert rows[0].toolpath.strokes[0].kind == "border" or rows[0].figures["n_border_strokes"] == 0
+
+    single = tmp_path / "single"
+    argv = [*argv[:-1], str(single), "--layer", "clear", "--coats", "3"]
+    assert _run(argv, capsys)[0] == 0
+    assert {p.name for p in single.iterdir()} == names
+    assert {s.coat for s in Plan.read(single).toolpath.strokes} == {1, 2, 3}

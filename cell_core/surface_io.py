@@ -58,6 +58,20 @@ def load_surface(
     return surface, replace(report, unit_hint=hint)
 
 
+def read_vertices(path: Path, unit: Unit = "m") -> Array:
+    """Return the vertices (N, 3) of a surface file in its own order, before any repair [m].
+
+    Raises:
+        InputRefusedError: as for `load_surface`.
+    """
+    path = Path(path)
+    _refuse_file(path, unit)
+    suffix = path.suffix.lower()
+    is_cloud = suffix in CLOUD_SUFFIXES or (suffix == ".ply" and not _ply_counts(path).get("face"))
+    vertices = read_points(path)[0] if is_cloud else _read_mesh(path)[0]
+    return vertices * (1.0 if suffix in STEP_SUFFIXES else UNIT_M[unit])
+
+
 def _refuse_file(path: Path, unit: str) -> None:
     if not path.is_file():
         raise InputRefusedError(f"{path}: no such file")

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from cell_core.errors import CoverageError
 from cell_core.operator.coverage import coverage_of_points
-from cell_core.optimise.dwell import optimise_speed
 from cell_core.plan import Progress
 from cell_core.strokes.layout import LayoutRequest, lay_lines, sheet_for, strokes_from_lines
 from cell_core.strokes.patches import Patch, split_patches
@@ -18,6 +17,7 @@ from cell_core.transforms import Array
 from spray_planner.aim import aim_line
 from spray_planner.clearance import BODY_LENGTH_M
 from spray_planner.task import STANDOFF_PLAY_M, TIME_PRICE, TRANSITION_S, Task
+from spray_planner.trimming import trimmed
 
 SCORING_SAMPLES_MAX = 1_000
 SHORTEST_DEPTHS = 1.5
@@ -121,21 +121,24 @@ def _candidate(task: Task, patch: Patch, request: LayoutRequest, sheet: Sheet, i
     strokes = _strokes(task, patch, request, sheet)
     if not strokes:
         return None
-    scouts = task.samples.select(patch.members[:: max(1, len(patch.members) // SCORING_SAMPLES_MAX)])
+    own, scouted, weights = _scouts(task, patch)
+    scouts = task.samples.select(scouted)
     coarse = [_thinned(s, 2) for s in strokes]
     operator = coverage_of_points(scouts.points_m, scouts.normals, coarse, task.footprint, caster=task.caster)
-    target = np.full(len(scouts), task.recipe.target_thickness_m)
+    target = task.target_m[scouted]
+    goal = replace(task.goal_on(weights, target), knot_m=task.depth_m)
     try:
-        fit = optimise_speed(operator, coarse, target, scouts.areas_m2, task.limits, knot_m=task.depth_m, rounds_max=2)
+        fit = goal.fitted(operator, coarse, rounds_max=2)
     except CoverageError:
         return None
-    share = float(task.samples.areas_m2[patch.members].sum() / scouts.areas_m2.sum())
+    if task.masking is not None:
+        fit = trimmed(goal, fit, operator, task.depth_m)
     sprayed = task.footprint.volume_rate_m3_per_s * sum(float(s.dwell_s.sum()) for s in fit.strokes)
-    overspray = 1.0 - share * float(scouts.areas_m2 @ fit.predicted_m) / sprayed
+    overspray = 1.0 - float(weights[own] @ fit.predicted_m[own]) / sprayed
     residual = fit.residual_rms_m / task.recipe.target_thickness_m
-    shortest_s = share * float(scouts.areas_m2 @ target) / task.footprint.volume_rate_m3_per_s
+    shortest_s = float(weights[own] @ target[own]) / task.footprint.volume_rate_m3_per_s
     spent_s = sum(float(s.times_s[-1]) for s in fit.strokes) + TRANSITION_S * len(strokes)
-    score = residual + TIME_PRICE * spent_s / shortest_s
+    score = goal.score(fit) + TIME_PRICE * spent_s / shortest_s
     entry = {
         "patch": index,
         "angle_rad": request.angle_rad,
@@ -149,6 +152,16 @@ def _candidate(task: Task, patch: Patch, request: LayoutRequest, sheet: Sheet, i
         "score": score,
     }
     return Layout(strokes=strokes, patch=patch, request=request, sheet=sheet, score=score, entry=entry)
+
+
+def _scouts(task: Task, patch: Patch) -> tuple[slice, NDArray[np.int64], Array]:
+    """Return samples to score on, the patch's own first, and their weights, as if they were all [m2]."""
+    every = max(1, len(patch.members) // SCORING_SAMPLES_MAX)
+    own, masked = patch.members[::every], task.masked_near(patch.members)[::every]
+    areas = task.samples.areas_m2
+    share = float(areas[patch.members].sum() / areas[own].sum())
+    weights = [areas[own]] if task.masking is None else [areas[own], areas[masked] * task.masking.weights[masked]]
+    return slice(len(own)), np.r_[own, masked], share * np.concatenate(weights)
 
 
 def _strokes(task: Task, patch: Patch, request: LayoutRequest, sheet: Sheet) -> list[Stroke]:

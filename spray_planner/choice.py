@@ -26,34 +26,47 @@ class Choice:
     amounts: Array
     """(K,) within their bounds."""
     residual: float
-    """Root mean square of 1 - films @ amounts."""
+    """Root mean square of target - films @ amounts."""
 
 
 def choose(
-    films: Any, weights: Array, start: Array, least: Array, most: Array, *, price: float, enough: float = 0.0
+    films: Any,
+    target: Array,
+    weights: Array,
+    start: Array,
+    least: Array,
+    most: Array,
+    *,
+    price: float,
+    waste: Array,
+    enough: float = 0.0,
 ) -> Choice:
-    """Return the columns and amounts that bring films (S, K) @ amounts near 1, each column worth its price.
+    """Return the columns and amounts that bring films (S, K) @ amounts near the target, each column worth its price.
 
-    Minimises sum w (1 - F x)^2 over 0 <= x <= most by accelerated projected gradients (Beck and Teboulle 2009), then
-    drops columns, those first whose loss raises the residual least, until every one left gains at least `price` of
-    root mean square or the residual exceeds `enough`; at last amounts are held to least..most.
+    Minimises sum w (t - F x)^2 + waste x over 0 <= x <= most by accelerated projected gradients (Beck and Teboulle
+    2009), then drops columns, those first whose loss raises the residual least, until every one left gains at least
+    `price` of root mean square or the residual exceeds `enough`; at last amounts are held to least..most.
 
     Args:
         films: (S, K) sparse, in targets.
+        target: (S,) film wanted, in the same unit.
         weights: (S,) sums to 1.
         start: (K,) first guess.
         least, most: (K,) amounts that can be run.
+        waste: (K,) what the paint of one amount costs.
     """
     gram = _gram(films, weights)
-    pull = np.asarray(films.T @ weights).ravel()
-    x = _descend(gram, pull, np.clip(start, 0.0, most), np.zeros_like(most), most, DESCENTS)
+    pull = np.asarray(films.T @ (weights * target)).ravel()
+    whole = float(weights @ target**2)
+    wanted = pull - 0.5 * waste
+    x = _descend(gram, wanted, np.clip(start, 0.0, most), np.zeros_like(most), most, DESCENTS)
     index = np.flatnonzero(x > 1e-9)
     x = x[index]
     while len(index) > 1:
         own = gram[np.ix_(index, index)]
         losses = _losses(own, x)
         losses[x < USED_LEAST * least[index]] = 0.0
-        square = max(1.0 - 2.0 * float(pull[index] @ x) + float(x @ own @ x), 1e-12)
+        square = max(whole - 2.0 * float(pull[index] @ x) + float(x @ own @ x), 1e-12)
         allowed = max((np.sqrt(square) + price) ** 2, enough**2) - square
         cheap = np.flatnonzero(losses < allowed)
         if len(cheap) == 0:
@@ -65,10 +78,11 @@ def choose(
         keep = np.setdiff1d(np.arange(len(index)), order)
         index, x = index[keep], x[keep]
         own = gram[np.ix_(index, index)]
-        x = _descend(own, pull[index], x, np.zeros(len(x)), most[index], POLISHING_DESCENTS)
+        x = _descend(own, wanted[index], x, np.zeros(len(x)), most[index], POLISHING_DESCENTS)
     own = gram[np.ix_(index, index)]
-    x = _descend(own, pull[index], np.clip(x, least[index], most[index]), least[index], most[index], POLISHING_DESCENTS)
-    error = 1.0 - films[:, index] @ x
+    low, high = least[index], most[index]
+    x = _descend(own, wanted[index], np.clip(x, low, high), low, high, POLISHING_DESCENTS)
+    error = target - films[:, index] @ x
     return Choice(index=index, amounts=x, residual=float(np.sqrt(weights @ error**2)))
 
 

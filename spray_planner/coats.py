@@ -82,7 +82,7 @@ def fitted(
     most_m: Array | None = None,
 ) -> DwellResult:
     """Return the strokes at speeds that leave this film (P,), errors weighted by area times `stress` (P,)."""
-    weights = task.samples.areas_m2 * service.mask * stress
+    weights = task.weights(service) * stress
     return optimise_speed(
         operator,
         strokes,
@@ -91,7 +91,7 @@ def fitted(
         task.limits,
         knot_m=SPEED_KNOT_DEPTHS * task.depth_m,
         most_m=most_m,
-        dwell_price_per_s=task.dwell_price_per_s(target_m, weights),
+        dwell_price_per_s=task.goal_on(weights, target_m).price_per_s,
     )
 
 
@@ -101,7 +101,7 @@ def fit_coats(task: Task, service: Service, patterns: Sequence[tuple[DwellResult
     Args:
         patterns: strokes of the coats that differ, and their operators; coats take them in turn.
     """
-    n, target = task.recipe.coats, task.recipe.target_thickness_m
+    n, target = task.recipe.coats, task.target_m
     if n == 1:
         return Film(coats=(patterns[0][0],), operators=(patterns[0][1],))
     done = np.zeros(len(task.samples))

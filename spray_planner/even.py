@@ -1,7 +1,7 @@
 """One pattern of strokes made to leave as even a film as it can: speeds, strokes from the pool, refined poses."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cell_core.operator.coverage import CoverageOperator
 from cell_core.optimise.dwell import DwellResult
@@ -11,7 +11,7 @@ from cell_core.toolpath import Stroke
 from spray_planner.pool import Pool
 from spray_planner.refined import refine_plan
 from spray_planner.service import Service
-from spray_planner.speeds import fit_speeds
+from spray_planner.speeds import fit_speeds, settled
 from spray_planner.task import Task
 
 VERY_UNEVEN, UNEVEN = 0.06, 0.025
@@ -43,17 +43,17 @@ def even_film(
     if pool is not None and len(strokes) > 1:
         strokes = pool.chosen(strokes, 0)
     laid = _laid(task, service, strokes, progress)
-    drawn = pool is None or _uneven(task, laid, VERY_UNEVEN)
+    drawn = pool is None or _uneven(task, service, laid, VERY_UNEVEN)
     if pool is not None and drawn:
         laid = _better(task, service, pool, laid, progress)
-    if not task.recipe.refine:
-        return laid
     # coat by coat, whatever the pattern: offset coats refined together leave each other more to mend
-    laid = _refined(task, surface, service, laid, progress)
-    if pool is not None and not drawn and _uneven(task, laid, UNEVEN):
+    if task.recipe.refine:
+        laid = _refined(task, surface, service, laid, progress)
+    if pool is not None and not drawn and _uneven(task, service, laid, UNEVEN):
         other = _better(task, service, pool, laid, progress)
-        laid = _refined(task, surface, service, other, progress) if other is not laid else laid
-    return laid
+        again = task.recipe.refine and other is not laid
+        laid = _refined(task, surface, service, other, progress) if again else other
+    return replace(laid, result=settled(task, service, laid.result, laid.operator))
 
 
 def _laid(task: Task, service: Service, strokes: Sequence[Stroke], progress: Progress) -> Laid:
@@ -61,15 +61,16 @@ def _laid(task: Task, service: Service, strokes: Sequence[Stroke], progress: Pro
     return Laid(result=result, operator=operator)
 
 
-def _uneven(task: Task, laid: Laid, limit: float) -> bool:
-    return laid.result.residual_rms_m > limit * task.recipe.target_thickness_m
+def _uneven(task: Task, service: Service, laid: Laid, limit: float) -> bool:
+    return laid.result.residual_rms_m > limit * task.goal(service).mean_m
 
 
 def _better(task: Task, service: Service, pool: Pool, laid: Laid, progress: Progress) -> Laid:
     """Return the strokes with others from the pool, or as they are where that is no better."""
     progress(0.7, f"looking for strokes that even out {1e6 * laid.result.residual_rms_m:.1f} um")
     other = _laid(task, service, pool.chosen(laid.result.strokes, POOL_ROUNDS), progress)
-    return other if other.result.residual_rms_m < laid.result.residual_rms_m else laid
+    goal = task.goal(service)
+    return other if goal.merit(other.result) < goal.merit(laid.result) else laid
 
 
 def _refined(task: Task, surface: Surface, service: Service, laid: Laid, progress: Progress) -> Laid:

@@ -33,7 +33,7 @@ def keep_bounds(task: Task, service: Service, film: Film) -> Film:
     # a bound may be next to the target: what is aimed at lies between the two, not beyond either
     inner = (low * (1.0 + ROOM), high * (1.0 - ROOM))
     aim = float(np.clip(recipe.target_thickness_m, *inner)) if inner[0] < inner[1] else 0.5 * (low + high)
-    wanted = np.maximum(aim - earlier, 0.0)
+    wanted = np.maximum(aim * task.paint - earlier, 0.0)
     stress, capped = np.ones(len(wanted)), np.zeros(len(wanted), bool)
     trial = film
     for _ in range(ROUNDS):

@@ -36,6 +36,7 @@ def optimise_in_groups(
     *,
     knot_m: float,
     dwell_price_per_s: float = 0.0,
+    rounds_max: int = 20,
 ) -> DwellResult:
     """Return `optimise_speed`'s result, or for paths of several groups that of SWEEPS passes over the groups.
 
@@ -44,9 +45,15 @@ def optimise_in_groups(
     """
     groups = stroke_groups(strokes)
     if len(groups) == 1:
-        price = dwell_price_per_s
         return optimise_speed(
-            operator, strokes, target_m, weights, limits, knot_m=knot_m, dwell_price_per_s=price
+            operator,
+            strokes,
+            target_m,
+            weights,
+            limits,
+            knot_m=knot_m,
+            dwell_price_per_s=dwell_price_per_s,
+            rounds_max=rounds_max,
         )
     columns = [operator.columns_of(g) for g in groups]
     own: list[Sequence[Stroke]] = [[strokes[k] for k in g] for g in groups]

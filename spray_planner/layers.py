@@ -8,6 +8,7 @@ from cell_core.config import GunConfig, SprayRecipe
 from cell_core.errors import CellError
 from cell_core.plan import Plan, Progress, no_progress
 from cell_core.surface import Surface
+from cell_core.transforms import Array
 from spray_planner.feasible import refuse_infeasible
 from spray_planner.planner import plan_spray
 
@@ -51,6 +52,7 @@ def plan_layers(
     surface_path: str = "",
     surface_sha256: str = "",
     table: bool = True,
+    mask: Array | None = None,
     progress: Progress = no_progress,
 ) -> list[LayerPlan]:
     """Return a plan for every layer of a recipe of layers, from the ground up.
@@ -60,6 +62,7 @@ def plan_layers(
 
     Args:
         guns: by name, every gun the layers use.
+        mask: (V,) share of the target wanted at each vertex, the same for all layers.
 
     Raises:
         ConfigurationError: a layer's film, flow or standoff outside what its gun can do; names the layer.
@@ -75,9 +78,17 @@ def plan_layers(
         def own(fraction: float, message: str, k: int = k, name: str = name) -> None:
             progress((k + fraction) / len(names), f"{name}: {message}")
 
-        source = {"surface_path": surface_path, "surface_sha256": surface_sha256}
         try:
-            plan = plan_spray(surface, one, guns[one.gun], table=table, progress=own, **source)
+            plan = plan_spray(
+                surface,
+                one,
+                guns[one.gun],
+                surface_path=surface_path,
+                surface_sha256=surface_sha256,
+                table=table,
+                mask=mask,
+                progress=own,
+            )
         except CellError as error:
             raise type(error)(f"layer {name}: {error}", **error.facts) from error
         plans.append(LayerPlan(number=k + 1, name=name, recipe=one, plan=plan))

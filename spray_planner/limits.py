@@ -12,6 +12,7 @@ from cell_core.toolpath import Stroke
 from cell_core.transforms import Array
 from spray_planner.clearance import BODY_LENGTH_M
 from spray_planner.coats import Film, for_target
+from spray_planner.masks import MASKED
 from spray_planner.service import LIFT_M, Service
 from spray_planner.task import Task
 
@@ -68,7 +69,7 @@ def find_limits(task: Task, service: Service, film: Film, unmet: NDArray[np.bool
 
 def _why_unserved(task: Task, service: Service) -> dict[str, NDArray[np.bool_]]:
     """Return the service's reasons, hidden samples told apart by what a gun with more freedom would see."""
-    reasons = dict(service.reasons)
+    reasons = {reason: mask for reason, mask in service.reasons.items() if reason != MASKED}
     hidden = np.flatnonzero(reasons.get(HIDDEN, np.zeros(0, bool)))
     if len(hidden) == 0:
         return reasons

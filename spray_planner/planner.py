@@ -13,6 +13,7 @@ from cell_core.plan import Plan, Progress, no_progress
 from cell_core.raycast import RayCaster
 from cell_core.sampling import sample_surface
 from cell_core.surface import Surface
+from cell_core.transforms import Array
 from spray_planner.bands import beside_bands, border_bands
 from spray_planner.candidates import Layout, lay_patches
 from spray_planner.clearance import Surroundings
@@ -20,6 +21,7 @@ from spray_planner.coats import Film, fit_coats, fitted, for_target, lay_coat, n
 from spray_planner.even import Laid, even_film
 from spray_planner.feasible import gun_for, line_spacing_m, refuse_speeds
 from spray_planner.film_bounds import keep_bounds
+from spray_planner.masks import masked_service, paint_share
 from spray_planner.pool import Pool
 from spray_planner.report import report
 from spray_planner.service import Service, find_service
@@ -40,6 +42,7 @@ def plan_spray(
     surface_path: str = "",
     surface_sha256: str = "",
     table: bool = True,
+    mask: Array | None = None,
     progress: Progress = no_progress,
 ) -> Plan:
     """Return strokes and speeds that coat what the gun can serve of a surface to the thickness of a recipe's one layer.
@@ -56,15 +59,21 @@ def plan_spray(
         recipe: one layer; of a recipe of layers, `recipe.layer(name)`.
         table: the part lies on a plane through its lowest point, and guns stay above it, level or pointing down;
             False: it hangs free and is coated from all sides.
+        mask: (V,) share of the target wanted at each vertex; 1: paint, 0: keep free. None: paint everywhere.
 
     Raises:
         ConfigurationError: a recipe of layers; standoff, or the speed the target needs, outside the gun's limits.
         CoverageError: no gun pose serves any of the surface, or no stroke fits.
+        InputRefusedError: a mask of another length, with values outside 0..1, or that leaves nothing to paint.
     """
     started = time.monotonic()
     progress = _rising(progress)
     task = _task(surface, recipe, gun, table=table, progress=progress)
     service = _served(task)
+    if mask is not None or recipe.masks:
+        paint = paint_share(surface, task.samples, task.caster, mask, recipe.masks)
+        service, masking = masked_service(task.samples, service, paint)
+        task = replace(task, masking=masking)
     patterns, layouts = _lay(task, surface, service, progress)
     progress(0.93, "fitting coats and film bounds")
     film = fit_coats(task, service, [(laid.result, laid.operator) for laid in patterns])
@@ -130,7 +139,7 @@ def _lay(task: Task, surface: Surface, service: Service, progress: Progress) -> 
         area = float(task.samples.areas_m2[service.mask].sum())
         raise CoverageError(f"no stroke fits the {area:.5f} m2 that the gun could serve", area_m2=area)
     bands = border_bands(one, surface, service) if task.recipe.border else []
-    pool = None if task.recipe.strategy == "offset" and task.recipe.coats > 1 else Pool.of(one, service.mask)
+    pool = None if task.recipe.strategy == "offset" and task.recipe.coats > 1 else Pool.of(one, service)
     patterns = []
     for k in range(n_patterns(task)):
         progress(0.6, f"predicting the film of coat {k + 1}")

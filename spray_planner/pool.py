@@ -19,6 +19,7 @@ from cell_core.toolpath import Freedom, Stroke
 from cell_core.transforms import Array, unit
 from spray_planner.choice import choose
 from spray_planner.clearance import gun_fits
+from spray_planner.service import Service
 from spray_planner.task import STANDOFF_PLAY_M, TIME_PRICE, TRANSITION_S, Task
 
 SCOUTS_PER_FAN, SCOUTS_LEAST, SCOUTS_MOST = 10.0, 2_500, 10_000
@@ -61,22 +62,26 @@ class Pool:
     samples: SurfaceSamples
     weights: Array
     """(S,) sums to 1."""
+    target: Array
+    """(S,) film wanted, over the target."""
     area_m2: float
     """Of all that is served."""
     rng: np.random.Generator
 
     @staticmethod
-    def of(task: Task, served: NDArray[np.bool_], seed: int = 0) -> "Pool":
-        """Return a pool over some of the served samples."""
-        some = np.flatnonzero(served)
-        area = float(task.samples.areas_m2[some].sum())
+    def of(task: Task, service: Service, seed: int = 0) -> "Pool":
+        """Return a pool over some of the samples that count."""
+        every = task.weights(service)
+        some = np.flatnonzero(every > 0.0)
+        area = float(task.samples.areas_m2 @ service.mask)
         n = int(np.clip(SCOUTS_PER_FAN * area / (task.fan_m * task.depth_m), SCOUTS_LEAST, SCOUTS_MOST))
         some = some[:: max(1, len(some) // n)]
         samples = task.samples.select(some)
         return Pool(
             task=task,
             samples=samples,
-            weights=samples.areas_m2 / samples.areas_m2.sum(),
+            weights=every[some] / every[some].sum(),
+            target=task.paint[some],
             area_m2=area,
             rng=np.random.default_rng(seed),
         )
@@ -91,14 +96,23 @@ class Pool:
         kept = list(strokes)
         for number in range(rounds + 1):
             # what is given is weighed first, on its own
-            new = self._drawn(1.0 - np.asarray(films @ amounts)) if number else []
+            new = self._drawn(self.target - np.asarray(films @ amounts)) if number else []
             if new:
                 films = scipy.sparse.hstack([films, self.films(new)], format="csc")
             elif number or not kept:
                 continue
             kept += new
             start = np.r_[amounts, np.zeros(len(new))]
-            choice = choose(films, self.weights, start, *self._bounds(kept), price=self._price(), enough=ENOUGH)
+            choice = choose(
+                films,
+                self.target,
+                self.weights,
+                start,
+                *self._bounds(kept),
+                price=self._price(),
+                waste=self._waste(kept),
+                enough=ENOUGH,
+            )
             films, amounts = films[:, choice.index], choice.amounts
             kept = [kept[k] for k in choice.index]
         return [replace(s, speed_m_per_s=s.speed_m_per_s / x) for s, x in zip(kept, amounts, strict=True)]
@@ -128,6 +142,12 @@ class Pool:
         task = self.task
         shortest_s = self.area_m2 * task.recipe.target_thickness_m / task.footprint.volume_rate_m3_per_s
         return TIME_PRICE * TRANSITION_S / shortest_s
+
+    def _waste(self, strokes: Sequence[Stroke]) -> Array:
+        """Return what the paint of each stroke (K,) as it is adds to the squared residual."""
+        on_s = np.array([float(s.dwell_s.sum()) for s in strokes])
+        wanted_m3 = self.area_m2 * self.task.recipe.target_thickness_m
+        return self.task.recipe.overspray_price * self.task.footprint.volume_rate_m3_per_s / wanted_m3 * on_s
 
     def _per_fan(self, each: float, least: int, most: int) -> int:
         return int(np.clip(each * self.area_m2 / (self.task.fan_m * self.task.depth_m), least, most))

@@ -18,13 +18,13 @@ from cell_core.toolpath import Stroke
 from cell_core.transforms import Array
 from spray_planner.aim import BEND_MAX_PER_M
 from spray_planner.clearance import gun_fits
-from spray_planner.grouped import optimise_in_groups, stroke_groups
+from spray_planner.grouped import stroke_groups
 from spray_planner.service import Service
-from spray_planner.task import STANDOFF_PLAY_M, Task
+from spray_planner.task import SPEED_KNOT_DEPTHS, STANDOFF_PLAY_M, Task
 
 SAMPLE_DEPTHS = 0.33
 """Distance of samples in half widths of the fan's smallest feature: coarser than the plan's own, for speed."""
-SPEED_KNOT_DEPTHS, POSE_KNOT_DEPTHS = 0.8, 3.0
+POSE_KNOT_DEPTHS = 3.0
 SHIFT_SPACINGS = 0.45
 """Strokes may move aside by this share of the spacing."""
 TURN_MAX_RAD_PER_M = 5.0
@@ -48,12 +48,12 @@ def refine_plan(
 ) -> Refined:
     """Return the plan with refined poses and speeds fitted anew; as it was where that is no better."""
     samples = sample_surface(surface, max(SAMPLE_DEPTHS * task.detail_m, _pitch(task)))
-    weights = samples.areas_m2 * _served(task, service, samples)
+    target, weights = _wanted(task, service, samples)
     strokes, steps = list(result.strokes), []
     groups = stroke_groups(strokes)
     for k, group in enumerate(groups):
         progress(0.8 + 0.12 * k / len(groups), f"refining the poses of {len(group)} strokes")
-        refined = _refine_group(task, samples, weights, strokes, group)
+        refined = _refine_group(task, samples, target, weights, strokes, group)
         if refined is None:
             continue
         steps.append(
@@ -68,18 +68,20 @@ def refine_plan(
         for index, stroke in zip(group.tolist(), refined.strokes, strict=True):
             strokes[index] = stroke
     better = _fitted(task, service, [_with_freedom(s, p) for s, p in zip(strokes, _play(task, strokes), strict=True)])
-    target, weights = np.full(len(task.samples), task.recipe.target_thickness_m), task.samples.areas_m2 * service.mask
-    if task.merit(better[0], target, weights) >= task.merit(result, target, weights):
+    goal = task.goal(service)
+    if goal.merit(better[0]) >= goal.merit(result):
         return Refined(result=result, operator=operator, steps=steps)
     return Refined(result=better[0], operator=better[1], steps=steps)
 
 
-def _served(task: Task, service: Service, samples: SurfaceSamples) -> NDArray[np.bool_]:
-    """Return which samples the gun can serve: as the nearest of the plan's own on the same side."""
+def _wanted(task: Task, service: Service, samples: SurfaceSamples) -> tuple[Array, Array]:
+    """Return target [m] and weight [m2] of other samples: as the nearest of the plan's own on the same side."""
     _, index = task.samples.tree.query(samples.points_m, k=min(NEIGHBOURS, len(task.samples)))
     index = index.reshape(len(samples), -1)
     facing = np.einsum("vki,vi->vk", task.samples.normals[index], samples.normals) > SAME_SIDE_COS
-    return service.mask[index[np.arange(len(index)), np.argmax(facing, axis=1)]] & facing.any(axis=1)
+    own = index[np.arange(len(index)), np.argmax(facing, axis=1)]
+    per_area = task.weights(service) / task.samples.areas_m2
+    return task.target_m[own], samples.areas_m2 * per_area[own] * facing.any(axis=1)
 
 
 def _pitch(task: Task) -> float:
@@ -88,12 +90,16 @@ def _pitch(task: Task) -> float:
 
 
 def _refine_group(
-    task: Task, samples: SurfaceSamples, weights: Array, strokes: Sequence[Stroke], group: NDArray[np.int64]
+    task: Task,
+    samples: SurfaceSamples,
+    target: Array,
+    weights: Array,
+    strokes: Sequence[Stroke],
+    group: NDArray[np.int64],
 ) -> RefineResult | None:
     """Return the group refined for what the other strokes leave to it; None where they leave nothing."""
     own = [strokes[i] for i in group]
     rest = [s for i, s in enumerate(strokes) if i not in set(group.tolist())]
-    target = np.full(len(samples), task.recipe.target_thickness_m)
     if rest:
         mine = coverage_of_points(samples.points_m, samples.normals, own, task.footprint, caster=task.caster)
         served = samples.points_m[np.diff(mine.matrix.indptr) > 0]
@@ -131,7 +137,7 @@ def _refine_group(
         speed_knot_m=SPEED_KNOT_DEPTHS * task.depth_m,
         pose_knot_m=POSE_KNOT_DEPTHS * task.depth_m,
         valid=valid,
-        dwell_price_per_s=task.dwell_price_per_s(target, weights),
+        dwell_price_per_s=task.goal_on(weights, target).price_per_s,
         iterations_max=ITERATIONS,
     )
 
@@ -159,9 +165,5 @@ def _with_freedom(stroke: Stroke, play: Array) -> Stroke:
 def _fitted(task: Task, service: Service, strokes: Sequence[Stroke]) -> tuple[DwellResult, CoverageOperator]:
     samples = task.samples
     operator = coverage_of_points(samples.points_m, samples.normals, strokes, task.footprint, caster=task.caster)
-    target = np.full(len(samples), task.recipe.target_thickness_m)
-    weights = samples.areas_m2 * service.mask
-    knot = SPEED_KNOT_DEPTHS * task.depth_m
-    price = task.dwell_price_per_s(target, weights)
-    fit = optimise_in_groups(operator, strokes, target, weights, task.limits, knot_m=knot, dwell_price_per_s=price)
-    return fit, operator
+    goal = task.goal(service)
+    return goal.fitted(operator, strokes), operator

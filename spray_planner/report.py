@@ -13,6 +13,7 @@ from cell_core.toolpath import ToolPath
 from cell_core.transforms import Array
 from spray_planner.coats import Film
 from spray_planner.limits import find_limits
+from spray_planner.masks import mask_figures
 from spray_planner.service import Service
 from spray_planner.task import TRANSITION_S, Task
 from spray_planner.triggers import n_triggers, run_up_lack_m, shortest_on_s
@@ -21,7 +22,7 @@ from spray_planner.triggers import n_triggers, run_up_lack_m, shortest_on_s
 def report(task: Task, service: Service, film: Film, surface: Surface, source: dict[str, str]) -> Plan:
     """Return the plan with fields at the vertices of `surface`; figures are taken over the serviceable samples."""
     samples, recipe = task.samples, task.recipe
-    target = np.full(len(samples), recipe.target_thickness_m)
+    target = task.target_m
     change, strokes = film.predicted_m, film.strokes
     statistics = _statistics(task, service, change, target)
     material = _material(task, service, film)
@@ -47,7 +48,9 @@ def report(task: Task, service: Service, film: Film, surface: Surface, source: d
     )
     visits = np.sum([o.visits(_dwell(c)) for o, c in zip(film.operators, film.coats, strict=True)], axis=0)
     (predicted,) = samples.spread(surface, change)
-    serviceable, visits = samples.spread(surface, service.mask.astype(float), visits, nearest=True)
+    wanted = np.where(task.weights(service) > 0.0, target, 0.0)
+    flags = samples.spread(surface, service.mask.astype(float), visits, wanted, nearest=True)
+    serviceable, visits, wanted = flags
     below, above = _beyond_bounds(task, service, change)
     unmet = below | above | (np.abs(change - target) > recipe.film_tolerance_fraction * target)
     figures = {
@@ -67,13 +70,15 @@ def report(task: Task, service: Service, film: Film, surface: Surface, source: d
         "speed_min_m_per_s": float(min(s.speed_m_per_s.min() for s in strokes)),
         "speed_max_m_per_s": float(max(s.speed_m_per_s.max() for s in strokes)),
         "spacing_m": task.spacing_m,
+        "on_mask_fraction": task.on_mask_fraction(change, strokes),
+        **mask_figures(samples, task.masking, change),
         **_solver(film),
         "coats": _coats(task, service, film),
         "limits": [limit.as_dict() for limit in find_limits(task, service, film, unmet)],
     }
     fields = {
         "predicted_change_m": predicted,
-        "target_change_m": recipe.target_thickness_m * serviceable,
+        "target_change_m": wanted,
         "visits": visits,
         "serviceable": serviceable,
     }
@@ -156,7 +161,7 @@ def _solver(film: Film) -> dict[str, Any]:
 
 def _coats(task: Task, service: Service, film: Film) -> list[dict[str, Any]]:
     """Return the figures of each coat's own film."""
-    even = np.full(len(task.samples), task.recipe.target_thickness_m / task.recipe.coats)
+    even = task.target_m / task.recipe.coats
     rows = []
     for k, coat in enumerate(film.coats):
         own = _statistics(task, service, coat.predicted_m, even)

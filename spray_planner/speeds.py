@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 
@@ -12,15 +11,18 @@ from cell_core.optimise.dwell import DwellResult, SpeedLimits
 from cell_core.plan import Progress
 from cell_core.toolpath import Stroke
 from cell_core.transforms import Array
-from spray_planner.grouped import optimise_in_groups
 from spray_planner.service import Service
 from spray_planner.task import Task
+from spray_planner.trimming import trimmed
 
 PRUNINGS_MAX = 5
 RUSHED = 0.5
 """Strokes with more than this share of their paint at nearly the highest speed may be dropped."""
 PRUNING_LOSS = 1.01
 """They are, when the residual grows by no more than this factor."""
+ON_MASK_MOST = 0.003
+"""Share of what is sprayed that may land deep in a mask."""
+KEEP_OUT_FACTORS = (4.0, 16.0, 64.0, 256.0)
 CATCH_MIN = 0.02
 """The gun stays off at a stroke's ends while less than this of its paint would land on what is to be coated."""
 
@@ -31,9 +33,7 @@ def fit_speeds(
     """Return optimised strokes, those dropped that are only rushed through, and their operator over all samples."""
     samples = task.samples
     operator = coverage_of_points(samples.points_m, samples.normals, strokes, task.footprint, caster=task.caster)
-    weights = samples.areas_m2 * service.mask
-    target = np.full(len(samples), task.recipe.target_thickness_m)
-    catch = operator.adjoint(weights) / task.footprint.volume_rate_m3_per_s
+    catch = operator.adjoint(samples.areas_m2 * service.mask) / task.footprint.volume_rate_m3_per_s
     own = np.split(catch, np.cumsum([len(s) for s in strokes])[:-1])
     strokes = [_triggered(s, c) for s, c in zip(strokes, own, strict=True)]
     keep = np.array([k for k, s in enumerate(strokes) if s.on.any()])
@@ -42,15 +42,8 @@ def fit_speeds(
             f"none of {len(strokes)} strokes lands {CATCH_MIN:.0%} of its paint on what the gun can serve"
         )
     operator = operator.columns_of(keep)
-    fit = partial(
-        optimise_in_groups,
-        target_m=target,
-        weights=weights,
-        limits=task.limits,
-        knot_m=0.8 * task.depth_m,
-        dwell_price_per_s=task.dwell_price_per_s(target, weights),
-    )
-    result = fit(operator, [strokes[k] for k in keep])
+    goal = task.goal(service)
+    result = goal.fitted(operator, [strokes[k] for k in keep])
     for attempt in range(PRUNINGS_MAX):
         progress(0.65 + 0.05 * attempt, f"fitting the speed of {len(result.strokes)} strokes")
         # border bands were asked for, and spare the area strokes what lies beside them
@@ -61,11 +54,24 @@ def fit_speeds(
         worst = rushed[np.argsort(-haste[rushed], kind="stable")][: max(1, len(rushed) // 2)]
         keep = np.setdiff1d(np.arange(len(haste)), worst)
         fewer = operator.columns_of(keep)
-        trial = fit(fewer, [result.strokes[k] for k in keep])
-        if trial.residual_rms_m > PRUNING_LOSS * result.residual_rms_m:
+        trial = goal.fitted(fewer, [result.strokes[k] for k in keep])
+        if goal.score(trial) > PRUNING_LOSS * goal.score(result):
             break
         result, operator = trial, fewer
-    return result, operator
+    return result if task.masking is None else trimmed(goal, result, operator, task.depth_m), operator
+
+
+def settled(task: Task, service: Service, fit: DwellResult, operator: CoverageOperator) -> DwellResult:
+    """Return the strokes with their triggers trimmed, and what lands on a mask weighed up until it is little enough."""
+    if task.wastes_freely:
+        return fit
+    fit = trimmed(task.goal(service), fit, operator, task.depth_m)
+    for factor in KEEP_OUT_FACTORS:
+        if task.on_mask_fraction(fit.predicted_m, fit.strokes) <= ON_MASK_MOST:
+            break
+        stricter = replace(task, masking=task.masking and task.masking.weighed_up(factor)).goal(service)
+        fit = trimmed(stricter, stricter.fitted(operator, fit.strokes), operator, task.depth_m)
+    return fit
 
 
 def _triggered(stroke: Stroke, catch: Array) -> Stroke:

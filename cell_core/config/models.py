@@ -8,6 +8,7 @@ from pydantic_core import PydanticCustomError
 from cell_core.config.base import Finite, Fraction, Interval, NonNegative, Positive, Strict, Vector3
 from cell_core.config.coats import COAT_FIELDS, FILM_MAX_M, Coats, SprayLayer
 from cell_core.config.guns import GunConfig as GunConfig
+from cell_core.config.masks import MaskRegion
 from cell_core.errors import ConfigurationError
 
 
@@ -97,6 +98,8 @@ class SprayRecipe(Coats):
     overtravel_m: NonNegative = 0.06
     overspray_price: NonNegative = 0.0
     """What paint costs: the squared CV that may be given up to spray one film volume less; 0: evenness alone counts."""
+    masks: tuple[MaskRegion, ...] = ()
+    """Where nothing is to be painted, besides what a mask per vertex says."""
     refine: bool = True
     """Whether stroke spacing, standoff and tilt are refined together with the speeds, pose by pose."""
     scan: ScanSettings = ScanSettings()

@@ -23,8 +23,9 @@ PROCESS_UNIT: Mapping[str, str] = {"spray": "m3/s", "grind": "N"}
 class Freedom:
     """What motion planning may change of a stroke's poses."""
 
-    spin: Literal["free", "fixed"] = "free"
-    """free: any rotation about the tool axis; fixed: x along travel, or turned by half a turn (fans are symmetric)."""
+    spin: Literal["free", "fixed", "exact"] = "free"
+    """free: any rotation about the tool axis; fixed: x along travel, or turned by half a turn (fans are symmetric);
+    exact: x along travel, for patterns that are not."""
     tilt_rad: float = 0.0
     """Largest tilt of the tool axis [rad]."""
     standoff_m: tuple[float, float] = (0.0, 0.0)

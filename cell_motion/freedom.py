@@ -135,7 +135,9 @@ def shares(at_m: Array, needy: Sequence[int]) -> Array:
 
 
 def _spins(freedom: Freedom, n: int) -> Array:
-    return np.arange(n) * TURN_RAD / n if freedom.spin == "free" else np.array([0.0, np.pi])
+    if freedom.spin == "free":
+        return np.arange(n) * TURN_RAD / n
+    return np.array([0.0, np.pi] if freedom.spin == "fixed" else [0.0])
 
 
 def _rest_m(freedom: Freedom) -> float:

@@ -34,7 +34,8 @@ def entries(leg: Leg, here_rad: Array, rule: EdgeRule, *, count: int = 6, policy
     policy, rungs = policy or leg.policy, leg.ladder.rungs
     cheapest = float(min(policy.first_cost.min(), policy.last_cost.min()))
     found: list[tuple[float, bool, int]] = []
-    for reverse, rung, costs in ((False, leg.first, policy.first_cost), (True, leg.last, policy.last_cost)):
+    ways = [(False, leg.first, policy.first_cost), (True, leg.last, policy.last_cost)]
+    for reverse, rung, costs in ways if leg.ladder.reversible else ways[:1]:
         move = np.abs(rule.difference(here_rad, rungs[rung].position_rad)) / rule.velocity_rad_per_s
         total = move.max(axis=1) + costs - cheapest
         found += [(float(total[i]), reverse, int(i)) for i in np.argsort(total)[:40] if np.isfinite(total[i])]

@@ -82,11 +82,11 @@ class StrokePath:
 def spin_reference(stroke: Stroke) -> Array:
     """Return the direction (N, 3) of the tool's x at zero spin.
 
-    With a fixed spin it is the direction of travel; with a free one it turns as little as possible about the tool axis,
-    so that a corner in the stroke does not ask the tool to turn.
+    With a fixed or exact spin it is the direction of travel; with a free one it turns as little as possible about the
+    tool axis, so that a corner in the stroke does not ask the tool to turn.
     """
     frames = stroke.frames
-    if stroke.freedom.spin == "fixed":
+    if stroke.freedom.spin != "free":
         return frames[:, :3, 0]
     x = [frames[0, :3, 0]]
     for z0, z1 in pairwise(frames[:, :3, 2]):

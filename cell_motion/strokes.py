@@ -50,6 +50,8 @@ class Ladder:
     """(K - 1,)."""
     reference: Array
     """(N, 3) direction of x at zero spin, for all samples of the stroke."""
+    reversible: bool = True
+    """Whether it may be run backwards."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -126,7 +128,7 @@ class LadderBuilder:
         self._add(work, Lanes.full(stroke.freedom), [k for k, reason in enumerate(reasons) if reason])
         edges = self._edges(work, durations)
         gentle = Lanes.gentle(stroke.freedom)
-        if len(gentle) and stroke.freedom.spin == "fixed":  # a free spin is freedom enough
+        if len(gentle) and stroke.freedom.spin != "free":  # a free spin is freedom enough
             strained = self._strained(rungs, edges, durations, break_cost)
             if strained:
                 self._add(work, gentle, strained)
@@ -138,6 +140,7 @@ class LadderBuilder:
             rungs=rungs,
             choices=choices,
             edges=edges,
+            reversible=stroke.freedom.spin != "exact",
             reasons=reasons,
             break_cost=break_cost,
             reference=reference,

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import beta as beta_distribution
 
 from cell_core.transforms import Array
 from cell_simulation.tool_parameters import CorrelatedNoise, GunTruth, ToolErrors
@@ -15,7 +14,6 @@ DROPLETS_PER_S = 102_400.0
 TURBULENCE_RAD = 0.003
 """Random deviation of a droplet's direction about each of two axes (standard deviation)."""
 TURBULENCE_BANK = 1 << 16
-TABLE = 1 << 16
 PLASTIC = 1.32471795724474602596
 """Root of x^3 = x + 1; (n / PLASTIC, n / PLASTIC^2) modulo 1 fills the square evenly (Roberts 2018)."""
 
@@ -36,7 +34,7 @@ class SprayTruth:
     """Emit droplets in blocks of time and deposit them.
 
     Droplets leave at even intervals; their place in the fan is a seeded low-discrepancy sequence mapped through the
-    inverse of the double-beta distribution, so a vertex sees far less noise than from independent droplets. Block k
+    inverse of the pattern's distribution, so a vertex sees far less noise than from independent droplets. Block k
     always throws the same droplets for a seed.
     """
 
@@ -49,9 +47,6 @@ class SprayTruth:
         self._turbulence = TURBULENCE_RAD * rng.standard_normal((TURBULENCE_BANK, 2))
         self._noise = CorrelatedNoise(seed, 2, errors.flow_correlation_s)
         self._noise_amplitude = errors.flow_noise
-        # fan coordinates: marginal of x/a, and y/(b sqrt(1 - x2/a2)) given x, are symmetric beta distributions on -1..1
-        self._major = _quantile_table(gun.beta_1 + 0.5)
-        self._minor = _quantile_table(gun.beta_2)
         self.balance = SprayBalance(emitted_m3=0.0, landed_m3=0.0)
 
     def spray(
@@ -62,7 +57,7 @@ class SprayTruth:
         Args:
             block: number of the block; it covers block_s * [block, block + 1).
             pose_times_s: (K,) times of the tool poses, covering the block [s].
-            T_base_tool: (K, 4, 4) nozzle poses; z the spray axis, y along the fan's major axis.
+            T_base_tool: (K, 4, 4) nozzle poses; z the spray axis, y across travel, along a fan's major axis.
             flow_m3_per_s: commanded paint flow at times (N,), valve included.
         """
         times = (block + (np.arange(self._n) + 0.5) / self._n) * self._block_s
@@ -86,14 +81,9 @@ class SprayTruth:
     ) -> tuple[Array, Array]:
         """Return origins and directions (N, 3) of the droplets in the base frame."""
         number = block * self._n + np.flatnonzero(alive)
-        fan = (number[:, None] * np.array([1.0 / PLASTIC, 1.0 / PLASTIC**2]) + self._shift) % 1.0
-        gun = self._gun
-        cell = (fan * TABLE).astype(np.int64)
-        major = self._major[cell[:, 0]]
-        minor = self._minor[cell[:, 1]] * np.sqrt(1.0 - major**2)
-        turbulence = self._turbulence[number % TURBULENCE_BANK]
-        x = gun.b_m * minor / gun.reference_standoff_m + turbulence[:, 0]
-        y = gun.a_m * major / gun.reference_standoff_m + turbulence[:, 1]
+        even = (number[:, None] * np.array([1.0 / PLASTIC, 1.0 / PLASTIC**2]) + self._shift) % 1.0
+        x_m, y_m = self._gun.pattern.places(even)
+        x, y = np.stack([x_m, y_m]) / self._gun.reference_standoff_m + self._turbulence[number % TURBULENCE_BANK].T
         # poses between samples: linear in position and axes; over 4 ms an axis turns by less than 0.02 rad
         i = np.clip(np.searchsorted(pose_times_s, times, side="right") - 1, 0, len(pose_times_s) - 2)
         u = ((times - pose_times_s[i]) / (pose_times_s[i + 1] - pose_times_s[i]))[:, None]
@@ -101,10 +91,3 @@ class SprayTruth:
         poses = rows[i] + u * np.diff(rows, axis=0)[i]
         directions = x[:, None] * poses[:, :3] + y[:, None] * poses[:, 3:6] + poses[:, 6:9]
         return poses[:, 9:], directions
-
-
-def _quantile_table(shape: float) -> Array:
-    """Return the quantiles of the symmetric beta distribution on -1..1 at the middles of TABLE equal cells."""
-    coarse = np.linspace(0.0, 1.0, 4097)
-    exact = 2.0 * beta_distribution.ppf(coarse, shape, shape) - 1.0
-    return np.interp((np.arange(TABLE) + 0.5) / TABLE, coarse, exact)

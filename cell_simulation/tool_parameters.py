@@ -8,18 +8,15 @@ import numpy as np
 
 from cell_core.config.models import GrindToolConfig, GunConfig
 from cell_core.errors import InputRefusedError
+from cell_simulation.patterns import Pattern, pattern_from
 
 
 @dataclass(frozen=True, kw_only=True)
 class GunTruth:
     """A spray gun as the simulator sees it (PROCESS.md section 1, Spray)."""
 
-    a_m: float
-    """Half width of the fan along tool y at the reference standoff."""
-    b_m: float
-    """Half height of the fan along tool x at the reference standoff."""
-    beta_1: float
-    beta_2: float
+    pattern: Pattern
+    """Where its droplets cross the plane at the reference standoff."""
     reference_standoff_m: float
     solids_volume_fraction: float
     transfer_efficiency: float
@@ -31,16 +28,19 @@ class GunTruth:
     @staticmethod
     def from_config(config: GunConfig) -> "GunTruth":
         """Take the fields of a gun's configuration."""
-        return GunTruth(**{k: getattr(config, k) for k in GunTruth.__dataclass_fields__})
+        return GunTruth.from_mapping(config.as_block())
 
     @staticmethod
     def from_mapping(tool: Mapping[str, Any]) -> "GunTruth":
         """Take the fields of a tool path's tool block.
 
         Raises:
-            InputRefusedError: a field is missing or no positive number; says which.
+            InputRefusedError: a field is missing or no positive number, or an unknown kind; says which.
         """
-        return GunTruth(**_numbers(tool, GunTruth, optional=("on_delay_s", "off_delay_s", "flow_m3_per_s")))
+        optional = ("on_delay_s", "off_delay_s", "flow_m3_per_s")
+        fields = {k: v for k, v in tool.items() if k != "pattern"}
+        numbers = _numbers(fields, GunTruth, optional=(*optional, "pattern"))
+        return GunTruth(**numbers, pattern=pattern_from(tool))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -107,7 +107,7 @@ def _request(task: Task, patch: Patch) -> LayoutRequest:
         speed_m_per_s=task.nominal_speed_m_per_s,
         process_value=task.gun.flow_m3_per_s,
         freedom=Freedom(
-            spin="fixed",
+            spin=task.gun.stroke_spin,
             tilt_rad=task.gun.tilt_max_rad,
             standoff_m=(max(low, -STANDOFF_PLAY_M), min(high, STANDOFF_PLAY_M)),
         ),

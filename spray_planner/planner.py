@@ -7,7 +7,7 @@ import numpy as np
 
 from cell_core.config import GunConfig, SprayRecipe
 from cell_core.errors import ConfigurationError, CoverageError
-from cell_core.operator.footprint import EllipticDoubleBeta
+from cell_core.operator.footprint import GunFootprint, footprint_for
 from cell_core.optimise.dwell import SpeedLimits
 from cell_core.plan import Plan, Progress, no_progress
 from cell_core.raycast import RayCaster
@@ -53,12 +53,12 @@ def plan_spray(
     started = time.monotonic()
     progress = _rising(progress)
     gun = _throttled(gun, recipe)
-    footprint = EllipticDoubleBeta(gun)
+    footprint = footprint_for(gun)
     spacing = recipe.spacing_m or footprint.spacing_m() * recipe.standoff_m / gun.reference_standoff_m
     _refuse(recipe, gun, footprint, spacing)
     progress(0.0, "sampling the surface")
-    depth = gun.b_m * recipe.standoff_m / gun.reference_standoff_m
-    pitch = max(0.2 * depth, float(np.sqrt(surface.area_m2 / SAMPLES_MAX)))
+    detail = footprint.detail_m * recipe.standoff_m / gun.reference_standoff_m
+    pitch = max(0.2 * detail, float(np.sqrt(surface.area_m2 / SAMPLES_MAX)))
     task = Task(
         samples=sample_surface(surface, pitch),
         caster=RayCaster(surface),
@@ -128,7 +128,7 @@ def _throttled(gun: GunConfig, recipe: SprayRecipe) -> GunConfig:
     return gun.model_copy(update={"flow_m3_per_s": flow})
 
 
-def _refuse(recipe: SprayRecipe, gun: GunConfig, footprint: EllipticDoubleBeta, spacing_m: float) -> None:
+def _refuse(recipe: SprayRecipe, gun: GunConfig, footprint: GunFootprint, spacing_m: float) -> None:
     if not gun.standoff_m.low <= recipe.standoff_m <= gun.standoff_m.high:
         raise ConfigurationError(
             f"recipe {recipe.name}: standoff_m {recipe.standoff_m} m outside "

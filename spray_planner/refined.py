@@ -22,7 +22,7 @@ from spray_planner.service import Service
 from spray_planner.task import Task
 
 SAMPLE_DEPTHS = 0.33
-"""Distance of samples in half heights of the fan: coarser than the plan's own, for speed."""
+"""Distance of samples in half widths of the fan's smallest feature: coarser than the plan's own, for speed."""
 SPEED_KNOT_DEPTHS, POSE_KNOT_DEPTHS = 0.8, 3.0
 SHIFT_SPACINGS = 0.45
 """Strokes may move aside by this share of the spacing."""
@@ -48,7 +48,7 @@ def refine_plan(
     task: Task, surface: Surface, service: Service, result: DwellResult, operator: CoverageOperator, progress: Progress
 ) -> Refined:
     """Return the plan with refined poses and speeds fitted anew; as it was where that is no better."""
-    samples = sample_surface(surface, max(SAMPLE_DEPTHS * task.depth_m, _pitch(task)))
+    samples = sample_surface(surface, max(SAMPLE_DEPTHS * task.detail_m, _pitch(task)))
     weights = samples.areas_m2 * _served(task, service, samples)
     strokes, steps = list(result.strokes), []
     groups = _groups(strokes)

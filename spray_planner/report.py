@@ -92,23 +92,6 @@ def _unreached(samples: SurfaceSamples, service: Service, bare: NDArray[np.bool_
 
 
 def _tool_block(task: Task) -> dict[str, Any]:
-    gun = task.gun
-    return {
-        "name": gun.name,
-        "kind": gun.kind,
-        "a_m": gun.a_m,
-        "b_m": gun.b_m,
-        "beta_1": gun.beta_1,
-        "beta_2": gun.beta_2,
-        "reference_standoff_m": gun.reference_standoff_m,
-        "standoff_m": task.recipe.standoff_m,
-        "flow_m3_per_s": gun.flow_m3_per_s,
-        "solids_volume_fraction": gun.solids_volume_fraction,
-        "transfer_efficiency": gun.transfer_efficiency,
-        "on_delay_s": gun.on_delay_s,
-        "off_delay_s": gun.off_delay_s,
-        "incidence_max_rad": gun.incidence_max_rad,
-        "speed_m_per_s": [gun.speed_m_per_s.low, gun.speed_m_per_s.high],
-        "acceleration_m_per_s2": gun.acceleration_m_per_s2,
-        "target_thickness_m": task.recipe.target_thickness_m,
-    }
+    recipe = task.recipe
+    own = {"standoff_m": recipe.standoff_m, "target_thickness_m": recipe.target_thickness_m}
+    return {**task.gun.as_block(), **own}

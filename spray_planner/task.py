@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from cell_core.config import GunConfig, SprayRecipe
-from cell_core.operator.footprint import EllipticDoubleBeta
+from cell_core.operator.footprint import GunFootprint
 from cell_core.optimise.dwell import SpeedLimits
 from cell_core.raycast import RayCaster
 from cell_core.sampling import SurfaceSamples
@@ -18,7 +18,7 @@ class Task:
     samples: SurfaceSamples
     caster: RayCaster
     triangle_normals: Array
-    footprint: EllipticDoubleBeta
+    footprint: GunFootprint
     recipe: SprayRecipe
     gun: GunConfig
     surroundings: Surroundings
@@ -28,17 +28,26 @@ class Task:
     @property
     def fan_m(self) -> float:
         """Half width of the fan at the recipe's standoff [m]."""
-        return self.gun.a_m * self.recipe.standoff_m / self.gun.reference_standoff_m
+        return self.footprint.half_width_m * self._spread
 
     @property
     def depth_m(self) -> float:
         """Half height of the fan at the recipe's standoff [m]."""
-        return self.gun.b_m * self.recipe.standoff_m / self.gun.reference_standoff_m
+        return self.footprint.half_height_m * self._spread
+
+    @property
+    def detail_m(self) -> float:
+        """Half width of the fan's smallest feature at the recipe's standoff [m]."""
+        return self.footprint.detail_m * self._spread
 
     @property
     def step_m(self) -> float:
         """Distance between samples along a stroke [m]."""
-        return self.depth_m / 7.0
+        return self.detail_m / 7.0
+
+    @property
+    def _spread(self) -> float:
+        return self.recipe.standoff_m / self.gun.reference_standoff_m
 
     @property
     def nominal_speed_m_per_s(self) -> float:

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import pydantic
 import yaml
 
-from cell_core.config.models import GrindRecipe, GrindToolConfig, GunConfig, SprayRecipe
+from cell_core.config.guns import GunConfig
+from cell_core.config.models import GrindRecipe, GrindToolConfig, SprayRecipe
 from cell_core.errors import ConfigurationError
 
 Model = TypeVar("Model", bound=pydantic.BaseModel)
@@ -94,10 +95,13 @@ def load_config(model: type[Model], path: Path) -> Model:
     """
     path = Path(path)
     data, node = _read(path)
+    chosen: type[Any] = model
     try:
-        return model.model_validate(data)
+        if issubclass(model, GunConfig):
+            chosen = model.of_kind(data)
+        return chosen.model_validate(data)
     except pydantic.ValidationError as error:
-        raise ConfigurationError("; ".join(_explain(e, node, path, model) for e in error.errors()[:5])) from error
+        raise ConfigurationError("; ".join(_explain(e, node, path, chosen) for e in error.errors()[:5])) from error
 
 
 def _read(path: Path) -> tuple[dict[str, Any], yaml.Node | None]:

@@ -2,32 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field
 
-Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Fraction = Annotated[float, Field(gt=0.0, le=1.0)]
-Vector3 = tuple[Finite, Finite, Finite]
-
-
-class Strict(BaseModel):
-    """Frozen, no unknown keys, no silent type conversion."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Interval(Strict):
-    """A closed interval in the unit of the key that holds it."""
-
-    low: Finite
-    high: Finite
-
-    @model_validator(mode="after")
-    def _ordered(self) -> "Interval":
-        if self.low > self.high:
-            raise ValueError(f"low {self.low} exceeds high {self.high}")
-        return self
+from cell_core.config.base import Finite, Fraction, Interval, NonNegative, Positive, Strict, Vector3
+from cell_core.config.guns import GunConfig as GunConfig
 
 
 class Pose(Strict):
@@ -35,35 +13,6 @@ class Pose(Strict):
 
     xyz_m: Vector3
     rpy_rad: Vector3 = (0.0, 0.0, 0.0)
-
-
-class GunConfig(Strict):
-    """config/guns: a spray gun, PROCESS.md section 1."""
-
-    format: Literal["grind_spray_cell/gun"]
-    version: Literal[1]
-    name: str
-    kind: Literal["elliptic_double_beta"]
-    a_m: Positive
-    """Half width of the fan (major axis, across travel) at the reference standoff."""
-    b_m: Positive
-    """Half height of the fan (along travel) at the reference standoff."""
-    beta_1: Annotated[float, Field(ge=1.0, le=10.0)]
-    beta_2: Annotated[float, Field(ge=1.0, le=10.0)]
-    reference_standoff_m: Positive
-    flow_m3_per_s: Positive
-    """Flow with the needle fully open, the most a recipe may ask for."""
-    flow_min_m3_per_s: Positive | None = None
-    """Least flow with a sound pattern; down to it the flow may follow the tool speed. None: the flow is fixed."""
-    solids_volume_fraction: Fraction
-    transfer_efficiency: Fraction
-    on_delay_s: NonNegative
-    off_delay_s: NonNegative
-    standoff_m: Interval
-    speed_m_per_s: Interval
-    acceleration_m_per_s2: Positive
-    tilt_max_rad: Annotated[float, Field(ge=0.0, le=0.8)]
-    incidence_max_rad: Annotated[float, Field(gt=0.0, le=1.5)]
 
 
 class GrindToolConfig(Strict):

@@ -5,16 +5,15 @@ from scipy.special import beta as beta_function
 
 from cell_core.surface import Surface
 from cell_simulation.actuators import Actuator
+from cell_simulation.patterns import FanPattern
 from cell_simulation.spray import SprayTruth
 from cell_simulation.tool_parameters import CorrelatedNoise, GunTruth, ToolErrors
 from cell_simulation.true_part import TruePart
 
 BLOCK_S = 0.04
+FAN = FanPattern(a_m=0.125, b_m=0.035, beta_1=2.0, beta_2=2.0)
 GUN = GunTruth(
-    a_m=0.125,
-    b_m=0.035,
-    beta_1=2.0,
-    beta_2=2.0,
+    pattern=FAN,
     reference_standoff_m=0.2,
     solids_volume_fraction=0.45,
     transfer_efficiency=0.65,
@@ -68,10 +67,10 @@ def test_stripe_on_a_flat_plate_is_the_closed_form() -> None:
     speed = 0.1
     sweep(part, x0=-0.25, x1=0.25, speed=speed)
     film, v = part.film_thickness_m, part.surface.vertices_m
-    whole = GUN.a_m * GUN.b_m * beta_function(0.5, GUN.beta_2) * beta_function(0.5, GUN.beta_1 + 0.5)
-    inside = np.maximum(1.0 - (v[:, 1] / GUN.a_m) ** 2, 0.0)
+    whole = FAN.a_m * FAN.b_m * beta_function(0.5, FAN.beta_2) * beta_function(0.5, FAN.beta_1 + 0.5)
+    inside = np.maximum(1.0 - (v[:, 1] / FAN.a_m) ** 2, 0.0)
     q_max = DRY_M3_PER_S / whole
-    expected = q_max * GUN.b_m * beta_function(0.5, GUN.beta_2) / speed * inside ** (GUN.beta_1 - 0.5)
+    expected = q_max * FAN.b_m * beta_function(0.5, FAN.beta_2) / speed * inside ** (FAN.beta_1 - 0.5)
     middle = np.abs(v[:, 0]) < 0.15
     peak = expected.max()
     # levelling and turbulence round the fan's edge; elsewhere only droplet noise is left

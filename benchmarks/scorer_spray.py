@@ -7,13 +7,13 @@ q = q0(x, y) (h0 / l)^2 cos(alpha) / cos^3(theta), nothing where the surface tur
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import gamma, hypot
 from typing import Any
 
 import numpy as np
 import open3d as o3d
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
+from scorer_guns import cone_tangent, density, detail_m, half_axes_m, reach_m
 
 from cell_core.toolpath import Stroke
 
@@ -93,11 +93,11 @@ def film_of(
     step_m: float,
 ) -> Array:
     """Return the film [m] at the points; `step_m` is the longest path between two instants."""
-    h0, a, b = tool["reference_standoff_m"], tool["a_m"], tool["b_m"]
+    h0, (half_x, half_y) = tool["reference_standoff_m"], half_axes_m(tool)
     scene = _scene(vertices_m, triangles)
     lifted = points.points_m + LIFT_M * points.normals
     tree = KDTree(points.points_m)
-    reach = FARTHEST_STANDOFFS * h0 * hypot(1.0, a / h0)
+    reach = reach_m(tool, FARTHEST_STANDOFFS)
     film = np.zeros(len(points.points_m))
 
     def spray(near: NDArray[np.int64], nozzles: Array, axes: Array, travels: Array, volumes: Array) -> None:
@@ -107,7 +107,7 @@ def film_of(
             ahead = np.flatnonzero(depth > 1e-3)
             scale = h0 / depth[ahead]
             x, y = scale * (ray[ahead] @ travel), scale * (ray[ahead] @ np.cross(axis, travel))
-            inside = (x / b) ** 2 + (y / a) ** 2 < 1.0
+            inside = (x / half_x) ** 2 + (y / half_y) ** 2 < 1.0
             kept = ahead[inside]
             rate = _rate(ray[kept], depth[kept], x[inside], y[inside], points.normals[near[kept]], tool)
             hit, rate = near[kept[rate > 0.0]], rate[rate > 0.0]
@@ -124,7 +124,7 @@ def film_of(
             middle = nozzle[part].mean(axis=0)
             spread = np.linalg.norm(nozzle[part] - middle, axis=1).max()
             near = np.array(tree.query_ball_point(middle, reach + spread), np.int64)
-            near = near[_ahead(points.points_m[near], nozzle[part], axis[part], max(a, b) / h0)]
+            near = near[_ahead(points.points_m[near], nozzle[part], axis[part], cone_tangent(tool))]
             if len(near) == 0:
                 continue
             spray(near, nozzle[part], axis[part], travel[part], flow[part] * seconds[part])
@@ -147,14 +147,9 @@ def _ahead(points_m: Array, nozzle: Array, axis: Array, tangent: float) -> NDArr
 
 def _rate(ray: Array, depth: Array, x: Array, y: Array, normals: Array, tool: Mapping[str, Any]) -> Array:
     """Return film growth per volume flow [m/s per m3/s] of points inside the cone."""
-    h0, a, b = tool["reference_standoff_m"], tool["a_m"], tool["b_m"]
-    beta_1, beta_2 = tool["beta_1"], tool["beta_2"]
-    # mass balance: the integral of q0 over its ellipse is flow x solids x efficiency
-    across = gamma(0.5) * gamma(beta_1 + 0.5) / gamma(beta_1 + 1.0)
-    along = gamma(0.5) * gamma(beta_2) / gamma(beta_2 + 0.5)
-    peak = tool["transfer_efficiency"] * tool["solids_volume_fraction"] / (a * b * across * along)
-    chord = 1.0 - (y / a) ** 2
-    q0 = peak * chord ** (beta_1 - 1.0) * (1.0 - (x / b) ** 2 / chord) ** (beta_2 - 1.0)
+    h0 = tool["reference_standoff_m"]
+    # mass balance: the integral of q0 over the plane is flow x solids x efficiency
+    q0 = tool["transfer_efficiency"] * tool["solids_volume_fraction"] * density(tool, x, y)
     length = np.linalg.norm(ray, axis=1)
     cos_alpha = np.maximum(-np.sum(ray * normals, axis=1) / length, 0.0)
     cos_theta = depth / length
@@ -204,10 +199,10 @@ def score(
 
     Args:
         pitch_m: about the distance of points; a quarter of a planner's area per point, or less.
-        step_m: longest path between two instants; None: b / 28 at the reference standoff.
+        step_m: longest path between two instants; None: a 28th of the pattern's smallest half width.
     """
     points = dense_points(vertices_m, triangles, pitch_m)
-    film = film_of(points, vertices_m, triangles, strokes, tool, step_m=step_m or tool["b_m"] / 28.0)
+    film = film_of(points, vertices_m, triangles, strokes, tool, step_m=step_m or detail_m(tool) / 28.0)
     weights = points.areas_m2 / points.areas_m2.sum()
     mean = float(weights @ film)
     deviation = film / mean - 1.0

@@ -9,7 +9,7 @@ from scipy.special import beta as beta_function
 from cell_core.config import GunConfig
 from cell_core.config.models import Interval
 from cell_core.operator.coverage import coverage_of_points
-from cell_core.operator.footprint import EllipticDoubleBeta
+from cell_core.operator.footprint import footprint_for
 from cell_core.raycast import RayCaster
 from cell_core.strokes.layout import stroke_from_poses
 from cell_core.surface import Surface
@@ -121,7 +121,21 @@ def test_points_cover_the_area_evenly():
     assert centroid == pytest.approx(np.zeros(3), abs=1e-12)
 
 
-def test_it_agrees_with_the_planner_on_a_bent_sheet():
+PATTERNS = {
+    "elliptic_double_beta": {},
+    "axisymmetric_beta": {"radius_m": 0.07, "beta": 2.2},
+    "bell_ring": {"ring_radius_m": 0.05, "ring_width_m": 0.02, "hollow_fill": 0.4},
+    "gaussian_sum": {
+        "gaussians": (
+            {"share": 0.7, "offset_x_m": 0.005, "offset_y_m": -0.03, "sigma_x_m": 0.015, "sigma_y_m": 0.03},
+            {"share": 0.3, "offset_x_m": -0.01, "offset_y_m": 0.04, "sigma_x_m": 0.02, "sigma_y_m": 0.02},
+        )
+    },
+}
+
+
+@pytest.mark.parametrize("kind", PATTERNS)
+def test_it_agrees_with_the_planner_on_a_bent_sheet(kind):
     flat = rectangle(0.4, 0.4, n=40)
     v = flat.vertices_m
     surface = Surface(
@@ -129,14 +143,17 @@ def test_it_agrees_with_the_planner_on_a_bent_sheet():
     )
     strokes = [straight(y, standoff_m=0.22) for y in (-0.1, 0.0, 0.1)]
     points = scorer.dense_points(surface.vertices_m, surface.triangles, 0.01)
+    fan = ("a_m", "b_m", "beta_1", "beta_2")
+    common = TOOL if kind == "elliptic_double_beta" else {k: v for k, v in TOOL.items() if k not in fan}
     gun = GunConfig(
-        format="grind_spray_cell/gun", version=1, name="test", kind="elliptic_double_beta", on_delay_s=0.0,
+        format="grind_spray_cell/gun", version=1, name="test", kind=kind, on_delay_s=0.0,
         off_delay_s=0.0, standoff_m=Interval(low=0.1, high=0.3), speed_m_per_s=Interval(low=0.05, high=1.0),
-        acceleration_m_per_s2=2.0, tilt_max_rad=0.3, incidence_max_rad=1.0, **TOOL,
+        acceleration_m_per_s2=2.0, tilt_max_rad=0.3, incidence_max_rad=1.0, **common, **PATTERNS[kind],
     )
     fine = [straight(y, standoff_m=0.22, step_m=0.003) for y in (-0.1, 0.0, 0.1)]
     planner = coverage_of_points(
-        points.points_m, points.normals, fine, EllipticDoubleBeta(gun), caster=RayCaster(surface)
+        points.points_m, points.normals, fine, footprint_for(gun), caster=RayCaster(surface)
     ).predict(fine)
-    judged = film_on(surface, strokes, points)
+    judged = scorer.film_of(points, surface.vertices_m, surface.triangles, strokes, gun.as_block(), step_m=0.001)
+    assert judged.max() > 1e-6
     assert judged == pytest.approx(np.asarray(planner), abs=0.004 * judged.max())

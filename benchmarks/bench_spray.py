@@ -15,15 +15,14 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import open3d as o3d
 from bench_peer import Case, best_peer, peer_paths, scaled
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
-from scorer_spray import Array, DensePoints, film_of
+from scorer_guns import detail_m
+from scorer_spray import Array, DensePoints, film_of, scene_of
 from scorer_visible import seen, seen_points
 from spray_parts import SprayPart, parts
 from spray_pictures import thickness_picture
@@ -43,10 +42,12 @@ IN_15_FLOOR = 0.98
 RATIO_FLOOR = 4.0
 PLAN_FLOOR_S = 20.0
 """For 1 m2 at 100 000 triangles."""
+PLAN_MOST_S = float(os.environ.get("PLAN_MOST_S", "300"))
+"""Planning is given up after this much CPU time."""
 TOLERANCE = 0.15
 POINTS_MOST = 40_000
 PITCH = 0.15
-"""Distance of points over the fan's half height; instants stand STEP of it apart."""
+"""Distance of points over half the width of the gun's smallest feature; instants stand STEP of it apart."""
 STEP = 0.15
 
 
@@ -76,10 +77,16 @@ class Judged:
 def judge(part: SprayPart, surface: Surface, recipe: SprayRecipe, gun: GunConfig, *, peer: bool = True) -> Judged:
     """Plan a part and score it."""
     wall, cpu = time.perf_counter(), time.process_time()
-    plan = plan_spray(surface, recipe, gun, table=not part.hung)
+    give_up_at = cpu + PLAN_MOST_S
+
+    def watch(fraction: float, message: str) -> None:
+        if time.process_time() > give_up_at:
+            raise CellError(f"no plan in {PLAN_MOST_S:.0f} s of CPU time (at {100 * fraction:.0f} %: {message})")
+
+    plan = plan_spray(surface, recipe, gun, table=not part.hung, progress=watch)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     how = {"hung": part.hung, "outside": part.outside}
-    points = seen_points(surface, PITCH * gun.b_m, POINTS_MOST, recipe.standoff_m, **how)
+    points = seen_points(surface, PITCH * detail_m(plan.toolpath.tool), POINTS_MOST, recipe.standoff_m, **how)
     film = film_at(points, surface, plan.toolpath)
     target = float(plan.toolpath.tool["target_thickness_m"])
     everywhere = np.ones(len(film), bool)
@@ -108,8 +115,8 @@ def judge(part: SprayPart, surface: Surface, recipe: SprayRecipe, gun: GunConfig
 
 
 def film_at(points: DensePoints, surface: Surface, path: ToolPath) -> Array:
-    """Return the film at the points, with instants STEP fan half heights apart."""
-    step = STEP * path.tool["b_m"]
+    """Return the film at the points, with instants STEP of the gun's smallest feature apart."""
+    step = STEP * detail_m(path.tool)
     return film_of(points, surface.vertices_m, surface.triangles, path.strokes, path.tool, step_m=step)
 
 
@@ -148,8 +155,7 @@ def _peer_cv(
 
 def _at_points(surface: Surface, field: Array, points: DensePoints) -> Array:
     """Return a per-vertex field at points on the surface, linear within triangles."""
-    scene: Any = o3d.t.geometry.RaycastingScene()
-    scene.add_triangles(np.asarray(surface.vertices_m, np.float32), np.asarray(surface.triangles, np.uint32))
+    scene = scene_of(surface.vertices_m, surface.triangles)
     near = scene.compute_closest_points(np.ascontiguousarray(points.points_m, np.float32))
     u, v = near["primitive_uvs"].numpy().T.astype(float)
     corners = np.asarray(field, float)[surface.triangles[near["primitive_ids"].numpy().astype(np.int64)]]

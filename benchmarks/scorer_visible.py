@@ -1,11 +1,8 @@
 """Which of a part's points a gun can see at all, by a test of its own: rays in fixed directions, no planner's."""
 
-from typing import Any
-
 import numpy as np
-import open3d as o3d
 from numpy.typing import NDArray
-from scorer_spray import LIFT_M, Array, DensePoints, dense_points
+from scorer_spray import LIFT_M, Array, DensePoints, dense_points, scene_of
 
 from cell_core.surface import Surface
 
@@ -42,8 +39,7 @@ def seen(
         hung: the part hangs free; else it lies on a table at its lowest point, and the nozzle stands above that.
         outside: the point must also see free sky along its normal for SKY_M.
     """
-    scene: Any = o3d.t.geometry.RaycastingScene()
-    scene.add_triangles(np.asarray(surface.vertices_m, np.float32), np.asarray(surface.triangles, np.uint32))
+    scene = scene_of(surface.vertices_m, surface.triangles)
     lifted = points_m + LIFT_M * normals
 
     def free(at: NDArray[np.int64], ways_m: Array) -> NDArray[np.bool_]:

@@ -95,7 +95,9 @@ class Draws:
 
     def gun(self, i: int, gun: GunConfig) -> GunConfig:
         """Return the gun of draw i."""
-        return gun.with_numbers({k: gun.numbers[k] + float(d) for k, d in zip(self.names, self.numbers[i], strict=True)})
+        return gun.with_numbers(
+            {k: gun.numbers[k] + float(d) for k, d in zip(self.names, self.numbers[i], strict=True)}
+        )
 
     @cached_property
     def late_s(self) -> Array:
@@ -108,7 +110,9 @@ def box_names(gun: GunConfig) -> tuple[str, ...]:
     return tuple(name for name, box in gun.confidence.items() if box.low < box.high)
 
 
-def moved(stroke: Stroke, *, shift_m: Array | float = 0.0, tilt_rad: Array | None = None, back_m: float = 0.0) -> Stroke:
+def moved(
+    stroke: Stroke, *, shift_m: Array | float = 0.0, tilt_rad: Array | None = None, back_m: float = 0.0
+) -> Stroke:
     """Return the stroke displaced by `shift_m` (3,) and back along its axis, its tool turned by small angles (2,)."""
     position = stroke.position_m + shift_m - back_m * stroke.tool_axis
     if tilt_rad is None:

@@ -171,7 +171,7 @@ def film_model(points: Points, strokes: Sequence[Stroke], gun: GunConfig) -> Fil
         return slope([[moved(s, tilt_rad=sign * angle * np.eye(2)[axis]) for s in strokes] for sign in (1, -1)], angle)
 
     def numbered(name: str) -> Array:
-        box, number = gun.confidence[name], gun.numbers[name]
+        box = gun.confidence[name]
         low, high = (
             _operator(points, strokes, gun.with_numbers({name: end})).predict(strokes) for end in (box.low, box.high)
         )

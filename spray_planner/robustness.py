@@ -106,7 +106,7 @@ class RobustFigures:
         return {
             "robust_p95_cv": self.p95_cv,
             "robust_in_12_percent_area_fraction": self.in_12_percent_area_fraction,
-            "robust_in_12_percent_area_fraction_p05": self.in_12_percent_area_fraction_p05,
+            "robust_in_12_percent_area_p05_fraction": self.in_12_percent_area_fraction_p05,
             "robust_draws": self.draws,
         }
 

@@ -2,7 +2,7 @@
 
 The film's derivative by each stroke's displacement, tilt, standoff and switching and by the gun's numbers is taken by
 central differences of the coverage operator at a standard deviation; a draw is then a sum of columns. That leaves out
-what is of second order in the errors: `exact_film` computes a draw without it.
+what is of second order in the strokes' errors: `exact_film` computes a draw without leaving it out.
 """
 
 from collections.abc import Sequence
@@ -64,7 +64,7 @@ class Points:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FilmModel:
-    """The film at points, linear in the errors of each stroke."""
+    """The film at points, linear in the errors of each stroke, quadratic in those of the gun."""
 
     nominal_m: Array
     """(P,)."""
@@ -78,10 +78,13 @@ class FilmModel:
     """(P, 2 S) csr: film per second that a stroke switches on late, then off [m/s]."""
     numbers: Array
     """(P, K) film per change of each of the gun's open numbers."""
+    number_squares: Array
+    """(P, K) film per square of that change: a box is wide enough for it."""
 
     def films(self, draws: Draws) -> Array:
         """Return the film (P, N) of each draw."""
-        change = self.back[:, None] * draws.back_m + self.numbers @ draws.numbers.T + self.late @ draws.late_s.T
+        change = self.back[:, None] * draws.back_m + self.late @ draws.late_s.T
+        change += self.numbers @ draws.numbers.T + self.number_squares @ draws.numbers.T**2
         for axis, columns in enumerate(self.shift):
             change += columns @ draws.shift_m[:, :, axis].T
         for axis, columns in enumerate(self.tilt):
@@ -170,22 +173,31 @@ def film_model(points: Points, strokes: Sequence[Stroke], gun: GunConfig) -> Fil
     def tilted(axis: int) -> Any:
         return slope([[moved(s, tilt_rad=sign * angle * np.eye(2)[axis]) for s in strokes] for sign in (1, -1)], angle)
 
-    def numbered(name: str) -> Array:
-        box = gun.confidence[name]
-        low, high = (
-            _operator(points, strokes, gun.with_numbers({name: end})).predict(strokes) for end in (box.low, box.high)
-        )
-        return np.asarray(high - low, float) / (box.high - box.low)
+    still = np.asarray(nominal.predict(strokes), float)
+
+    def numbered(name: str) -> tuple[Array, Array]:
+        """Return the first and second coefficient of the parabola through the box's ends and the number itself."""
+        box, number = gun.confidence[name], gun.numbers[name]
+        ends = [
+            np.asarray(_operator(points, strokes, gun.with_numbers({name: end})).predict(strokes), float) - still
+            for end in (box.low, box.high)
+        ]
+        low, high = box.low - number, box.high - number
+        if low == 0.0 or high == 0.0:
+            return (ends[1] - ends[0]) / (high - low), np.zeros(len(still))
+        square = (ends[1] / high - ends[0] / low) / (high - low)
+        return ends[1] / high - square * high, square
 
     retreat = slope([[moved(s, back_m=sign * back) for s in strokes] for sign in (1, -1)], back)
-    names = box_names(gun)
+    numbers = np.array([numbered(name) for name in box_names(gun)]).reshape(-1, 2, len(still))
     return FilmModel(
-        nominal_m=np.asarray(nominal.predict(strokes), float),
+        nominal_m=still,
         shift=(shifted(0), shifted(1), shifted(2)),
         tilt=(tilted(0), tilted(1)),
         back=np.asarray(retreat.sum(axis=1), float).ravel(),
         late=(nominal.matrix @ switching(strokes)).tocsr(),
-        numbers=np.column_stack([numbered(n) for n in names]) if names else np.zeros((len(points.points_m), 0)),
+        numbers=numbers[:, 0].T,
+        number_squares=numbers[:, 1].T,
     )
 
 

@@ -5,7 +5,7 @@ points of its own, and casts its own rays. Film rate, Wu and Tang, Robotica 41 (
 q = q0(x, y) (h0 / l)^2 cos(alpha) / cos^3(theta), nothing where the surface turns away or the nozzle is hidden.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,8 @@ from scorer_guns import cone_tangent, density, detail_m, half_axes_m, reach_m
 from cell_core.toolpath import Stroke
 
 Array = NDArray[np.float64]
+Instants = tuple[Array, Array, Array, Array, Array]
+"""Nozzle, axis, travel (N, 3), the seconds (N,) each instant stands for and the flow (N,)."""
 
 LIFT_M = 5e-5
 """Rays start this far above the point they serve, along its normal [m]."""
@@ -93,8 +95,12 @@ def film_of(
     step_m: float,
 ) -> Array:
     """Return the film [m] at the points; `step_m` is the longest path between two instants."""
+    return film_of_instants(points, scene_of(vertices_m, triangles), (instants(s, step_m) for s in strokes), tool)
+
+
+def film_of_instants(points: DensePoints, scene: Any, runs: Iterable[Instants], tool: Mapping[str, Any]) -> Array:
+    """Return the film [m] that runs of instants, as `instants` gives them, leave at the points of a `scene_of`."""
     h0, (half_x, half_y) = tool["reference_standoff_m"], half_axes_m(tool)
-    scene = _scene(vertices_m, triangles)
     lifted = points.points_m + LIFT_M * points.normals
     tree = KDTree(points.points_m)
     reach = reach_m(tool, FARTHEST_STANDOFFS)
@@ -115,8 +121,7 @@ def film_of(
             free = ~scene.test_occlusions(rays, tnear=0.0, tfar=1.0).numpy()
             film[hit[free]] += rate[free] * volume
 
-    for stroke in strokes:
-        nozzle, axis, travel, seconds, flow = instants(stroke, step_m)
+    for nozzle, axis, travel, seconds, flow in runs:
         for start in range(0, len(nozzle), BATCH):
             part = slice(start, start + BATCH)
             if not np.any(flow[part] > 0.0):
@@ -156,7 +161,7 @@ def _rate(ray: Array, depth: Array, x: Array, y: Array, normals: Array, tool: Ma
     return q0 * (h0 / length) ** 2 * cos_alpha / cos_theta**3
 
 
-def instants(stroke: Stroke, step_m: float) -> tuple[Array, Array, Array, Array, Array]:
+def instants(stroke: Stroke, step_m: float) -> Instants:
     """Return nozzle, axis, travel (N, 3), the seconds (N,) each stands for and the flow (N,), 0 while off.
 
     The file's rules: acceleration is constant between samples, axis and process value are linear, `on` switches half
@@ -231,7 +236,8 @@ def score(
     )
 
 
-def _scene(vertices_m: Array, triangles: NDArray[np.int64]) -> Any:
+def scene_of(vertices_m: Array, triangles: NDArray[np.int64]) -> Any:
+    """Return the mesh for rays."""
     scene: Any = o3d.t.geometry.RaycastingScene()
     scene.add_triangles(np.asarray(vertices_m, np.float32), np.asarray(triangles, np.uint32))
     return scene
@@ -244,7 +250,7 @@ def _standoffs(
 
     Axes that miss the mesh or meet its back are left out, but for the nearest point.
     """
-    scene = _scene(vertices_m, triangles)
+    scene = scene_of(vertices_m, triangles)
     nozzle = np.concatenate([s.position_m[s.on] for s in strokes])
     axis = np.concatenate([s.tool_axis[s.on] for s in strokes])
     answer = scene.cast_rays(np.concatenate([nozzle, axis], axis=1).astype(np.float32))

@@ -80,6 +80,34 @@ def grind_verdict(
     return Verdict(passed=not reasons, figures=figures, reasons=reasons)
 
 
+def agreement(
+    predicted_m: Array, field_m: Array, target_m: Array, mask: NDArray[np.bool_], areas_m2: Array
+) -> dict[str, float]:
+    """Return how far a planner's prediction (V,) is from the truth (V,) over the masked vertices that were measured.
+
+    agreement_rms_m and agreement_bias_m (predicted minus true, mean), and the first over the mean target as
+    agreement_rms_fraction.
+
+    Raises:
+        InputRefusedError: lengths differ, or no masked vertex was measured.
+    """
+    lengths = {len(predicted_m), len(field_m), len(target_m), len(mask), len(areas_m2)}
+    known = np.asarray(mask, bool) & np.isfinite(field_m) if len(lengths) == 1 else np.zeros(0, bool)
+    if len(lengths) != 1 or areas_m2[known].sum() <= 0.0:
+        raise InputRefusedError(
+            f"agreement: lengths of prediction, field, target, mask and areas are {sorted(lengths)}, "
+            f"{known.sum()} masked vertices were measured; need one length and at least 1"
+        )
+    w = areas_m2[known] / areas_m2[known].sum()
+    error = np.asarray(predicted_m, float)[known] - field_m[known]
+    rms = float(np.sqrt(w @ error**2))
+    return {
+        "agreement_rms_m": rms,
+        "agreement_bias_m": float(w @ error),
+        "agreement_rms_fraction": rms / float(w @ np.asarray(target_m, float)[known]),
+    }
+
+
 def _figures(
     field_m: Array,
     target_m: Array,

@@ -56,10 +56,12 @@ class InspectionNode(CellNode):
 def judge(job_dir: Path, truth_path: Path, recipe: Any, folder: Path) -> tuple[bool, dict[str, Any]]:
     """Judge the truth against the plan's target over what the tool could serve; write verdict.json and fields.npz.
 
+    The figures also say how well the planner's prediction and the truth agree there.
+
     Raises:
         InputRefusedError: the plan's fields do not belong to the scan, or the tool could serve nothing.
     """
-    from cell_inspection import grind_verdict, map_field, spray_verdict
+    from cell_inspection import agreement, grind_verdict, map_field, spray_verdict
 
     scan, truth = read_ply(job_dir / "scan" / "surface.ply"), read_ply(truth_path)
     fields = read_npz(job_dir / "plan" / "fields.npz")
@@ -70,10 +72,12 @@ def judge(job_dir: Path, truth_path: Path, recipe: Any, folder: Path) -> tuple[b
     mask = serviceable & (target > 0.0)
     verdict_of = spray_verdict if isinstance(recipe, SprayRecipe) else grind_verdict
     verdict = verdict_of(recipe, change, target, mask, scan.vertex_areas_m2, positions_m=scan.vertices_m)
+    agreed = agreement(fields["predicted_change_m"], change, target, mask, scan.vertex_areas_m2)
+    figures = {**verdict.figures, **agreed}
     write_npz(folder / "fields.npz", change_m=change, target_m=target, mask=mask)
-    document = {"passed": bool(verdict.passed), "reasons": list(verdict.reasons), "figures": dict(verdict.figures)}
+    document = {"passed": bool(verdict.passed), "reasons": list(verdict.reasons), "figures": figures}
     write_json(folder / "verdict.json", {**document, "process": recipe.process, "truth": "execution/truth.ply"})
-    return bool(verdict.passed), dict(verdict.figures)
+    return bool(verdict.passed), figures
 
 
 MAP_DISTANCE_M = 0.005

@@ -184,6 +184,7 @@ def _cover(args: argparse.Namespace) -> int:
 
 
 def _predict(args: argparse.Namespace) -> int:
+    from cell_inspection import agreement
     from cell_operator.figures import field_figure
     from cell_simulation.predict import predict
 
@@ -193,7 +194,8 @@ def _predict(args: argparse.Namespace) -> int:
     with StepProgress(console, "predict") as progress:
         change = predict(surface, toolpath, seed=args.seed, progress=progress)
     areas = surface.vertex_areas_m2
-    target = _target_beside(args.toolpath, len(change))
+    planned = _fields_beside(args.toolpath, len(change))
+    target = planned.get("target_change_m")
     region = change > 0.0 if target is None else target > 0.0
     if not np.any(region):
         raise InputRefusedError(
@@ -204,6 +206,8 @@ def _predict(args: argparse.Namespace) -> int:
         "region": "touched" if target is None else "target",
         **field_statistics(change, wanted, areas, 0.15, region).as_dict(),
     }
+    if "predicted_change_m" in planned:
+        figures |= agreement(planned["predicted_change_m"], change, wanted, region, areas)
     write_npz(out / "prediction.npz", change_m=change)
     write_ply(out / "prediction.ply", surface.with_fields(change_m=change))
     write_json(out / "figures.json", figures)
@@ -213,12 +217,11 @@ def _predict(args: argparse.Namespace) -> int:
     return 0
 
 
-def _target_beside(toolpath: Path, n_vertices: int) -> Array | None:
-    fields = toolpath.parent / "fields.npz"
-    if not fields.is_file():
-        return None
-    target = read_npz(fields).get("target_change_m")
-    return target if target is not None and len(target) == n_vertices else None
+def _fields_beside(toolpath: Path, n_vertices: int) -> dict[str, Array]:
+    """Return the plan's fields if they lie beside its tool path and belong to a surface of so many vertices."""
+    path = toolpath.parent / "fields.npz"
+    fields = read_npz(path) if path.is_file() else {}
+    return {name: field for name, field in fields.items() if len(field) == n_vertices}
 
 
 def _motion(args: argparse.Namespace) -> int:

@@ -4,7 +4,7 @@ import pytest
 from cell_core.config import load_recipe
 from cell_core.errors import InputRefusedError
 from cell_inspection.rework import rework_target
-from cell_inspection.verdict import grind_verdict, spray_verdict
+from cell_inspection.verdict import agreement, grind_verdict, spray_verdict
 
 
 @pytest.fixture(scope="module")
@@ -102,3 +102,29 @@ def test_specks_and_unmeasured_places_are_not_reworked(make_sheet):
     field[5050] = 0.0
     field[200:300] = np.nan
     assert not rework_target(surface, field, target, np.ones(len(field), bool), tolerance_fraction=0.3).any()
+
+
+def test_agreement_is_the_rms_of_prediction_minus_truth_where_measured(make_sheet):
+    surface = make_sheet(n=41)
+    n, areas = len(surface.vertices_m), surface.vertex_areas_m2
+    rng = np.random.default_rng(0)
+    error = 1e-6 * rng.standard_normal(n) + 2e-6
+    predicted = np.full(n, 50e-6)
+    truth = predicted - error
+    truth[::7] = np.nan
+    served = surface.vertices_m[:, 0] > 0.0
+    found = agreement(predicted, truth, np.full(n, 40e-6), served, areas)
+    known = served & np.isfinite(truth)
+    assert found["agreement_bias_m"] == pytest.approx(np.average(error[known], weights=areas[known]))
+    assert found["agreement_rms_m"] == pytest.approx(np.sqrt(np.average(error[known] ** 2, weights=areas[known])))
+    assert found["agreement_rms_fraction"] == pytest.approx(found["agreement_rms_m"] / 40e-6)
+
+
+def test_agreement_over_nothing_measured_is_refused(make_sheet):
+    surface = make_sheet(n=5)
+    n, areas = len(surface.vertices_m), surface.vertex_areas_m2
+    film, every = np.full(n, 50e-6), np.ones(n, bool)
+    with pytest.raises(InputRefusedError, match="0 masked vertices were measured"):
+        agreement(film, np.full(n, np.nan), film, every, areas)
+    with pytest.raises(InputRefusedError, match="one length"):
+        agreement(film[:-1], film, film, every, areas)

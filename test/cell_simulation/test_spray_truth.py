@@ -175,3 +175,30 @@ def test_film_does_not_creep_round_a_sharp_edge() -> None:
     row = (up > 0.5) & (np.abs(v[:, 1]) < 0.03)
     rim, middle = row & (np.abs(v[:, 0]) > 0.119), row & (np.abs(v[:, 0]) < 0.08)
     assert film[rim].mean() == pytest.approx(film[middle].mean(), rel=0.05)
+
+
+def test_droplets_stray_by_the_turbulence(monkeypatch: pytest.MonkeyPatch) -> None:
+    squares = []
+    for turbulence in (0.0, 0.02):
+        monkeypatch.setattr("cell_simulation.spray.TURBULENCE_RAD", turbulence)
+        part = TruePart(plate(0.3, 0.5, 0.005))
+        sweep(part, x0=0.0, x1=1e-6, speed=1e-6 / 0.4)
+        volume = part.film_thickness_m * part.surface.vertex_areas_m2
+        squares.append(float(volume @ part.surface.vertices_m[:, 0] ** 2 / volume.sum()))
+    stray = GUN.reference_standoff_m * 0.02
+    assert squares[1] - squares[0] == pytest.approx(stray**2, rel=0.1)
+
+
+def test_flow_errs_by_its_bias_and_noise() -> None:
+    def emitted(seed: int, errors: ToolErrors) -> float:
+        part = TruePart(plate(0.1, 0.1, 0.05))
+        return sweep(part, x0=0.0, x1=0.08, speed=0.5, seed=seed, errors=errors).emitted_m3 / (DRY_M3_PER_S * 0.16)
+
+    none = {"flow_bias": 0.0, "flow_noise": 0.0}
+    biased = [emitted(seed, ToolErrors(**{**none, "flow_bias": 0.05})) for seed in range(40)]
+    noisy = [emitted(seed, ToolErrors(**{**none, "flow_noise": 0.05}, flow_correlation_s=1.0)) for seed in range(40)]
+    # the bias is cut at two standard deviations; the noise hardly changes within the 0.16 s of a correlation time
+    for shares in (biased, noisy):
+        assert np.mean(shares) == pytest.approx(1.0, abs=0.025)
+        assert 0.03 < np.std(shares) < 0.07
+    assert np.ptp(biased) <= 0.2 + 1e-9

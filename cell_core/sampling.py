@@ -82,11 +82,15 @@ class SurfaceSamples:
         return [np.einsum("vk,vk->v", weight, v[index]) for v in values]
 
 
-def sample_surface(surface: Surface, spacing_m: float) -> SurfaceSamples:
+def sample_surface(surface: Surface, spacing_m: float, *, rims: bool = False) -> SurfaceSamples:
     """Return about area / spacing^2 samples of the surface, at least one.
 
     Every triangle gets quasi-random points by area; points are grouped by cubes of `spacing_m` and side (so that the
     two faces of a sheet stay apart), and each group is kept as its point nearest the mean. Deterministic.
+
+    Args:
+        rims: what lies across both faces of a sheet thinner than the spacing, its rim, also gets samples of its own;
+            otherwise it counts with the lesser face.
     """
     points, normals, areas = _candidates(surface, spacing_m)
     key = np.floor((points - surface.bounds_m[0]) / spacing_m).astype(np.int64)
@@ -97,8 +101,11 @@ def sample_surface(surface: Surface, spacing_m: float) -> SurfaceSamples:
     mean = np.stack([np.bincount(cube, areas * normals[:, i]) for i in range(3)], axis=1)
     coherent = np.linalg.norm(mean, axis=1) > COHERENT * np.bincount(cube, areas)
     reference = normals[largest_first[starts]][cube]
-    same_side = coherent[cube] | (np.einsum("ij,ij->i", normals, reference) > SAME_SIDE_COS)
-    _, group = np.unique(2 * cube + same_side, return_inverse=True)
+    facing = np.einsum("ij,ij->i", normals, reference)
+    side = (coherent[cube] | (facing > SAME_SIDE_COS)).astype(np.int64)
+    if rims:
+        side[(side == 0) & (facing > -SAME_SIDE_COS)] = 2
+    _, group = np.unique(3 * cube + side, return_inverse=True)
     total: Array = np.bincount(group, areas).astype(float)
     mean = np.stack([np.bincount(group, areas * points[:, i]) for i in range(3)], axis=1) / total[:, None]
     vector = np.stack([np.bincount(group, areas * normals[:, i]) for i in range(3)], axis=1)

@@ -38,7 +38,7 @@ class Surroundings:
         """Lowest angle of the direction from part to gun above the xy plane [rad]."""
         return -np.pi / 2 if self.floor_z_m is None else LOWEST_ELEVATION_RAD
 
-    def lowest_rise(self, points_m: Array, standoff_m: float) -> Array:
+    def lowest_rise(self, points_m: Array, standoff_m: float | Array) -> Array:
         """Return the least z (N,) a unit direction from each point (N, 3) to its gun may have; above 1: none."""
         if self.floor_z_m is None:
             return np.full(len(points_m), -1.0)

@@ -99,7 +99,7 @@ def _task(surface: Surface, recipe: SprayRecipe, gun: GunConfig, *, table: bool,
     detail = footprint.detail_m * recipe.standoff_m / gun.reference_standoff_m
     pitch = max(0.2 * detail, float(np.sqrt(surface.area_m2 / SAMPLES_MAX)))
     return Task(
-        samples=sample_surface(surface, pitch),
+        samples=sample_surface(surface, pitch, rims=True),
         caster=RayCaster(surface),
         triangle_normals=surface.triangle_normals,
         footprint=footprint,

@@ -47,7 +47,7 @@ def refine_plan(
     task: Task, surface: Surface, service: Service, result: DwellResult, operator: CoverageOperator, progress: Progress
 ) -> Refined:
     """Return the plan with refined poses and speeds fitted anew; as it was where that is no better."""
-    samples = sample_surface(surface, max(SAMPLE_DEPTHS * task.detail_m, _pitch(task)))
+    samples = sample_surface(surface, max(SAMPLE_DEPTHS * task.detail_m, _pitch(task)), rims=True)
     target, weights = _wanted(task, service, samples)
     strokes, steps = list(result.strokes), []
     groups = stroke_groups(strokes)

@@ -1,13 +1,13 @@
 """A gun calibrated from two noisy stripes predicts parts it has never seen: judged by the simulator's droplets.
 
 For each seed a true gun is drawn; the simulator sprays its test stripes (one for a round gun, one across and one along
-the fan for others) on a flat plate, measured every 1.5 mm with 2 um of noise and an unknown zero (a known one for lopsided
-guns); `calibrate_gun` fits a shipped start gun to them. Then four parts with radii, phases and amplitudes of their own are sprayed along a raster,
-by the simulator with the true gun and by the planner's footprint with the calibrated one. The error is scaled to a
-mean film of 50 um and holds the simulator's own droplet noise, which is told beside it (two runs with other droplets).
-Coverage: how often the 95 % interval holds the true number. The simulator spreads landed film by 4.5 mm, which the
-planner's model has no number for: calibration puts it into the pattern. So a second count asks for the numbers that the
-same gun's stripes give without noise when they are spread by as much.
+the fan for others) on a flat plate, measured every 1.5 mm with 2 um of noise and an unknown zero (a known one for
+lopsided guns); `calibrate_gun` fits a shipped start gun to them. Then four parts with radii, phases and amplitudes of
+their own are sprayed along a raster, by the simulator with the true gun and by the planner's footprint with the
+calibrated one. The error is scaled to a mean film of 50 um and holds the simulator's own droplet noise, which is told
+beside it (two runs with other droplets). Coverage: how often the 95 % interval holds the true number. The simulator
+spreads landed film by 4.5 mm, which the planner's model has no number for: calibration puts it into the pattern. So a
+second count asks for the numbers that the same gun's stripes give without noise when they are spread by as much.
 
     cell bench calibration
     python benchmarks/bench_calibration.py [SEEDS [KIND ...]]

@@ -128,7 +128,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="gun file or name in config/guns that gives kind, solids, limits and start values (default: hvlp_240)",
     )
     gun.add_argument(
-        "--keep", metavar="NAMES", help="numbers to keep from that gun, a comma between; gaussians.*.sigma_x_m works"
+        "--keep", metavar="NAMES", help="numbers to keep from that gun, a comma between; gaussians.*.offset_x_m works"
     )
     gun.add_argument("--name", metavar="NAME", help="name of the calibrated gun (default: that of the file)")
     gun.add_argument(

@@ -92,6 +92,17 @@ def build_parser() -> argparse.ArgumentParser:
             p.add_argument("--layer", metavar="NAME", help="plan this layer of a recipe of layers alone")
             p.add_argument("--coats", type=int, metavar="N", help="coats of the layer, instead of the recipe's number")
             p.add_argument(
+                "--mask",
+                type=Path,
+                metavar="FILE",
+                help="array (.npz) or field (.ply) mask per vertex of the surface file: 1 paint, 0 keep free",
+            )
+            p.add_argument(
+                "--pareto",
+                action="store_true",
+                help="plan at several prices of overspray as well: pareto.csv, pareto.png, catch against evenness",
+            )
+            p.add_argument(
                 "--free-hanging",
                 action="store_true",
                 help="coat all sides (default: the part lies on a plane through its lowest point, z up)",

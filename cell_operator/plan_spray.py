@@ -12,6 +12,9 @@ from cell_core.config import GunConfig, SprayRecipe, find_config, load_named
 from cell_core.config.coats import COATS_MAX
 from cell_core.errors import ConfigurationError
 from cell_core.files import sha256, write_json
+from cell_core.surface import Surface
+from cell_core.transforms import Array
+from cell_core.vertex_fields import carried_to, vertex_field
 from cell_operator.commands import read_surface, write_plan
 from cell_operator.progress import StepProgress, print_figures, shown_figure
 
@@ -20,18 +23,37 @@ COLUMNS = ("target_thickness_m", "mean_m", "cv", "min_m", "max_m", "catch_fracti
 
 def plan_spray_files(args: argparse.Namespace, recipe: SprayRecipe, out: Path, console: Console) -> int:
     """Plan, write and print; nothing is written before every layer is planned."""
-    from spray_planner import plan_spray
+    from spray_planner import PRICES, plan_prices
 
     chosen = _chosen(recipe, args.layer, args.coats)
     guns = _guns(chosen, args.recipe)
     surface = read_surface(args.surface, args.unit)
     source = {"surface_path": str(args.surface.resolve()), "surface_sha256": sha256(args.surface)}
+    mask = _mask(args, surface)
     if chosen.layers:
-        return _plan_all(args, chosen, guns, surface, source, out, console)
+        if args.pareto:
+            raise ConfigurationError(f"--pareto: recipe {chosen.name} has layers; say which with --layer")
+        return _plan_all(args, chosen, guns, surface, source, mask, out, console)
+    prices = PRICES if args.pareto else ()
     with StepProgress(console, "plan spray") as progress:
-        table = not args.free_hanging
-        plan = plan_spray(surface, chosen, guns[chosen.gun], table=table, progress=progress, **source)
+        priced = plan_prices(
+            surface,
+            chosen,
+            guns[chosen.gun],
+            prices=prices,
+            surface_path=source["surface_path"],
+            surface_sha256=source["surface_sha256"],
+            table=not args.free_hanging,
+            mask=mask,
+            progress=progress,
+        )
+    plan = next(p.plan for p in priced if p.chosen)
     write_plan(plan, surface, out)
+    if prices:
+        from cell_operator.pareto import print_pareto, write_pareto
+
+        write_pareto(priced, out)
+        print_pareto(console, priced)
     print_figures(console, f"{chosen.name}: {len(plan.toolpath.strokes)} strokes", plan.figures)
     print_limits(console, plan.figures["limits"])
     console.print(f"written to {out}")
@@ -42,15 +64,17 @@ def _plan_all(
     args: argparse.Namespace,
     recipe: SprayRecipe,
     guns: Mapping[str, GunConfig],
-    surface: Any,
+    surface: Surface,
     source: dict[str, str],
+    mask: Array | None,
     out: Path,
     console: Console,
 ) -> int:
     from spray_planner import layers_figures, plan_layers
 
     with StepProgress(console, "plan spray") as progress:
-        plans = plan_layers(surface, recipe, guns, table=not args.free_hanging, progress=progress, **source)
+        table = not args.free_hanging
+        plans = plan_layers(surface, recipe, guns, table=table, mask=mask, progress=progress, **source)
     for layer in plans:
         write_plan(layer.plan, surface, out / layer.folder)
     figures = layers_figures(plans)
@@ -62,6 +86,12 @@ def _plan_all(
     console.print("each layer is a job of its own: a person changes the paint between them")
     console.print(f"written to {out}")
     return 0
+
+
+def _mask(args: argparse.Namespace, surface: Surface) -> Array | None:
+    if args.mask is None:
+        return None
+    return carried_to(surface, vertex_field(args.mask, "mask"), args.surface, args.unit, f"{args.mask}: mask")
 
 
 def _chosen(recipe: SprayRecipe, layer: str | None, coats: int | None) -> SprayRecipe:

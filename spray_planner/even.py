@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from cell_core.errors import CoverageError
 from cell_core.operator.coverage import CoverageOperator
 from cell_core.optimise.dwell import DwellResult
 from cell_core.plan import Progress
@@ -40,8 +41,12 @@ def even_film(
     Args:
         pool: None for lines that are to be even only together with those of another coat.
     """
-    if pool is not None and len(strokes) > 1:
-        strokes = pool.chosen(strokes, 0)
+    if pool is not None and len(strokes) != 1:
+        # parts and patches too small for lines have strokes from the pool alone
+        strokes = pool.chosen(strokes, 0 if strokes else POOL_ROUNDS)
+    if not strokes:
+        area = float(task.samples.areas_m2 @ service.mask)
+        raise CoverageError(f"no stroke fits the {area:.5f} m2 that the gun could serve", area_m2=area)
     laid = _laid(task, service, strokes, progress)
     drawn = pool is None or _uneven(task, service, laid, VERY_UNEVEN)
     if pool is not None and drawn:

@@ -66,24 +66,54 @@ def plan_spray(
         CoverageError: no gun pose serves any of the surface, or no stroke fits.
         InputRefusedError: a mask of another length, with values outside 0..1, or that leaves nothing to paint.
     """
+    progress = rising(progress)
+    job = prepare(surface, recipe, gun, table=table, mask=mask, progress=progress)
+    return finish(job, recipe, {"path": surface_path, "sha256": surface_sha256}, progress)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prepared:
+    """What plans of one surface at different prices share."""
+
+    surface: Surface
+    task: Task
+    service: Service
+    layouts: list[Layout]
+    time_s: float
+    """What preparing took."""
+
+
+def prepare(
+    surface: Surface, recipe: SprayRecipe, gun: GunConfig, *, table: bool, mask: Array | None, progress: Progress
+) -> Prepared:
+    """Return what is to be coated, and the lines for it."""
     started = time.monotonic()
-    progress = _rising(progress)
     task = _task(surface, recipe, gun, table=table, progress=progress)
     service = _served(task)
     if mask is not None or recipe.masks:
         paint = paint_share(surface, task.samples, task.caster, mask, recipe.masks)
         service, masking = masked_service(task.samples, service, paint)
         task = replace(task, masking=masking)
-    patterns, layouts = _lay(task, surface, service, progress)
+    area_min_m2 = PATCH_LEAST_FANS * task.fan_m * task.depth_m
+    layouts = lay_patches(_coat(task), service.mask, progress, area_min_m2=area_min_m2)
+    spent_s = time.monotonic() - started
+    return Prepared(surface=surface, task=task, service=service, layouts=layouts, time_s=spent_s)
+
+
+def finish(job: Prepared, recipe: SprayRecipe, source: dict[str, str], progress: Progress) -> Plan:
+    """Return the plan at the price that the recipe puts on paint; all else in it is as it was prepared for."""
+    started, surface, service = time.monotonic(), job.surface, job.service
+    task = replace(job.task, recipe=recipe)
+    patterns = _lay(task, surface, service, job.layouts, progress)
     progress(0.93, "fitting coats and film bounds")
     film = fit_coats(task, service, [(laid.result, laid.operator) for laid in patterns])
     film = _with_sound_triggers(task, service, film)
     film = keep_bounds(task, service, film)
     progress(0.95, "figures")
-    plan = report(task, service, film, surface, {"path": surface_path, "sha256": surface_sha256})
-    table_rows = [layout.entry for layout in layouts]
+    plan = report(task, service, film, surface, source)
+    table_rows = [layout.entry for layout in job.layouts]
     steps = [step for laid in patterns for step in laid.steps]
-    extra = {"layouts": table_rows, "refinement": steps, "plan_time_s": time.monotonic() - started}
+    extra = {"layouts": table_rows, "refinement": steps, "plan_time_s": job.time_s + time.monotonic() - started}
     return replace(plan, figures={**plan.figures, **extra})
 
 
@@ -130,14 +160,16 @@ def _served(task: Task) -> Service:
     return service
 
 
-def _lay(task: Task, surface: Surface, service: Service, progress: Progress) -> tuple[list[Laid], list[Layout]]:
-    """Return the strokes of all coats that differ, each by itself as even as it gets, and the layouts they are of."""
-    one = for_target(task, 1.0 / task.recipe.coats)
-    area_min_m2 = PATCH_LEAST_FANS * task.fan_m * task.depth_m
-    layouts = lay_patches(one, service.mask, progress, area_min_m2=area_min_m2)
-    if not layouts:
-        area = float(task.samples.areas_m2[service.mask].sum())
-        raise CoverageError(f"no stroke fits the {area:.5f} m2 that the gun could serve", area_m2=area)
+def _coat(task: Task) -> Task:
+    """Return the task for an even part of the film."""
+    return for_target(task, 1.0 / task.recipe.coats)
+
+
+def _lay(
+    task: Task, surface: Surface, service: Service, layouts: list[Layout], progress: Progress
+) -> list[Laid]:
+    """Return the strokes of all coats that differ, each by itself as even as it gets."""
+    one = _coat(task)
     bands = border_bands(one, surface, service) if task.recipe.border else []
     pool = None if task.recipe.strategy == "offset" and task.recipe.coats > 1 else Pool.of(one, service)
     patterns = []
@@ -145,7 +177,7 @@ def _lay(task: Task, surface: Surface, service: Service, progress: Progress) -> 
         progress(0.6, f"predicting the film of coat {k + 1}")
         strokes = beside_bands(one, bands, lay_coat(one, layouts, k))
         patterns.append(even_film(one, surface, service, pool, [*bands, *strokes], progress))
-    return patterns, layouts
+    return patterns
 
 
 def _with_sound_triggers(task: Task, service: Service, film: Film) -> Film:
@@ -165,7 +197,7 @@ def _with_sound_triggers(task: Task, service: Service, film: Film) -> Film:
     return Film(coats=tuple(coats), operators=tuple(operators))
 
 
-def _rising(progress: Progress) -> Progress:
+def rising(progress: Progress) -> Progress:
     """Return a progress that never falls back when a step is run again."""
     reached = 0.0
 

@@ -37,7 +37,7 @@ class RefineResult:
     residual_rms_m: float
     """Weighted root mean square of predicted minus target [m]."""
     merit: float
-    """Squared residual over the squared mean target, and the price of the time."""
+    """Squared residual over the squared mean target, and the price of the time beyond the shortest."""
     history: tuple[float, ...]
     """Residual over the mean target, at the start and after every accepted step."""
     at_bound_fraction: dict[str, float]

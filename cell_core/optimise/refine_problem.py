@@ -70,7 +70,7 @@ class RefineState:
     """(V,) in units of the mean target."""
     residual: float
     merit: float
-    """Squared residual and the price of the time it takes."""
+    """Squared residual and the price of the time it takes beyond the shortest."""
     cost: float
     """Merit and what bends cost."""
     held: tuple[int, ...]
@@ -108,7 +108,7 @@ class RefineProblem:
         self.mean_target_m = float(self.weights @ target_m)
         self.target = np.asarray(target_m, float) / self.mean_target_m
         self.caster, self.valid = caster, valid
-        self.price_per_s, self.longest_s = dwell_price_per_s, 0.0
+        self.price_per_s, self.longest_s, self.shortest_s = dwell_price_per_s, 0.0, 0.0
         self.wanted = np.where(self.target > 0.0, self.weights, 0.0)
         self.pose_knots = PoseKnots(strokes, knot_m=pose_knot_m, pivot_m=pivot_m)
         self.spread = _speed_basis(strokes, speed_knot_m, limits.one_speed)
@@ -168,6 +168,8 @@ class RefineProblem:
         first = self._state(self.first_slowness, nothing, poses, ())
         # what lands is credited at this time over this film, so that only time that misses costs
         self.longest_s = _time_on(first) / max(float(self.wanted @ first.film), 1e-9)
+        landing = np.asarray(first.operator.matrix.T @ self.wanted.astype(np.float32), float) / self.mean_target_m
+        self.shortest_s = 1.0 / max(float(landing.max()), 1e-9)
         return self._valued(first)
 
     def _state(self, slowness: Array, coefficients: Array, poses: Poses, held: tuple[int, ...]) -> RefineState:
@@ -193,7 +195,7 @@ class RefineProblem:
 
     def _valued(self, state: RefineState) -> RefineState:
         """Return the state with its merit and cost at the price of time."""
-        missed_s = _time_on(state) - self.longest_s * (float(self.wanted @ state.film) - 1.0)
+        missed_s = _time_on(state) - self.shortest_s - self.longest_s * (float(self.wanted @ state.film) - 1.0)
         return self.recosted(replace(state, merit=state.residual**2 + self.price_per_s * missed_s))
 
     def _strokes(self, slowness: Array, poses: Poses) -> tuple[Stroke, ...]:

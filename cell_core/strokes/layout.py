@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
+from scipy.spatial import ConvexHull
 
 from cell_core.errors import CoverageError
 from cell_core.raycast import RayCaster
@@ -20,6 +21,8 @@ from cell_core.transforms import Array, unit
 FOLD_MIN = 0.35
 """The tool's path may be no shorter than this share of the sheet under it: else the sheet is smoothed further."""
 REFITS_MAX = 8
+ALIKE = 0.95
+"""Principal axes of a patch whose spreads differ by less than this ratio are no axes."""
 ANY_SPIN = Freedom()
 
 
@@ -187,13 +190,31 @@ def stroke_from_poses(
 
 
 def longest_axis_rad(sheet: Sheet, samples: SurfaceSamples) -> float:
-    """Return the angle, in the sheet's plane, of the patch's longest principal axis [rad]."""
+    """Return the angle, in the sheet's plane, of the patch's longest principal axis [rad].
+
+    Patches about as wide as long, whose axes mean nothing, have that of the smallest rectangle around them.
+    """
     uv = sheet.uvw(samples.points_m)[:, :2]
     w = samples.areas_m2 / samples.areas_m2.sum()
     centred = uv - w @ uv
-    _, axes = np.linalg.eigh((centred * w[:, None]).T @ centred)
+    spread, axes = np.linalg.eigh((centred * w[:, None]).T @ centred)
+    if spread[0] > ALIKE**2 * spread[1]:
+        return _rectangle_rad(centred)
     u, v = axes[:, 1] * (1.0 if axes[0, 1] >= 0.0 else -1.0)
     return float(np.arctan2(v, u))
+
+
+def _rectangle_rad(points_m: Array) -> float:
+    """Return the angle of the smaller-area rectangle around points (N, 2): one of its sides lies along their hull."""
+    hull = points_m[ConvexHull(points_m).vertices]
+    side = np.roll(hull, -1, axis=0) - hull
+    # sides of a hull of samples are short and ragged: whole degrees are as good
+    angles = np.unique(np.round(np.degrees(np.arctan2(side[:, 1], side[:, 0])))) % 90.0
+    angles = np.radians(np.unique(np.r_[angles, np.arange(0.0, 90.0, 5.0)]))
+    along, across = np.stack([np.cos(angles), np.sin(angles)]), np.stack([-np.sin(angles), np.cos(angles)])
+    long, wide = np.ptp(hull @ along, axis=0), np.ptp(hull @ across, axis=0)
+    best = int(np.argmin(long * wide))
+    return float(angles[best] if long[best] >= wide[best] else angles[best] - 0.5 * np.pi)
 
 
 def _band(request: LayoutRequest) -> float:

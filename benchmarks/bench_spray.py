@@ -173,8 +173,9 @@ def main() -> int:
         table.add_column(column)
     table.add_column("plan s (CPU)")
     for part in parts(os.environ.get("PARTS")):
-        console.print(f"{part.name} ...", style="dim")
-        table.add_row(f"{part.name}{' (d)' if part.deep else ''}", *_row(part, recipe, gun))
+        row = [f"{part.name}{' (d)' if part.deep else ''}", *_row(part, recipe, gun)]
+        console.print("  ".join(row), style="dim")
+        table.add_row(*row)
     console.print(table)
     console.print(
         f"judged: CV <= {100 * CV_FLOOR[False]:.0f} %, deep (d) <= {100 * CV_FLOOR[True]:.0f} %; "

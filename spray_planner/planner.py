@@ -1,7 +1,7 @@
 """Plan one layer of paint: serviceable area, strokes chosen by what they leave, coats, speeds fitted to the target."""
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 

@@ -12,11 +12,11 @@ from cell_core.plan import Progress
 from cell_core.strokes.layout import LayoutRequest, lay_lines, sheet_for, strokes_from_lines
 from cell_core.strokes.patches import Patch, split_patches
 from cell_core.strokes.sheet import Sheet
-from cell_core.toolpath import Freedom, Stroke
+from cell_core.toolpath import Stroke
 from cell_core.transforms import Array
 from spray_planner.aim import aim_line
 from spray_planner.clearance import BODY_LENGTH_M
-from spray_planner.task import STANDOFF_PLAY_M, TIME_PRICE, TRANSITION_S, Task
+from spray_planner.task import TIME_PRICE, TRANSITION_S, Task
 from spray_planner.trimming import trimmed
 
 SCORING_SAMPLES_MAX = 1_000
@@ -94,7 +94,6 @@ def _better(a: Layout | None, b: Layout | None) -> Layout | None:
 
 def request_for(task: Task, direction: Array) -> LayoutRequest:
     """Return how strokes are laid over a patch seen from a direction (3,), before any choice."""
-    low, high = (limit - task.recipe.standoff_m for limit in (task.gun.standoff_m.low, task.gun.standoff_m.high))
     return LayoutRequest(
         direction=direction,
         spacing_m=task.spacing_m,
@@ -108,11 +107,7 @@ def request_for(task: Task, direction: Array) -> LayoutRequest:
         gap_m=max(0.15, 4.0 * task.depth_m),
         speed_m_per_s=task.nominal_speed_m_per_s,
         process_value=task.gun.flow_m3_per_s,
-        freedom=Freedom(
-            spin=task.gun.stroke_spin,
-            tilt_rad=task.gun.tilt_max_rad,
-            standoff_m=(max(low, -STANDOFF_PLAY_M), min(high, STANDOFF_PLAY_M)),
-        ),
+        freedom=task.freedom,
     )
 
 

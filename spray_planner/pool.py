@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from cell_core.operator.coverage import coverage_of_points
 from cell_core.sampling import SurfaceSamples
-from cell_core.toolpath import Freedom, Stroke
+from cell_core.toolpath import Stroke
 from cell_core.transforms import Array, unit
 from spray_planner.choice import choose
 from spray_planner.clearance import gun_fits
 from spray_planner.service import Service
-from spray_planner.task import STANDOFF_PLAY_M, TIME_PRICE, TRANSITION_S, Task
+from spray_planner.task import TIME_PRICE, TRANSITION_S, Task
 
 SCOUTS_PER_FAN, SCOUTS_LEAST, SCOUTS_MOST = 10.0, 2_500, 10_000
 """Samples that strokes compete on: per area of half the fan's width and height, and bounds of their number."""
@@ -235,7 +235,5 @@ def _stroke(task: Task, position_m: Array, aim: Array, travel: Array) -> Stroke:
         speed_m_per_s=np.full(n, task.nominal_speed_m_per_s),
         process_value=np.full(n, task.gun.flow_m3_per_s),
         on=np.ones(n, bool),
-        freedom=Freedom(
-            spin="fixed", tilt_rad=task.gun.tilt_max_rad, standoff_m=(-STANDOFF_PLAY_M, STANDOFF_PLAY_M)
-        ),
+        freedom=task.freedom,
     )

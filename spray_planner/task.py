@@ -13,7 +13,7 @@ from cell_core.operator.footprint import GunFootprint
 from cell_core.optimise.dwell import SpeedLimits
 from cell_core.raycast import RayCaster
 from cell_core.sampling import SurfaceSamples
-from cell_core.toolpath import Stroke
+from cell_core.toolpath import Freedom, Stroke
 from cell_core.transforms import Array
 from spray_planner.clearance import PartView, Surroundings
 from spray_planner.goal import Goal
@@ -111,6 +111,16 @@ class Task:
     @property
     def _spread(self) -> float:
         return self.recipe.standoff_m / self.gun.reference_standoff_m
+
+    @property
+    def freedom(self) -> Freedom:
+        """What motion may change of a pose at the recipe's standoff."""
+        low, high = (limit - self.recipe.standoff_m for limit in (self.gun.standoff_m.low, self.gun.standoff_m.high))
+        return Freedom(
+            spin=self.gun.stroke_spin,
+            tilt_rad=self.gun.tilt_max_rad,
+            standoff_m=(max(low, -STANDOFF_PLAY_M), min(high, STANDOFF_PLAY_M)),
+        )
 
     def goal(self, service: Service) -> Goal:
         """Return what strokes are to leave on all samples."""

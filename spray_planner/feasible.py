@@ -6,6 +6,7 @@ from cell_core.config import GunConfig, SprayRecipe
 from cell_core.errors import ConfigurationError
 from cell_core.operator.footprint import GunFootprint, footprint_for
 from spray_planner.ripple import offset_spacing_m, stripe_of
+from spray_planner.robust_spacing import robust_spacing
 
 
 def gun_for(recipe: SprayRecipe, gun: GunConfig) -> GunConfig:
@@ -33,6 +34,8 @@ def line_spacing_m(recipe: SprayRecipe, gun: GunConfig, footprint: GunFootprint)
         return recipe.spacing_m
     scale = recipe.standoff_m / gun.reference_standoff_m
     if recipe.strategy != "offset":
+        if recipe.robust or gun.confidence:
+            return robust_spacing(gun, recipe.standoff_m).spacing_m
         return footprint.spacing_m() * scale
     # with all coats' lines in one pattern, the pattern's distance and the whole target make the speed
     per_speed = recipe.coats * footprint.volume_rate_m3_per_s / recipe.target_thickness_m

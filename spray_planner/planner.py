@@ -24,6 +24,7 @@ from spray_planner.film_bounds import keep_bounds
 from spray_planner.masks import masked_service, paint_share
 from spray_planner.pool import Pool
 from spray_planner.report import report
+from spray_planner.robustness import Points, robust_figures
 from spray_planner.service import Service, find_service
 from spray_planner.task import Task
 from spray_planner.triggers import sound_triggers
@@ -111,10 +112,17 @@ def finish(job: Prepared, recipe: SprayRecipe, source: dict[str, str], progress:
     film = keep_bounds(task, service, film)
     progress(0.95, "figures")
     plan = report(task, service, film, surface, source)
+    robust: dict[str, float] = {}
+    if recipe.robust:
+        progress(0.97, "drawing the errors of a real cell")
+        samples = task.samples
+        weights = samples.areas_m2 * service.mask
+        points = Points.thinned(samples.points_m, samples.normals, weights, task.target_m, task.caster)
+        robust = robust_figures(points, film.strokes, task.gun).as_figures()
     table_rows = [layout.entry for layout in job.layouts]
     steps = [step for laid in patterns for step in laid.steps]
     extra = {"layouts": table_rows, "refinement": steps, "plan_time_s": job.time_s + time.monotonic() - started}
-    return replace(plan, figures={**plan.figures, **extra})
+    return replace(plan, figures={**plan.figures, **robust, **extra})
 
 
 def _task(surface: Surface, recipe: SprayRecipe, gun: GunConfig, *, table: bool, progress: Progress) -> Task:

@@ -102,6 +102,9 @@ class SprayRecipe(Coats):
     """Where nothing is to be painted, besides what a mask per vertex says."""
     refine: bool = True
     """Whether stroke spacing, standoff and tilt are refined together with the speeds, pose by pose."""
+    robust: bool = False
+    """Whether lines are laid close enough to bear the errors of a real cell and of the gun's calibration, and the plan
+    tells what a thousand draws of them leave. A gun with a confidence block has its lines laid so in any case."""
     scan: ScanSettings = ScanSettings()
     acceptance: SprayAcceptance = SprayAcceptance()
     cycles_max: Annotated[int, Field(ge=1, le=5)] = 1

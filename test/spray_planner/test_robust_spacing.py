@@ -1,9 +1,10 @@
 import pytest
 
-from cell_core.config import GunConfig, load_named
+from cell_core.config import GunConfig, SprayRecipe, load_named, load_recipe
 from cell_core.config.models import Interval
 from cell_core.operator.footprint import footprint_for
 from spray_planner.disturbances import Disturbances
+from spray_planner.feasible import line_spacing_m
 from spray_planner.robust_spacing import CV_MOST, flat_p95_cv, robust_spacing
 
 GUN = load_named(GunConfig, "guns", "hvlp_240")
@@ -36,3 +37,13 @@ def test_spacing_grows_with_the_standoff():
 def test_where_none_is_good_enough_the_best_is_taken():
     found = robust_spacing(open_by(0.1), 0.2, cv_most=1e-6)
     assert found.order == 4 and found.p95_cv > 1e-6
+
+
+def test_a_recipe_may_ask_for_it() -> None:
+    recipe = load_recipe("spray_50um")
+    assert isinstance(recipe, SprayRecipe)
+    plain, robust = recipe, recipe.model_copy(update={"robust": True})
+    opened = open_by(0.05)
+    assert line_spacing_m(plain, GUN, footprint_for(GUN)) == pytest.approx(footprint_for(GUN).spacing_m())
+    for asked, gun in ((robust, opened), (plain, opened)):
+        assert line_spacing_m(asked, gun, footprint_for(gun)) == robust_spacing(gun, recipe.standoff_m).spacing_m

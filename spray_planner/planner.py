@@ -25,14 +25,19 @@ from spray_planner.masks import masked_service, paint_share
 from spray_planner.refined import refine_plan
 from spray_planner.report import report
 from spray_planner.service import Service, Surroundings, find_service
-from spray_planner.speeds import fit_speeds, settled
+from spray_planner.speeds import fit_speeds
 from spray_planner.task import Task
 from spray_planner.triggers import sound_triggers
+from spray_planner.trimming import trimmed
 
 SAMPLES_MAX = 30_000
 THIN_FRACTION = 0.7
 """Samples that got less than this of the target after a first fit get strokes of their own."""
 TRIGGER_ROUNDS = 3
+ON_MASK_MOST = 0.004
+"""Share of what is sprayed that may land deep in a mask."""
+KEEP_OUT_FACTORS = (1.0, 3.0, 9.0, 27.0, 81.0)
+"""How much more film on masks counts, one after the other until that is kept."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -102,8 +107,8 @@ def prepare(
     task = _task(surface, recipe, gun, table=table, progress=progress)
     service = _served(task)
     if mask is not None or recipe.masks:
-        paint = paint_share(surface, task.samples, task.caster, mask, recipe.masks)
-        service, masking = masked_service(task.samples, service, paint)
+        share = paint_share(surface, task.samples, task.caster, mask, recipe.masks)
+        service, masking = masked_service(task.samples, service, *share)
         task = replace(task, masking=masking)
     layouts = lay_patches(_coat(task), service.mask, progress, area_min_m2=task.fan_m * task.depth_m)
     if not layouts:
@@ -195,14 +200,29 @@ def _lay(
             more += extra
             strokes = [*result.strokes, *(s for layout in extra for s in layout.strokes)]
             result, operator = fit_speeds(one, service, strokes, progress)
-        steps: Sequence[dict[str, object]] = ()
-        if task.recipe.refine:
-            # coat by coat, whatever the pattern: offset coats refined together leave each other more to mend
-            refined = refine_plan(one, surface, service, result, operator, progress)
-            result, operator, steps = refined.result, refined.operator, refined.steps
-        result = settled(one, service, result, operator)
-        patterns.append(Laid(result=result, operator=operator, steps=steps))
+        # coat by coat, whatever the pattern: offset coats refined together leave each other more to mend
+        patterns.append(_refined(one, surface, service, Laid(result=result, operator=operator, steps=()), progress))
     return patterns, [*layouts, *more]
+
+
+def _refined(task: Task, surface: Surface, service: Service, laid: Laid, progress: Progress) -> Laid:
+    """Return a coat with poses refined and triggers trimmed, masks weighed up until little enough lands on them."""
+    steps: list[dict[str, object]] = []
+    for factor in KEEP_OUT_FACTORS:
+        stricter = task.keeping_out(factor)
+        goal = stricter.goal(service)
+        result, operator = laid.result, laid.operator
+        if factor > 1.0:
+            result = goal.fitted(operator, result.strokes)
+        if task.recipe.refine:
+            refined = refine_plan(stricter, surface, service, result, operator, progress)
+            result, operator, steps = refined.result, refined.operator, [*steps, *refined.steps]
+        if not task.wastes_freely:
+            result = trimmed(goal, result, operator, task.depth_m)
+        laid = Laid(result=result, operator=operator, steps=steps)
+        if task.on_mask_fraction(result.predicted_m, result.strokes) <= ON_MASK_MOST:
+            break
+    return laid
 
 
 def _with_sound_triggers(task: Task, service: Service, film: Film) -> Film:

@@ -127,7 +127,8 @@ def _refine_group(
 
     def valid(frames: Array) -> NDArray[np.bool_]:
         aim = -frames[:, :3, 2]
-        return gun_fits(frames[:, :3, 3] - standoff * aim, aim, part, standoff, task.surroundings)
+        level = aim[:, 2] >= np.sin(task.surroundings.lowest_elevation_rad) - LEVEL
+        return level & gun_fits(frames[:, :3, 3] - standoff * aim, aim, part, standoff, task.surroundings)
 
     gun = task.gun
     limits = RefineLimits(

@@ -1,7 +1,7 @@
 """One pattern of strokes made to leave as even a film as it can: speeds, strokes from the pool, refined poses."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from cell_core.errors import CoverageError
 from cell_core.operator.coverage import CoverageOperator
@@ -12,12 +12,17 @@ from cell_core.toolpath import Stroke
 from spray_planner.pool import Pool
 from spray_planner.refined import refine_plan
 from spray_planner.service import Service
-from spray_planner.speeds import fit_speeds, settled
+from spray_planner.speeds import fit_speeds
 from spray_planner.task import Task
+from spray_planner.trimming import trimmed
 
 VERY_UNEVEN, UNEVEN = 0.06, 0.025
 """Above these residuals over the target, before and after refinement, strokes are drawn from the pool."""
 POOL_ROUNDS = 3
+ON_MASK_MOST = 0.004
+"""Share of what is sprayed that may land deep in a mask."""
+KEEP_OUT_FACTORS = (1.0, 3.0, 9.0, 27.0, 81.0)
+"""How much more film on masks counts, one after the other until that is kept."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,13 +57,11 @@ def even_film(
     if pool is not None and drawn:
         laid = _better(task, service, pool, laid, progress)
     # coat by coat, whatever the pattern: offset coats refined together leave each other more to mend
-    if task.recipe.refine:
-        laid = _refined(task, surface, service, laid, progress)
+    laid = _refined(task, surface, service, laid, progress)
     if pool is not None and not drawn and _uneven(task, service, laid, UNEVEN):
         other = _better(task, service, pool, laid, progress)
-        again = task.recipe.refine and other is not laid
-        laid = _refined(task, surface, service, other, progress) if again else other
-    return replace(laid, result=settled(task, service, laid.result, laid.operator))
+        laid = _refined(task, surface, service, other, progress) if other is not laid else laid
+    return laid
 
 
 def _laid(task: Task, service: Service, strokes: Sequence[Stroke], progress: Progress) -> Laid:
@@ -79,5 +82,20 @@ def _better(task: Task, service: Service, pool: Pool, laid: Laid, progress: Prog
 
 
 def _refined(task: Task, surface: Surface, service: Service, laid: Laid, progress: Progress) -> Laid:
-    refined = refine_plan(task, surface, service, laid.result, laid.operator, progress)
-    return Laid(result=refined.result, operator=refined.operator, steps=[*laid.steps, *refined.steps])
+    """Return a coat with poses refined and triggers trimmed, masks weighed up until little enough lands on them."""
+    steps: list[dict[str, object]] = list(laid.steps)
+    for factor in KEEP_OUT_FACTORS:
+        stricter = task.keeping_out(factor)
+        goal = stricter.goal(service)
+        result, operator = laid.result, laid.operator
+        if factor > 1.0:
+            result = goal.fitted(operator, result.strokes)
+        if task.recipe.refine:
+            refined = refine_plan(stricter, surface, service, result, operator, progress)
+            result, operator, steps = refined.result, refined.operator, [*steps, *refined.steps]
+        if not task.wastes_freely:
+            result = trimmed(goal, result, operator, task.depth_m)
+        laid = Laid(result=result, operator=operator, steps=steps)
+        if task.on_mask_fraction(result.predicted_m, result.strokes) <= ON_MASK_MOST:
+            break
+    return laid

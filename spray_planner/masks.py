@@ -42,20 +42,22 @@ class Masking:
         return replace(self, weights=np.where(self.weights >= KEEP_OUT_WEIGHT, factor * self.weights, self.weights))
 
 
-def masked_service(samples: SurfaceSamples, service: Service, paint: Array) -> tuple[Service, Masking]:
+def masked_service(
+    samples: SurfaceSamples, service: Service, paint: Array, outside: NDArray[np.bool_]
+) -> tuple[Service, Masking]:
     """Return what is left to be served, with "masked" among the reasons for the rest, and the mask.
 
-    Distances from a mask's edge are straight, to the nearest wholly painted sample on the same side.
+    Distances from a mask's edge are straight, to the nearest sample on the same side that lies `outside` for sure.
 
     Raises:
         InputRefusedError: nothing the gun can serve is to be painted.
     """
     whole = paint >= WHOLE
     inside = np.full(len(samples), np.inf)
-    if whole.any() and not whole.all():
+    if outside.any() and not whole.all():
         # the other side of a sheet counts as farther than the edge
         place = np.hstack([samples.points_m, EDGE_M * samples.normals])
-        inside[~whole] = KDTree(place[whole]).query(place[~whole])[0]
+        inside[~whole] = KDTree(place[outside]).query(place[~whole])[0]
     ramp, masked = ~whole & (paint > 0.0), paint <= 0.0
     weights = np.where(ramp, RAMP_WEIGHT * service.mask, np.where(inside > EDGE_USED_M, KEEP_OUT_WEIGHT, EDGE_WEIGHT))
     left = service.mask & whole
@@ -86,28 +88,33 @@ def mask_figures(samples: SurfaceSamples, masking: Masking | None, film_m: Array
 
 def paint_share(
     surface: Surface, samples: SurfaceSamples, caster: RayCaster, mask: Array | None, regions: Sequence[MaskRegion]
-) -> Array:
-    """Return the share of the target wanted at each sample (P,): the least that mask and regions leave.
+) -> tuple[Array, NDArray[np.bool_]]:
+    """Return the share of the target wanted at each sample (P,), the least that mask and regions leave, and where all.
+
+    A mask per vertex leaves open where on a triangle its edge runs: the target ends half way, what is wanted for sure
+    ends at the last vertex that is.
 
     Args:
-        mask: (V,) per vertex of `surface`, 1: paint, 0: keep free; linear over triangles. Where it knows no values
-            between, triangles are cut half way.
+        mask: (V,) per vertex of `surface`, 1: paint, 0: keep free; linear over triangles, unless it knows no values
+            between.
         regions: shapes in the part's frame; what lies inside is kept free.
 
     Raises:
         InputRefusedError: a mask of another length than there are vertices, or a value outside 0..1 or not finite, or
             nothing left to be painted.
     """
-    paint = np.ones(len(samples))
+    paint, sure = np.ones(len(samples)), np.ones(len(samples), bool)
     if mask is not None:
         values = _checked(mask, len(surface.vertices_m))
         paint = _at_points(surface, values, caster, samples.points_m)
+        sure = paint >= WHOLE
         if np.isin(values, (0.0, 1.0)).all():
             paint = (paint >= 0.5).astype(float)
     for region in regions:
         depth = depth_inside(region, samples.points_m)
         paint = np.minimum(paint, 1.0 - np.clip(depth / max(region.soft_edge_m, 1e-9), 0.0, 1.0))
-    return paint
+        sure &= depth <= 0.0
+    return paint, sure
 
 
 def depth_inside(region: MaskRegion, points_m: Array) -> Array:

@@ -92,8 +92,8 @@ def prepare(
     task = _task(surface, recipe, gun, table=table, progress=progress)
     service = _served(task)
     if mask is not None or recipe.masks:
-        paint = paint_share(surface, task.samples, task.caster, mask, recipe.masks)
-        service, masking = masked_service(task.samples, service, paint)
+        share = paint_share(surface, task.samples, task.caster, mask, recipe.masks)
+        service, masking = masked_service(task.samples, service, *share)
         task = replace(task, masking=masking)
     area_min_m2 = PATCH_LEAST_FANS * task.fan_m * task.depth_m
     layouts = lay_patches(_coat(task), service.mask, progress, area_min_m2=area_min_m2)

@@ -29,6 +29,8 @@ SHIFT_SPACINGS = 0.45
 """Strokes may move aside by this share of the spacing."""
 TURN_MAX_RAD_PER_M = 5.0
 """Largest turn of the gun per length of its path [rad/m]."""
+LEVEL = 0.01
+"""Sine of the angle by which a gun that is to lie level may point upwards."""
 ITERATIONS = 8
 NEIGHBOURS = 8
 
@@ -116,7 +118,8 @@ def _refine_group(
 
     def valid(frames: Array) -> NDArray[np.bool_]:
         aim = -frames[:, :3, 2]
-        return gun_fits(frames[:, :3, 3] - standoff * aim, aim, task.part, standoff, task.surroundings)
+        level = aim[:, 2] >= np.sin(task.surroundings.lowest_elevation_rad) - LEVEL
+        return level & gun_fits(frames[:, :3, 3] - standoff * aim, aim, task.part, standoff, task.surroundings)
 
     limits = RefineLimits(
         speed=task.limits,

@@ -20,9 +20,6 @@ RUSHED = 0.5
 """Strokes with more than this share of their paint at nearly the highest speed may be dropped."""
 PRUNING_LOSS = 1.01
 """They are, when the residual grows by no more than this factor."""
-ON_MASK_MOST = 0.003
-"""Share of what is sprayed that may land deep in a mask."""
-KEEP_OUT_FACTORS = (4.0, 16.0, 64.0, 256.0)
 CATCH_MIN = 0.02
 """The gun stays off at a stroke's ends while less than this of its paint would land on what is to be coated."""
 
@@ -59,19 +56,6 @@ def fit_speeds(
             break
         result, operator = trial, fewer
     return result if task.masking is None else trimmed(goal, result, operator, task.depth_m), operator
-
-
-def settled(task: Task, service: Service, fit: DwellResult, operator: CoverageOperator) -> DwellResult:
-    """Return the strokes with their triggers trimmed, and what lands on a mask weighed up until it is little enough."""
-    if task.wastes_freely:
-        return fit
-    fit = trimmed(task.goal(service), fit, operator, task.depth_m)
-    for factor in KEEP_OUT_FACTORS:
-        if task.on_mask_fraction(fit.predicted_m, fit.strokes) <= ON_MASK_MOST:
-            break
-        stricter = replace(task, masking=task.masking and task.masking.weighed_up(factor)).goal(service)
-        fit = trimmed(stricter, stricter.fitted(operator, fit.strokes), operator, task.depth_m)
-    return fit
 
 
 def _triggered(stroke: Stroke, catch: Array) -> Stroke:

@@ -1,7 +1,7 @@
 """What every step of one spray plan needs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -77,6 +77,10 @@ class Task:
         sprayed_m3 = self.footprint.volume_rate_m3_per_s * sum(float(s.dwell_s.sum()) for s in strokes)
         deep = self.masking.deep
         return float(self.samples.areas_m2[deep] @ film_m[deep]) / sprayed_m3
+
+    def keeping_out(self, factor: float) -> "Task":
+        """Return the task with film deep in masks counting so many times as much."""
+        return self if self.masking is None else replace(self, masking=self.masking.weighed_up(factor))
 
     def weights(self, service: Service) -> Array:
         """Return the weight (P,) of each sample's squared error: its area where served, more or less on masks [m2]."""

@@ -17,13 +17,13 @@ import time
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from judged_parts import DATA, SprayPart, parts
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 from scorer_guns import detail_m
 from scorer_spray import Array, DensePoints, Instants, film_of, film_of_instants, instants, scene_of
 from scorer_visible import seen_points
-from spray_parts import DATA, SprayPart, parts
 
 from cell_core.config import GunConfig, SprayRecipe, load_named, load_recipe
 from cell_core.config.models import Interval

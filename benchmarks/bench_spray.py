@@ -18,13 +18,13 @@ from pathlib import Path
 
 import numpy as np
 from bench_peer import Case, best_peer, peer_paths, scaled
+from judged_parts import SprayPart, parts
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 from scorer_guns import detail_m
 from scorer_spray import Array, DensePoints, film_of, scene_of
 from scorer_visible import seen, seen_points
-from spray_parts import SprayPart, parts
 from spray_pictures import thickness_picture
 
 from cell_core.config import GunConfig, SprayRecipe, load_named, load_recipe

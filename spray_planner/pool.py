@@ -20,13 +20,13 @@ from cell_core.transforms import Array, unit
 from spray_planner.choice import choose
 from spray_planner.clearance import gun_fits
 from spray_planner.service import Service
-from spray_planner.task import TIME_PRICE, TRANSITION_S, Task
+from spray_planner.task import TRANSITION_S, Task
 
 SCOUTS_PER_FAN, SCOUTS_LEAST, SCOUTS_MOST = 10.0, 2_500, 10_000
 """Samples that strokes compete on: per area of half the fan's width and height, and bounds of their number."""
-POSES_PER_FAN, POSES_LEAST, POSES_MOST = 30.0, 2_000, 12_000
+POSES_PER_FAN, POSES_LEAST, POSES_MOST = 30.0, 6_000, 12_000
 """Poses tried in a round: per area of half the fan's width and height, and bounds of their number."""
-LEADERS_PER_FAN, LEADERS_LEAST, LEADERS_MOST = 1.2, 80, 500
+LEADERS_PER_FAN, LEADERS_LEAST, LEADERS_MOST = 1.2, 200, 500
 """Poses that become strokes: those that would lower the residual most, likewise."""
 ALIKE = 0.85
 """Cosine of two films above which the lesser of two leaders adds nothing."""
@@ -35,6 +35,9 @@ LENGTHS_DEPTHS = (1.5, 4.0, 8.0)
 STEP_DEPTHS = 0.3
 LEAN_MAX_RAD = 1.0
 """Largest angle between the gun's direction and the normal at the point it is aimed at."""
+TIME_PRICE = 0.005
+"""Residual fraction that strokes must gain to take as long again as the paint needs: less than a layout has to, since
+what layouts leave uneven only such strokes can mend."""
 ENOUGH = 0.02
 """No stroke is added to bring the residual below this: refinement does it with those there are."""
 THIN = 0.02

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
+from judged_parts import SHELLS, box, channel, joined, parts, plate
 from scorer_visible import seen, seen_points, sphere_directions
-from spray_parts import SHELLS, box, channel, joined, parts, plate
 
 from cell_core.errors import CellError
 from cell_core.surface import Surface

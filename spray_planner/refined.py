@@ -28,6 +28,8 @@ SHIFT_SPACINGS = 0.45
 """Strokes may move aside by this share of the spacing."""
 TURN_MAX_RAD_PER_M = 5.0
 """Largest turn of the gun per length of its path [rad/m]."""
+LEVEL = 0.01
+"""Sine of the angle by which a gun that is to lie level may point upwards."""
 GROUP_LENGTH_M = 20.0
 """Strokes are refined in groups of about this length, the film of the others held: time grows with the path."""
 ITERATIONS = 8
@@ -127,7 +129,8 @@ def _refine_group(
 
     def valid(frames: Array) -> NDArray[np.bool_]:
         aim = -frames[:, :3, 2]
-        return gun_fits(frames[:, :3, 3] - standoff * aim, aim, part, standoff, task.surroundings)
+        level = aim[:, 2] >= np.sin(task.surroundings.lowest_elevation_rad) - LEVEL
+        return level & gun_fits(frames[:, :3, 3] - standoff * aim, aim, part, standoff, task.surroundings)
 
     gun = task.gun
     limits = RefineLimits(

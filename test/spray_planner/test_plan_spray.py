@@ -72,7 +72,8 @@ def test_strokes_obey_the_gun(planned):
         assert v.min() >= 0.08 - 1e-9 and v.max() <= 1.0 + 1e-9
         assert np.all(np.abs(np.diff(v**2)) <= 2.0 * 2.0 * stroke.step_lengths_m * (1 + 1e-6))
         assert stroke.freedom.spin == "fixed"
-        assert caster.distance(stroke.position_m).min() > 0.15
+        # border strokes come as near as the gun may; the nearest point lies aside of where it aims
+        assert caster.distance(stroke.position_m).min() > GUN.standoff_m.low - 0.005
         assert np.all(np.einsum("ij,ij->i", stroke.tool_axis[1:], stroke.tool_axis[:-1]) > np.cos(0.1))
         assert np.abs(np.einsum("ij,ij->i", stroke.tool_axis, stroke.travel)).max() < 1e-6
         assert stroke.process_value == pytest.approx(GUN.flow_m3_per_s)

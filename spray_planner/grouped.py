@@ -12,17 +12,19 @@ from cell_core.optimise.dwell import DwellResult, SpeedLimits, optimise_speed
 from cell_core.toolpath import Stroke
 from cell_core.transforms import Array
 
-GROUP_LENGTH_M = 20.0
-"""About the length of a group: its strokes are fitted together, the film of the others held."""
+GROUP_LENGTH_M, GROUP_STROKES = 20.0, 120.0
+"""About the length of a group of long strokes, and the number of short ones: they are fitted together, the film of the
+others held."""
 SWEEPS = 2
 SWEEP_ROUNDS = 3
 
 
 def stroke_groups(strokes: Sequence[Stroke]) -> list[NDArray[np.int64]]:
-    """Return runs of neighbouring strokes of about equal length."""
-    along = np.cumsum([s.length_m for s in strokes])
-    n = max(int(np.ceil(along[-1] / GROUP_LENGTH_M)), 1)
-    middle = along - 0.5 * np.array([s.length_m for s in strokes])
+    """Return runs of neighbouring strokes of about equal size."""
+    size = np.array([s.length_m / GROUP_LENGTH_M + 1.0 / GROUP_STROKES for s in strokes])
+    along = np.cumsum(size)
+    n = max(int(np.ceil(along[-1])), 1)
+    middle = along - 0.5 * size
     owner = np.minimum((middle / along[-1] * n).astype(np.int64), n - 1)
     return [np.flatnonzero(owner == k) for k in range(n) if (owner == k).any()]
 

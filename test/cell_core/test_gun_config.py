@@ -49,7 +49,7 @@ def test_a_file_of_before_the_kinds_loads_unchanged():
         ("grind_spray_cell/gun", "other/gun", ":2: format: value 'other/gun': not supported: this version reads "
          "grind_spray_cell/gun"),
         ("kind: elliptic_double_beta\n", "", ":1: key 'kind' is missing"),
-        ("kind: elliptic_double_beta", "kind: [a]", ":5: kind: value ('a',): not supported"),
+        ("kind: elliptic_double_beta", "kind: [a]", ":5: kind: not supported: this version reads"),
     ],
 )  # fmt: skip
 def test_another_version_format_or_kind_is_refused_with_what_is_supported(tmp_path, old, new, fact):

@@ -31,6 +31,8 @@ CORNER_FANS = 0.5
 
 TRIM = 0.8
 """Bands end this share of that radius before a corner, and run on from there."""
+POINTS_LEAST = 8
+"""Shorter lines, by a fan's height at most, show no heading."""
 ALONG_COS = 0.9
 NEAR_SPACINGS = 0.9
 ALONG_SHARE = 0.6
@@ -111,6 +113,8 @@ def _lines(task: Task, region: Surface) -> list[Line]:
     lean = LEAN_SHARE * task.gun.tilt_max_rad
     lines = []
     for ring in rings:
+        if _n_distinct(ring) < POINTS_LEAST:
+            continue
         outward = _outward(ring, region)
         normal = unit(np.cos(lean) * ring.normal + np.sin(lean) * outward)
         distinct = ring.surface_m[: _n_distinct(ring)]
@@ -157,7 +161,7 @@ def _straights(points_m: Array, *, closed: bool, reach_m: float) -> list[tuple[i
     start = int(np.argmax(near)) if closed else 0
     edges = np.flatnonzero(np.diff(np.r_[True, np.roll(near, -start), True].astype(int)))
     pieces = zip((start + edges[::2]).tolist(), (start + edges[1::2]).tolist(), strict=True)
-    return [(a, b) for a, b in pieces if b - a >= 4]
+    return [(a, b) for a, b in pieces if b - a >= POINTS_LEAST]
 
 
 def _run_on(points_m: Array, normal: Array, task: Task) -> Line:

@@ -14,6 +14,12 @@ STRESS = 4.0
 STRESS_MAX = 1e4
 ROOM = 0.002
 """Bounds are aimed at with this share to spare: films are carried from samples to vertices and into a file."""
+HOPELESS = 0.5
+"""Points that got less than this share of the least film are out of the strokes' way: no speed brings it there."""
+RESIDUAL_MOST = 1.3
+"""The film's deviation may grow by this factor at most to bring fewer places beyond a bound; or, where it is small,"""
+UNEVEN_MOST = 0.03
+"""to this share of the target."""
 NEAR = 0.97
 """Points above this share of the cap are held below it; others are looked at again."""
 
@@ -22,7 +28,8 @@ def keep_bounds(task: Task, service: Service, film: Film) -> Film:
     """Return the film with the last coat's speeds fitted anew where it breaks the recipe's bounds.
 
     Errors at points beyond a bound weigh more, round after round; points above the most are capped as well, as far as
-    the highest speed and the coats before allow. What cannot be kept is left to the report.
+    the highest speed and the coats before allow. Fewer places beyond are not bought with an uneven film; what cannot
+    be kept is left to the report.
     """
     recipe = task.recipe
     low, high = recipe.min_thickness_m or 0.0, recipe.max_thickness_m or np.inf
@@ -35,15 +42,17 @@ def keep_bounds(task: Task, service: Service, film: Film) -> Film:
     aim = float(np.clip(recipe.target_thickness_m, *inner)) if inner[0] < inner[1] else 0.5 * (low + high)
     wanted = np.maximum(aim * task.paint - earlier, 0.0)
     stress, capped = np.ones(len(wanted)), np.zeros(len(wanted), bool)
+    hopeful = service.mask & (film.predicted_m > HOPELESS * low)
+    most = max(RESIDUAL_MOST * _deviation(task, service, film, aim), UNEVEN_MOST * recipe.target_thickness_m)
     trial = film
     for _ in range(ROUNDS):
         now = trial.predicted_m
-        under, over = service.mask & (now < inner[0]), now > inner[1]
+        under, over = hopeful & (now < inner[0]), now > inner[1]
         stress = np.minimum(np.where(under | over, STRESS, 1.0) * stress, STRESS_MAX)
         capped |= now > NEAR * inner[1]
         trial = _refitted(task, service, film, wanted, stress, np.where(capped, inner[1] - earlier, np.inf))
         broken = _broken(task, service, trial, low, high)
-        if broken < least:
+        if broken < least and _deviation(task, service, trial, aim) <= most:
             best, least = trial, broken
         if least <= 0.0:
             break
@@ -61,6 +70,11 @@ def _refitted(task: Task, service: Service, film: Film, wanted: Array, stress: A
         return film.with_last(fitted(task, service, operator, strokes, wanted, stress=stress, most_m=most))
     except CoverageError:
         return film.with_last(fitted(task, service, operator, strokes, wanted, stress=stress))
+
+
+def _deviation(task: Task, service: Service, film: Film, aim: float) -> float:
+    """Return the root mean square of the film's deviation over the area served [m]."""
+    return float(np.sqrt(np.average((film.predicted_m - aim) ** 2, weights=task.samples.areas_m2 * service.mask)))
 
 
 def _broken(task: Task, service: Service, film: Film, low: float, high: float) -> float:

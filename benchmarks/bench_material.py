@@ -132,7 +132,8 @@ def _mean_cv(film: Array, areas: Array, at: NDArray[np.bool_]) -> tuple[float, f
 
 def prices_table(recipe: SprayRecipe, gun: GunConfig, prices: tuple[float, ...], console: Console) -> Table:
     """Return catch against evenness on both plates."""
-    columns = ("price", "mean um", "CV %", "catch %", "on s", "on / bound", "strokes s / bound", "strokes", "planner: CV %", "catch %")
+    times = ("on s", "on / bound", "strokes s / bound", "strokes")
+    columns = ("price", "mean um", "CV %", "catch %", *times, "planner: CV %", "catch %")
     table = Table("plate", *columns, title="price of overspray, 240 mm fan; simulator in brackets")
     for side_m in (0.6, 1.2):
         surface = plate(side_m)

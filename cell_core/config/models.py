@@ -96,7 +96,7 @@ class SprayRecipe(Coats):
     spacing_m: Positive | None = None
     """None: from the fan's ripple-free spacing."""
     overtravel_m: NonNegative = 0.06
-    overspray_price: NonNegative = 1e-3
+    overspray_price: Annotated[float, Field(ge=0.0, le=0.1)] = 1e-3
     """What paint costs: the squared CV that may be given up to spray one film volume less; 0: evenness alone counts."""
     masks: tuple[MaskRegion, ...] = ()
     """Where nothing is to be painted, besides what a mask per vertex says."""

@@ -12,6 +12,7 @@ from cell_core.operator.footprint import EllipticDoubleBeta
 from cell_core.optimise.dwell import SpeedLimits
 from cell_core.optimise.pose_knots import PoseKnots, rate_changes
 from cell_core.optimise.refine import RefineLimits, refine_strokes
+from cell_core.optimise.refine_problem import RefineProblem
 from cell_core.optimise.stroke_limits import PathLimits
 from cell_core.optimise.stroke_spacing import aims
 from cell_core.sampling import sample_surface
@@ -217,3 +218,54 @@ def test_nothing_wanted_is_refused():
             samples, np.zeros(len(samples)), samples.areas_m2, raster(), FOOTPRINT, LIMITS, caster=None, pivot_m=0.2,
             speed_knot_m=0.03, pose_knot_m=0.12,
         )
+
+
+def on_time(result):
+    return sum(float(s.dwell_s.sum()) for s in result.strokes)
+
+
+def test_no_price_of_time_changes_nothing(result):
+    again = refined(raster(), dwell_price_per_s=0.0)
+    assert again.history == pytest.approx(result.history, rel=1e-5)
+    assert again.merit == pytest.approx(again.residual_rms_m**2 / TARGET_M**2, rel=1e-9)
+
+
+def test_a_price_of_time_saves_what_misses_and_keeps_the_mean(result):
+    samples = sample_surface(plate(), 0.014)
+    priced = refined(raster(), dwell_price_per_s=3e-4)
+    assert on_time(priced) < 0.95 * on_time(result)
+    for one in (priced, result):
+        mean = float(samples.areas_m2 @ one.predicted_m / samples.areas_m2.sum())
+        assert mean == pytest.approx(TARGET_M, rel=0.01)
+    assert priced.residual_rms_m < 0.03 * TARGET_M
+
+
+def test_the_priced_gradient_is_the_derivative_of_half_the_merit():
+    samples = sample_surface(plate(), 0.014)
+    footprint = EllipticDoubleBeta(GUN.model_copy(update={"beta_1": 3.0, "beta_2": 3.0}))
+    problem = RefineProblem(
+        samples, np.full(len(samples), TARGET_M), samples.areas_m2, raster(n=3), footprint, LIMITS, caster=None,
+        pivot_m=0.2, speed_knot_m=0.03, pose_knot_m=0.12, valid=None, dwell_price_per_s=0.02,
+    )
+    state = problem.start()
+    gradient = problem.linearise(state).gradient
+    free = gradient_of(problem, state, price=0.0)
+    rng = np.random.default_rng(0)
+    d = np.r_[0.3 * rng.normal(size=problem.n_speeds), 0.05 * rng.normal(size=4 * problem.n_pose)]
+    h = 0.01
+
+    def merit(sign):
+        x = np.r_[state.slowness, state.coefficients.ravel()] + sign * h * d * problem.scale
+        coefficients = x[problem.n_speeds :].reshape(4, -1)
+        return problem._state(x[: problem.n_speeds], coefficients, problem.pose_knots.poses(coefficients), ()).merit
+
+    slope = (merit(1.0) - merit(-1.0)) / (2.0 * h)
+    assert abs(float((gradient - free) @ d)) > 0.2 * abs(slope)
+    assert float(gradient @ d) == pytest.approx(0.5 * slope, rel=0.03)
+
+
+def gradient_of(problem, state, price):
+    own, problem.price_per_s = problem.price_per_s, price
+    gradient = problem.linearise(state).gradient
+    problem.price_per_s = own
+    return gradient

@@ -103,20 +103,25 @@ def refine_strokes(
     )
     state = best = problem.start()
     history = [state.residual]
-    damping, slow, stopped = DAMPING_FIRST, 0, "iterations"
+    damping, slow, stopped, refused = DAMPING_FIRST, 0, "iterations", False
     linear = problem.linearise(state)
     for k in range(iterations_max):
         progress(k / iterations_max, f"refining {len(strokes)} strokes")
         trial, foreseen = problem.step(state, linear, damping)
         gain = state.cost - trial.cost
         if gain <= 0.0:
-            damping *= 8.0
+            damping, refused = 8.0 * damping, True
             if damping > DAMPING_MAX:
                 stopped = "damping"
                 break
             continue
         ratio = gain / max(foreseen, 1e-300)
-        damping = damping / 5.0 if ratio > 0.7 else damping * 3.0 if ratio < 0.25 else damping
+        # a price pulls poses to their bounds, where strokes are held: what was just too far is not tried at once again
+        if ratio > 0.7 and not (refused and dwell_price_per_s > 0.0):
+            damping /= 5.0
+        elif ratio < 0.25:
+            damping *= 3.0
+        refused = False
         slow = slow + 1 if gain < GAIN_MIN * state.cost else 0
         state = trial
         best = state if state.merit < best.merit else best

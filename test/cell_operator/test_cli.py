@@ -1,5 +1,6 @@
 """Every kind of bad input: one line with the facts, the right exit code, no traceback, nothing half-written."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -274,3 +275,31 @@ def test_layers_are_planned_into_folders_of_their_own(tmp_path: Path, capsys: py
     assert _run(argv, capsys)[0] == 0
     assert {p.name for p in single.iterdir()} == names
     assert {s.coat for s in Plan.read(single).toolpath.strokes} == {1, 2, 3}
+
+
+def test_a_mask_of_the_wrong_length_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    part, out, mask = _plate(tmp_path / "plate.stl"), tmp_path / "out", tmp_path / "mask.npz"
+    np.savez(mask, mask=np.ones(7))
+    argv = ["plan", "spray", "--surface", str(part), "--recipe", "spray_50um", "--mask", str(mask), "--out", str(out)]
+    code, text = _run(argv, capsys)
+    assert code == 3
+    assert "7 values, but plate.stl has" in text and "after repair" in text
+    _assert_one_line(text)
+    assert not out.exists()
+
+
+def test_pareto_writes_every_price_and_the_recipes_own_plan(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    part, out = _plate(tmp_path / "plate.stl"), tmp_path / "out"
+    argv = ["plan", "spray", "--surface", str(part), "--recipe", "spray_50um", "--pareto", "--out", str(out)]
+    code, _ = _run(argv, capsys)
+    assert code == 0
+    names, *rows = [line.split(",") for line in (out / "pareto.csv").read_text().splitlines()]
+    table = [dict(zip(names, map(float, row), strict=True)) for row in rows]
+    assert len(table) == 6
+    assert [row["chosen"] for row in table] == [0.0, 0.0, 0.0, 1.0, 0.0, 0.0]
+    assert table[-1]["catch_fraction"] > table[0]["catch_fraction"] + 0.02
+    figures = json.loads((out / "figures.json").read_text())
+    assert figures["cv"] == pytest.approx(table[3]["cv"])
+    assert (out / "pareto.png").stat().st_size > 10_000

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from test_plan_spray import GUN, RECIPE, shell
+from spray_parts import GUN, dome, recipe
 
 from cell_core.config import SprayRecipe
 from cell_core.config.masks import BoxMask, CylinderMask, SphereMask
@@ -13,13 +13,13 @@ from cell_core.surface import Surface
 from spray_planner import plan_spray
 from spray_planner.masks import depth_inside
 
+RECIPE = recipe(refine=True)
 RADIUS_M = 0.08
 
 
 def plate(side_m=0.5, n=81) -> Surface:
-    flat = shell(n)
-    vertices = flat.vertices_m * [2.0 * side_m, side_m / 0.6, 0.0]
-    return Surface(vertices_m=vertices, triangles=flat.triangles)
+    flat = dome(side_m, side_m, n)
+    return Surface(vertices_m=flat.vertices_m * [1.0, 1.0, 0.0], triangles=flat.triangles)
 
 
 def disc_depth(points_m):
@@ -35,7 +35,8 @@ def masked() -> tuple[Surface, Plan]:
 def film_at(surface, plan, spacing_m=0.004):
     """Return points, areas, film and the film of the whole cone."""
     points = points_by_area(surface, spacing_m)
-    footprint = EllipticDoubleBeta(GUN)
+    tool = plan.toolpath.tool
+    footprint = EllipticDoubleBeta(GUN.model_copy(update={"flow_m3_per_s": tool["flow_m3_per_s"]}))
     strokes = plan.toolpath.strokes
     operator = coverage_of_points(points.points_m, points.normals, strokes, footprint, caster=None)
     sprayed = footprint.volume_rate_m3_per_s * sum(float(s.dwell_s.sum()) for s in strokes)
@@ -76,7 +77,7 @@ def test_the_gun_is_off_over_a_mask(masked):
 def test_a_region_of_the_recipe_is_a_mask():
     surface = plate(n=41)
     ball = SphereMask(shape="sphere", centre_m=(0.05, 0.0, 0.0), radius_m=RADIUS_M)
-    plan = plan_spray(surface, RECIPE.model_copy(update={"masks": (ball,), "refine": False}), GUN)
+    plan = plan_spray(surface, recipe().model_copy(update={"masks": (ball,)}), GUN)
     assert plan.figures["masked_area_m2"] == pytest.approx(np.pi * RADIUS_M**2, rel=0.05)
     assert plan.figures["on_mask_fraction"] < 0.005
 
@@ -84,7 +85,7 @@ def test_a_region_of_the_recipe_is_a_mask():
 def test_values_between_make_a_thinner_film():
     surface = plate(n=41)
     mask = np.clip(0.5 - surface.vertices_m[:, 0] / 0.2, 0.0, 1.0)
-    plan = plan_spray(surface, RECIPE.model_copy(update={"refine": False}), GUN, mask=mask)
+    plan = plan_spray(surface, recipe(), GUN, mask=mask)
     assert plan.fields["target_change_m"] == pytest.approx(50e-6 * mask, abs=4e-6)
     film, x = plan.fields["predicted_change_m"], surface.vertices_m[:, 0]
     assert 10e-6 < film[np.abs(x) < 0.02].mean() < 40e-6
@@ -92,8 +93,8 @@ def test_values_between_make_a_thinner_film():
 
 
 def test_a_mask_of_ones_is_no_mask():
-    surface, recipe = plate(n=31), RECIPE.model_copy(update={"refine": False})
-    plain, ones = plan_spray(surface, recipe, GUN), plan_spray(surface, recipe, GUN, mask=np.ones(31 * 31))
+    surface, quick = plate(n=31), recipe()
+    plain, ones = plan_spray(surface, quick, GUN), plan_spray(surface, quick, GUN, mask=np.ones(31 * 31))
     assert ones.figures["cv"] == pytest.approx(plain.figures["cv"], rel=0.1)
     assert ones.figures["on_mask_fraction"] == 0.0
 

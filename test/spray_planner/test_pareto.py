@@ -1,15 +1,17 @@
 import numpy as np
 import pytest
-from test_plan_spray import GUN, RECIPE, shell
+from spray_parts import GUN, dome, recipe
 
 from cell_core.errors import ConfigurationError
 from spray_planner import plan_prices, plan_spray
 from spray_planner.trimming import runs, without_short
 
+RECIPE = recipe(refine=True)
+
 
 @pytest.fixture(scope="module")
 def priced():
-    return plan_prices(shell(21), RECIPE, GUN, prices=(0.0, 0.01))
+    return plan_prices(dome(n=21), RECIPE, GUN, prices=(0.0, 0.01))
 
 
 def test_a_higher_price_buys_catch_with_evenness(priced):
@@ -24,7 +26,7 @@ def test_a_higher_price_buys_catch_with_evenness(priced):
 
 
 def test_the_chosen_plan_is_the_recipes_own(priced):
-    own = plan_spray(shell(21), RECIPE, GUN)
+    own = plan_spray(dome(n=21), RECIPE, GUN)
     assert priced[1].plan.figures["catch_fraction"] == pytest.approx(own.figures["catch_fraction"], rel=1e-3)
     row = priced[1].row
     assert row["cv"] == priced[1].plan.figures["cv"] and row["chosen"] == 1.0
@@ -32,7 +34,7 @@ def test_the_chosen_plan_is_the_recipes_own(priced):
 
 def test_a_price_below_nothing_is_refused():
     with pytest.raises(ConfigurationError, match=r"prices: -0\.1: must be >= 0"):
-        plan_prices(shell(5), RECIPE, GUN, prices=(0.0, -0.1))
+        plan_prices(dome(n=5), RECIPE, GUN, prices=(0.0, -0.1))
 
 
 def test_short_holes_are_closed_and_short_stretches_left_out():

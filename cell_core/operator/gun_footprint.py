@@ -16,6 +16,7 @@ FARTHEST_STANDOFFS = 2.5
 """Spray is followed to this many reference standoffs."""
 QUADRATURE_ERROR = 0.005
 """What halving the sample step may change, over the mean."""
+STRIPE_PLACES = 4_001
 RIPPLE_OF_ORDER = (0.03, 0.01, 0.004)
 """Largest CV of a flat raster at the spacing of order 1, 2, 3: about what a double-beta fan's own zeros give."""
 PHASES = 16
@@ -158,12 +159,19 @@ class GunFootprint:
         first_quiet = over[-1] + 1 if len(over) else 0
         return float(spacing[min([first_quiet, *(least + 1)])])
 
+    @cached_property
+    def _pass_profile(self) -> tuple[Array, Array]:
+        """Places across a pass [m] and its film there, close enough to be taken as straight between them."""
+        reach = max(abs(e.centre_y_m) + e.half_y_m for e in self.supports)
+        across = np.linspace(-reach, reach, STRIPE_PLACES)
+        return across, self.stripe_across(across)
+
     def ripple(self, spacing_m: float) -> float:
         """Return the CV of a flat raster of passes there and back, at the reference standoff."""
         y = (np.arange(128) + 0.5) / 64 * spacing_m
-        reach = max(abs(e.centre_y_m) + e.half_y_m for e in self.supports)
-        n = int(np.ceil(reach / (2.0 * spacing_m))) + 1
+        across, stripe = self._pass_profile
+        n = int(np.ceil(across[-1] / (2.0 * spacing_m))) + 1
         place = y[:, None] - 2.0 * spacing_m * np.arange(-n, n + 2)
-        film = self.stripe_across(place.ravel()) + self.stripe_across(-(place - spacing_m).ravel())
-        film = film.reshape(place.shape).sum(axis=1)
+        film = np.interp(place, across, stripe, 0.0, 0.0) + np.interp(spacing_m - place, across, stripe, 0.0, 0.0)
+        film = film.sum(axis=1)
         return float(film.std() / film.mean())

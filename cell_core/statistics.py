@@ -66,8 +66,13 @@ def field_statistics(
         max_m=float(values.max()),
         p01_m=weighted_quantile(values, w, 0.01),
         p99_m=weighted_quantile(values, w, 0.99),
-        in_tolerance_area_fraction=float(
-            w @ (np.abs(values - target) <= np.maximum(tolerance_fraction * target, tolerance_m))
+        in_tolerance_area_fraction=_share(
+            w, np.abs(values - target) <= np.maximum(tolerance_fraction * target, tolerance_m)
         ),
-        covered_area_fraction=float(w @ (target - values <= np.maximum(0.5 * target, tolerance_m))),
+        covered_area_fraction=_share(w, target - values <= np.maximum(0.5 * target, tolerance_m)),
     )
+
+
+def _share(w: Array, mask: NDArray[np.bool_]) -> float:
+    """Return the weight of what is in the mask: weights that sum to 1 may sum to a last digit more."""
+    return min(float(w @ mask), 1.0)

@@ -8,7 +8,7 @@ from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 
 from cell_core.strokes.layout import Line
 from cell_core.transforms import Array, unit
-from spray_planner.clearance import PartView, Surroundings, gun_fits
+from spray_planner.clearance import PartView, Surroundings, gun_fits, raised
 
 BLENDS = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Shares of the patch's direction mixed into the sheet's normal, least first."""
@@ -111,13 +111,10 @@ def _raised(
     """Return the aim with its z raised to what the floor asks for, as far as the incidence limit lets it."""
     if surroundings.floor_z_m is None:
         return aim
-    z = np.maximum(aim[:, 2], np.minimum(surroundings.lowest_rise(line.surface_m[at], standoff_m), 0.999))
-    flat = unit(np.column_stack([aim[:, :2], np.zeros(len(aim))]))
-    raised = flat * np.sqrt(1.0 - np.minimum(z * z, 1.0))[:, None]
-    raised[:, 2] = z
+    upward = raised(aim, surroundings.lowest_rise(line.surface_m[at], standoff_m))
     normal = line.normal[at]
-    cos = np.einsum("ij,ij->i", raised, normal)
+    cos = np.einsum("ij,ij->i", upward, normal)
     limit = np.cos(0.95 * incidence_max_rad)
-    side = unit(raised - cos[:, None] * normal)
+    side = unit(upward - cos[:, None] * normal)
     bounded = limit * normal + np.sqrt(1.0 - limit**2) * side
-    return np.where((cos < limit)[:, None], bounded, raised)
+    return np.where((cos < limit)[:, None], bounded, upward)

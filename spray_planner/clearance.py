@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from cell_core.raycast import RayCaster
-from cell_core.transforms import Array
+from cell_core.transforms import Array, unit
 
 BODY_LENGTH_M = 0.10
 """Free length wanted behind the nozzle, along the gun [m]."""
@@ -17,6 +17,8 @@ FLOOR_CLEARANCE_M = 0.03
 """Distance of the gun's body from the plane the part lies on [m]."""
 LOWEST_ELEVATION_RAD = 0.0
 """The gun may lie level, never point upwards."""
+UPRIGHT_Z = 0.999
+"""A direction raised no further keeps the way it turns."""
 NEAREST_NOZZLE_M = 0.045
 """A nozzle stays at least this far from the surface [m]."""
 
@@ -44,6 +46,13 @@ class Surroundings:
             return np.full(len(points_m), -1.0)
         rise = (self.lowest_nozzle_z_m - points_m[:, 2]) / standoff_m
         return np.maximum(rise, np.sin(self.lowest_elevation_rad))
+
+
+def raised(aim: Array, rise: Array) -> Array:
+    """Return unit directions turned upwards to a z of at least `rise` (N,), nearly upright where that exceeds 1."""
+    z = np.maximum(aim[:, 2], np.minimum(rise, UPRIGHT_Z))
+    flat = unit(np.column_stack([aim[:, :2], np.zeros(len(aim))]))
+    return np.column_stack([flat[:, :2] * np.sqrt(1.0 - np.minimum(z * z, 1.0))[:, None], z])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -43,7 +43,7 @@ def optimise_in_groups(
     """Return `optimise_speed`'s result, or for paths of several groups that of SWEEPS passes over the groups.
 
     Each pass fits one group after the other to what all others leave to it (block Gauss-Seidel); the first starts from
-    the strokes' speeds as they are.
+    the strokes' speeds as they are. A second costs every group the same, whatever is left to it.
     """
     groups = stroke_groups(strokes)
     if len(groups) == 1:
@@ -61,13 +61,22 @@ def optimise_in_groups(
     own: list[Sequence[Stroke]] = [[strokes[k] for k in g] for g in groups]
     films = [np.asarray(c.predict(s), float) for c, s in zip(columns, own, strict=True)]
     results: list[DwellResult | None] = [None] * len(groups)
+    cost_per_s = dwell_price_per_s * float(weights @ target_m) ** 2 / float(weights.sum())
     for _ in range(SWEEPS):
         for k, column in enumerate(columns):
             left = target_m - sum(f for i, f in enumerate(films) if i != k)
-            reached = np.diff(column.matrix.indptr) > 0
+            counting = weights * (np.diff(column.matrix.indptr) > 0)
+            price = cost_per_s * float(counting.sum()) / max(float(counting @ left) ** 2, 1e-300)
             try:
                 results[k] = found = optimise_speed(
-                    column, own[k], left, weights * reached, limits, knot_m=knot_m, rounds_max=SWEEP_ROUNDS
+                    column,
+                    own[k],
+                    left,
+                    counting,
+                    limits,
+                    knot_m=knot_m,
+                    dwell_price_per_s=price,
+                    rounds_max=SWEEP_ROUNDS,
                 )
             except CoverageError:
                 # the others leave this group nothing to do: it stays as it is, to be pruned

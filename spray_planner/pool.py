@@ -18,7 +18,7 @@ from cell_core.sampling import SurfaceSamples
 from cell_core.toolpath import Stroke
 from cell_core.transforms import Array, unit
 from spray_planner.choice import choose
-from spray_planner.clearance import gun_fits
+from spray_planner.clearance import gun_fits, raised
 from spray_planner.service import Service
 from spray_planner.task import TRANSITION_S, Task
 
@@ -187,7 +187,7 @@ class Pool:
         own = task.recipe.standoff_m
         standoff = rng.choice([task.gun.standoff_m.low, own, own, task.gun.standoff_m.high], n)
         travel = unit(np.cross(aim, rng.standard_normal((n, 3))))
-        aim = _raised(aim, task.surroundings.lowest_rise(point, standoff))
+        aim = raised(aim, task.surroundings.lowest_rise(point, standoff))
         within = np.einsum("ij,ij->i", aim, normal) >= np.cos(task.gun.incidence_max_rad)
         fits = within & gun_fits(point, aim, task.part, standoff, task.surroundings)
         position = point + standoff[:, None] * aim
@@ -207,13 +207,6 @@ class Pool:
         clear = flat.reshape(len(leaders), n).all(axis=1)
         travel = np.repeat(poses.travel[leaders, None], n, axis=1)
         return [_stroke(task, position[k], aim[k], travel[k]) for k in np.flatnonzero(clear)]
-
-
-def _raised(aim: Array, rise: Array) -> Array:
-    """Return the directions turned upwards to a z of at least `rise` (N,), where that is below 1."""
-    z = np.clip(np.maximum(aim[:, 2], rise), -1.0, 1.0)
-    flat = unit(np.column_stack([aim[:, :2], np.zeros(len(aim))]))
-    return np.where((z > aim[:, 2])[:, None], np.column_stack([flat[:, :2] * np.sqrt(1.0 - z * z)[:, None], z]), aim)
 
 
 def _unlike(films: Any, norms: Array, weights: Array) -> NDArray[np.int64]:

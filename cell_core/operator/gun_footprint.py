@@ -1,5 +1,6 @@
 """A spray gun's film growth on any surface, from its pattern on the reference plane."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -33,7 +34,7 @@ class Ellipse:
     centre_y_m: float = 0.0
 
 
-class GunFootprint:
+class GunFootprint(ABC):
     """A gun's pattern q0 on the reference plane, carried to any surface.
 
     q = q0(x, y) (h0 / l)^2 cos(alpha) / cos^3(theta), with (x, y) the point's ray on the plane at the reference
@@ -56,31 +57,31 @@ class GunFootprint:
         self.reach_m = float(depth * np.hypot(1.0, corner / gun.reference_standoff_m))
 
     @property
+    @abstractmethod
     def half_width_m(self) -> float:
         """Half width of the pattern across travel at the reference standoff [m]; Gaussian tails cut at 2.5 sigma."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def half_height_m(self) -> float:
         """Half height of the pattern along travel at the reference standoff [m]; Gaussian tails cut at 2.5 sigma."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def detail_m(self) -> float:
         """Half width of the smallest feature of the pattern [m]: samples and steps are fractions of it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def density(self, x_m: Reals, y_m: Reals) -> Reals:
         """Return the share of the paint per area [1/m2] on the reference plane, x along travel, y across it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def stripe_across(self, y_m: Array) -> Array:
         """Return the share of the paint per width [1/m] that a pass along x lays at y (N,) on the reference plane."""
-        raise NotImplementedError
 
+    @abstractmethod
     def stripe_along(self, x_m: Array) -> Array:
         """Return the share of the paint per width [1/m] that a pass along y, the fan's own way, lays at x (N,)."""
-        raise NotImplementedError
 
     @property
     def volume_rate_m3_per_s(self) -> float:

@@ -25,8 +25,7 @@ from rich.table import Table
 from scipy.spatial import KDTree
 from scorer_spray import Score, score
 
-from cell_core.config import GunConfig, SprayRecipe
-from cell_core.config.models import Interval
+from cell_core.config import GunConfig, Interval, SprayRecipe
 from cell_core.errors import CoverageError
 from cell_core.operator.footprint import EllipticDoubleBeta
 from cell_core.optimise.dwell import SpeedLimits

@@ -26,8 +26,7 @@ from rich.console import Console
 from rich.table import Table
 from scorer_spray import DensePoints, dense_points, film_of
 
-from cell_core.config import GunConfig, SprayRecipe, load_named, load_recipe
-from cell_core.config.models import Interval
+from cell_core.config import GunConfig, Interval, SprayRecipe, load_named, load_recipe
 from cell_core.errors import CellError
 from cell_core.operator.footprint import EllipticDoubleBeta
 from cell_core.statistics import FieldStatistics, field_statistics

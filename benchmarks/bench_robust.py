@@ -25,8 +25,7 @@ from scorer_guns import detail_m
 from scorer_spray import Array, DensePoints, Instants, film_of, film_of_instants, instants, scene_of
 from scorer_visible import seen_points
 
-from cell_core.config import GunConfig, SprayRecipe, load_named, load_recipe
-from cell_core.config.models import Interval
+from cell_core.config import GunConfig, Interval, SprayRecipe, load_named, load_recipe
 from cell_core.errors import CellError
 from cell_core.plan import Plan
 from cell_core.raycast import RayCaster

@@ -21,8 +21,7 @@ from rich.console import Console
 from rich.table import Table
 from scorer_spray import score
 
-from cell_core.config import GunConfig, SprayRecipe
-from cell_core.config.models import Interval
+from cell_core.config import GunConfig, Interval, SprayRecipe
 from cell_core.operator.footprint import EllipticDoubleBeta
 from cell_core.surface import Surface
 from cell_core.transforms import Array

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cell_core.config.models import GrindAcceptance, GrindRecipe, SprayAcceptance, SprayRecipe
+from cell_core.config.recipes import GrindAcceptance, GrindRecipe, SprayAcceptance, SprayRecipe
 from cell_core.errors import InputRefusedError
 from cell_core.statistics import field_statistics, weighted_quantile
 from cell_core.transforms import Array

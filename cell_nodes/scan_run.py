@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from cell_core.config.models import ScanSettings
+from cell_core.config.recipes import ScanSettings
 from cell_core.errors import InputRefusedError, UnreachableError
 from cell_core.plan import Progress
 from cell_core.surface import Surface

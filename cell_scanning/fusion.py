@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cell_core.config.models import CameraConfig, ScanSettings
+from cell_core.config import CameraConfig
+from cell_core.config.recipes import ScanSettings
 from cell_core.errors import InputRefusedError
 from cell_core.plan import Progress, no_progress
 from cell_core.surface import Surface

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from cell_core.config.models import ScanSettings
+from cell_core.config.recipes import ScanSettings
 from cell_core.errors import ConfigurationError
 from cell_core.files import write_json
 from cell_core.plan import Progress, no_progress

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cell_core.config.models import GrindToolConfig, GunConfig
+from cell_core.config import GrindToolConfig, GunConfig
 from cell_core.errors import InputRefusedError, LimitError
 from cell_core.files import read_npz, write_atomically
 from cell_core.surface import Surface

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from cell_core.config.models import GrindToolConfig, GunConfig
+from cell_core.config import GrindToolConfig, GunConfig
 from cell_core.errors import InputRefusedError
 from cell_simulation.patterns import Pattern, pattern_from
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial import KDTree
 
-from cell_core.config import GrindToolConfig
+from cell_core.config import PadTool
 from cell_core.optimise.dwell import limit_acceleration
 from cell_core.toolpath import Stroke
 from cell_core.transforms import Array, tool_frames
@@ -79,7 +79,7 @@ def grind_down(
     height_m: Array,
     wanted_m: Array,
     lines: Sequence[Line],
-    tool: GrindToolConfig,
+    tool: PadTool,
     force_n: float,
 ) -> BeadRemoval:
     """Return passes along the lines that bring the samples' height (S,) over the parent down by wanted_m (S,).
@@ -122,7 +122,7 @@ def _one_pass(
     left_m: Array,
     bead: NDArray[np.bool_],
     line: Line,
-    tool: GrindToolConfig,
+    tool: PadTool,
     force_n: float,
 ) -> list[Stroke]:
     now = lowered(samples, removed_m)
@@ -168,7 +168,7 @@ def _one_pass(
     return strokes
 
 
-def run_stroke(samples: SurfaceSamples, removed_m: Array, stroke: Stroke, tool: GrindToolConfig) -> Array:
+def run_stroke(samples: SurfaceSamples, removed_m: Array, stroke: Stroke, tool: PadTool) -> Array:
     """Return what one stroke takes off every sample (S,), the balance solved anew as the surface goes down under it."""
     now = lowered(samples, removed_m)
     pairs = pad_pairs(now, stroke.frames, tool.radius_m)

@@ -3,9 +3,8 @@
 import numpy as np
 from scipy.spatial import KDTree
 
-from cell_core.config import GrindRecipe, GrindToolConfig
+from cell_core.config import PadTool
 from cell_core.errors import CoverageError
-from cell_core.plan import Progress
 from cell_core.raycast import RayCaster
 from cell_core.surface import Surface
 from cell_core.transforms import tool_frames
@@ -15,6 +14,7 @@ from grinding_planner.results import Removal, Served
 from grinding_planner.samples import SurfaceSamples, sample_surface
 from grinding_planner.seating import seat
 from grinding_planner.strokes import Line, cut
+from grinding_planner.task import GrindTask
 
 LOOK_SPACING_M = 0.003
 LOOK_SAMPLES_MAX = 80_000
@@ -23,14 +23,13 @@ MARGIN_RADII = 1.3
 JUDGED_HEIGHT_M = HEIGHT_MIN_M
 
 
-def plan_bead(
-    surface: Surface, recipe: GrindRecipe, tool: GrindToolConfig, progress: Progress
-) -> tuple[Served, Removal]:
+def plan_bead(task: GrindTask, tool: PadTool) -> tuple[Served, Removal]:
     """Return the strokes that take every bead off a surface, and what they leave.
 
     Raises:
         CoverageError: nothing stands above its surroundings, or no pose over it is firm with a free body.
     """
+    surface, recipe, progress = task.surface, task.recipe, task.progress
     parent = parent_of(surface)
     look = sample_surface(surface, max(LOOK_SPACING_M, float(np.sqrt(surface.area_m2 / LOOK_SAMPLES_MAX))))
     height, _, scatter = parent.at(look.points_m, look.normals)
@@ -107,7 +106,7 @@ def _refined(surface: Surface, look: SurfaceSamples, beads: list[Bead], radius_m
 
 
 def _firm(
-    samples: SurfaceSamples, caster: RayCaster, lines: list[Line], tool: GrindToolConfig, force_n: float
+    samples: SurfaceSamples, caster: RayCaster, lines: list[Line], tool: PadTool, force_n: float
 ) -> tuple[list[Line], dict[str, float]]:
     kept: list[Line] = []
     refusals = []

@@ -14,7 +14,7 @@ import scipy.sparse
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ellipe
 
-from cell_core.config import GrindToolConfig
+from cell_core.config import PadTool
 from cell_core.transforms import Array
 from grinding_planner.samples import SurfaceSamples
 
@@ -146,7 +146,7 @@ def balance(pairs: PadPairs, force_n: ArrayLike, stiffness_pa_per_m: float, gap_
     )
 
 
-def relative_speed(tool: GrindToolConfig, x_m: ArrayLike, y_m: ArrayLike, feed_m_per_s: ArrayLike) -> Array:
+def relative_speed(tool: PadTool, x_m: ArrayLike, y_m: ArrayLike, feed_m_per_s: ArrayLike) -> Array:
     """Return the mean speed of the abrasive over the surface at pad coordinates (x along the feed) [m/s].
 
     Orbital: every point of the pad goes round a circle of the orbit radius, so the mean of |circle + feed| over a
@@ -162,7 +162,7 @@ def relative_speed(tool: GrindToolConfig, x_m: ArrayLike, y_m: ArrayLike, feed_m
 
 
 def removal_rates(
-    pairs: PadPairs, contact: PadContact, tool: GrindToolConfig, feed_m_per_s: float = 0.0
+    pairs: PadPairs, contact: PadContact, tool: PadTool, feed_m_per_s: float = 0.0
 ) -> scipy.sparse.csr_matrix:
     """Return the (S, N) removal rates [m/s]: k_p p v_rel, for the share of each piece that the pad touches."""
     speed = relative_speed(tool, pairs.x_m, pairs.y_m, feed_m_per_s)
@@ -173,7 +173,7 @@ def removal_rates(
     )
 
 
-def nominal_speed(tool: GrindToolConfig) -> float:
+def nominal_speed(tool: PadTool) -> float:
     """Return v_rel averaged over the pad's face at rest [m/s]: omega e (orbital), two thirds of omega R (disc)."""
     omega = tool.rpm * 2.0 * np.pi / 60.0
     return omega * tool.orbit_radius_m if tool.motion == "orbital" else 2.0 / 3.0 * omega * tool.radius_m

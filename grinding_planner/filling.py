@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cell_core.config import GrindToolConfig
+from cell_core.config import PadTool
 from cell_core.transforms import Array
 from grinding_planner.contact import removal_rates
 from grinding_planner.ground import Ground
@@ -15,7 +15,7 @@ HELP_MIN = 0.12
 
 
 def helping_lines(
-    ground: Ground, tool: GrindToolConfig, removed_m: Array, goal_m: Array, weights: Array, step_m: float
+    ground: Ground, tool: PadTool, removed_m: Array, goal_m: Array, weights: Array, step_m: float
 ) -> list[Line]:
     """Return short lines through the valid seats that best reduce the squared error.
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cell_core.config import GrindToolConfig
+from cell_core.config import PadTool
 from cell_core.errors import CoverageError
 from cell_core.raycast import RayCaster
 from cell_core.surface import Surface
@@ -33,7 +33,7 @@ class Ground(Served):
     """(S,) removal rate summed over valid seats by their area, over that of a point on open flat ground."""
 
 
-def survey(surface: Surface, tool: GrindToolConfig, force_n: float, *, samples: SurfaceSamples | None = None) -> Ground:
+def survey(surface: Surface, tool: PadTool, force_n: float, *, samples: SurfaceSamples | None = None) -> Ground:
     """Try the pad all over the surface, axis normal to it, and return what it can serve.
 
     Raises:

@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import ArrayLike, NDArray
 
-from cell_core.config import GrindRecipe, GrindToolConfig
+from cell_core.config import GrindRecipe, PadTool
 from cell_core.errors import CoverageError
 from cell_core.plan import Plan
 from cell_core.statistics import field_statistics
@@ -58,7 +58,7 @@ class Removal:
     """(S,) samples the figures are taken over."""
 
 
-def tolerable_tilt(tool: GrindToolConfig, force_n: float) -> float:
+def tolerable_tilt(tool: PadTool, force_n: float) -> float:
     """Return the tilt [rad] that motion may use: the tool's, or less where it would upset the pressure.
 
     A tilt t adds K R t to the pressure at the rim; it stays below TILT_PRESSURE_FRACTION of a full pad's.
@@ -68,7 +68,7 @@ def tolerable_tilt(tool: GrindToolConfig, force_n: float) -> float:
 
 
 def stroke_of(
-    line: Line, force_n: Array, kind: Literal["area", "bead"], speed_m_per_s: ArrayLike, tool: GrindToolConfig
+    line: Line, force_n: Array, kind: Literal["area", "bead"], speed_m_per_s: ArrayLike, tool: PadTool
 ) -> Stroke:
     """Return the line as a stroke at the given force (N,) and speed."""
     return Stroke(
@@ -86,7 +86,7 @@ def stroke_of(
 def plan_of(
     served: Served,
     recipe: GrindRecipe,
-    tool: GrindToolConfig,
+    tool: PadTool,
     removal: Removal,
     surface_path: str,
     surface_sha256: str,
@@ -164,7 +164,7 @@ def plan_of(
     return Plan(toolpath=path, fields=fields, figures=figures)
 
 
-def tool_block(tool: GrindToolConfig) -> dict[str, Any]:
+def tool_block(tool: PadTool) -> dict[str, Any]:
     """Return what a stranger needs to recompute the removal."""
     return {
         **tool.model_dump(mode="json", exclude={"format", "version"}),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cell_core.config import GrindToolConfig
+from cell_core.config import PadTool
 from cell_core.raycast import RayCaster
 from cell_core.transforms import Array, tool_frames, unit
 from grinding_planner.contact import PadContact, PadPairs, balance, pad_pairs
@@ -110,7 +110,7 @@ def pad_axes(samples: SurfaceSamples, points_m: Array, normals: Array, radius_m:
     return -normal
 
 
-def seat(samples: SurfaceSamples, caster: RayCaster, frames: Array, tool: GrindToolConfig, force_n: float) -> Seating:
+def seat(samples: SurfaceSamples, caster: RayCaster, frames: Array, tool: PadTool, force_n: float) -> Seating:
     """Press the pad in every frame (N, 4, 4) and say which poses stand firmly with a free body."""
     pairs = pad_pairs(samples, frames, tool.radius_m)
     face = np.pi * tool.radius_m**2

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
+from cell_core.config import CameraConfig, CellConfig, GrindToolConfig, GunConfig, RobotConfig
 from cell_core.config.loader import find_config, load_config, load_named
-from cell_core.config.models import CameraConfig, CellConfig, GrindToolConfig, GunConfig, MountedTool, RobotConfig
+from cell_core.config.models import MountedTool
 from cell_core.errors import ConfigurationError
 from cell_core.transforms import Array, transform_from_xyz_rpy
 from robot_description.expand import expand, own_folders

@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cell_core.config.models import CameraConfig, CellConfig, GrindToolConfig, GunConfig, RobotConfig
+from cell_core.config import CameraConfig, CellConfig, GrindToolConfig, GunConfig, RobotConfig
 from cell_core.errors import ConfigurationError
 from cell_core.transforms import Array, inverse
 from robot_description.urdf import Joint, UrdfTree

@@ -8,9 +8,8 @@ import pytest
 import trimesh
 from scipy.spatial.transform import Rotation
 
-from cell_core.config import GunConfig
+from cell_core.config import CameraConfig, GrindToolConfig, GunConfig
 from cell_core.config.loader import config_root, load_config, load_named
-from cell_core.config.models import CameraConfig, GrindToolConfig
 from cell_core.errors import CellError, ConfigurationError, InputRefusedError
 from cell_core.operator.footprint import EllipticDoubleBeta
 from cell_core.strokes.layout import LayoutRequest, lay_strokes

@@ -1,5 +1,9 @@
 """YAML configuration: strict models and one loader whose errors name file, line, key, value and bound."""
 
+from cell_core.config.base import Interval
+from cell_core.config.coats import SprayLayer
+from cell_core.config.grind_tools import BeltTool, BurrTool, GrindToolConfig, PadTool, WearLaw, WheelTool
+from cell_core.config.guns import GunConfig
 from cell_core.config.loader import (
     config_root,
     find_config,
@@ -9,30 +13,26 @@ from cell_core.config.loader import (
     load_recipe,
     load_recipe_tool,
 )
-from cell_core.config.models import (
-    CameraConfig,
-    CellConfig,
-    GrindRecipe,
-    GrindToolConfig,
-    GunConfig,
-    JobConfig,
-    Recipe,
-    RobotConfig,
-    SprayLayer,
-    SprayRecipe,
-)
+from cell_core.config.models import CameraConfig, CellConfig, JobConfig, RobotConfig
+from cell_core.config.recipes import GrindRecipe, Recipe, SprayRecipe
 
 __all__ = [
+    "BeltTool",
+    "BurrTool",
     "CameraConfig",
     "CellConfig",
     "GrindRecipe",
     "GrindToolConfig",
     "GunConfig",
+    "Interval",
     "JobConfig",
+    "PadTool",
     "Recipe",
     "RobotConfig",
     "SprayLayer",
     "SprayRecipe",
+    "WearLaw",
+    "WheelTool",
     "config_root",
     "find_config",
     "load_config",

@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 import pydantic
 import yaml
 
+from cell_core.config.grind_tools import GrindToolConfig
 from cell_core.config.guns import GunConfig
-from cell_core.config.models import GrindRecipe, GrindToolConfig, SprayRecipe
+from cell_core.config.recipes import GrindRecipe, SprayRecipe
 from cell_core.errors import ConfigurationError
 
 Model = TypeVar("Model", bound=pydantic.BaseModel)
@@ -117,7 +118,7 @@ def load_config(model: type[Model], path: Path) -> Model:
     data, node = _read(path)
     chosen: type[Any] = model
     try:
-        if issubclass(model, GunConfig):
+        if issubclass(model, GunConfig | GrindToolConfig):
             chosen = model.of_kind(data)
         return chosen.model_validate(data)
     except pydantic.ValidationError as error:

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import beta as beta_function
 
-from cell_core.config import GunConfig
-from cell_core.config.models import Interval
+from cell_core.config import GunConfig, Interval
 from cell_core.operator.coverage import coverage_of_points
 from cell_core.operator.footprint import footprint_for
 from cell_core.raycast import RayCaster

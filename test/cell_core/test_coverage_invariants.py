@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cell_core.config import GunConfig
-from cell_core.config.models import Interval
+from cell_core.config import GunConfig, Interval
 from cell_core.operator.coverage import build_coverage, coverage_of_points
 from cell_core.operator.footprint import EllipticDoubleBeta, Footprint, RoundFootprint
 from cell_core.raycast import RayCaster

@@ -5,8 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cell_core.config import GunConfig
-from cell_core.config.models import Interval
+from cell_core.config import GunConfig, Interval
 from cell_core.errors import ConfigurationError, InputRefusedError
 from cell_core.operator.coverage import CoverageOperator, build_coverage, coverage_of_points
 from cell_core.operator.footprint import EllipticDoubleBeta, RoundFootprint

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from cell_core.config import GunConfig
-from cell_core.config.models import Interval
+from cell_core.config import GunConfig, Interval
 from cell_core.errors import CoverageError
 from cell_core.operator.coverage import coverage_of_points
 from cell_core.operator.footprint import EllipticDoubleBeta

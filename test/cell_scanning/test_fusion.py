@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cell_core.config.models import ScanSettings
+from cell_core.config.recipes import ScanSettings
 from cell_core.errors import InputRefusedError
 from cell_core.raycast import RayCaster
 from cell_core.transforms import transform_from_xyz_rpy

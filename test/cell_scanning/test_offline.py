@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cell_core.config.models import ScanSettings
+from cell_core.config.recipes import ScanSettings
 from cell_core.errors import ConfigurationError, InputRefusedError
 from cell_core.raycast import RayCaster
 from cell_core.schemas import validate

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.spatial import KDTree
 
-from cell_core.config.models import ScanSettings
+from cell_core.config.recipes import ScanSettings
 from cell_scanning.fusion import fuse
 from cell_scanning.measurability import Patches, greedy_cover, measurable
 from cell_scanning.views import CAMERA_Z_MIN_M, CLEARANCE_M, looking_at, plan_first_look, plan_next_views

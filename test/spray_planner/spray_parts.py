@@ -4,8 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from cell_core.config import GunConfig, SprayRecipe
-from cell_core.config.models import Interval
+from cell_core.config import GunConfig, Interval, SprayRecipe
 from cell_core.surface import Surface
 
 GUN = GunConfig(

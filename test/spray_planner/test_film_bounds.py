@@ -5,7 +5,7 @@ import pytest
 from spray_parts import GUN, dome, recipe
 from trimesh.creation import box
 
-from cell_core.config.models import Interval
+from cell_core.config import Interval
 from cell_core.surface import Surface
 from spray_planner import plan_spray
 

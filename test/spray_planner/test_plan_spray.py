@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from trimesh.creation import box
 
-from cell_core.config import GunConfig, SprayRecipe
-from cell_core.config.models import Interval
+from cell_core.config import GunConfig, Interval, SprayRecipe
 from cell_core.errors import ConfigurationError, CoverageError
 from cell_core.operator.coverage import build_coverage
 from cell_core.operator.footprint import EllipticDoubleBeta

@@ -1,7 +1,6 @@
 import pytest
 
-from cell_core.config import GunConfig, SprayRecipe, load_named, load_recipe
-from cell_core.config.models import Interval
+from cell_core.config import GunConfig, Interval, SprayRecipe, load_named, load_recipe
 from cell_core.operator.footprint import footprint_for
 from spray_planner.disturbances import Disturbances
 from spray_planner.feasible import line_spacing_m

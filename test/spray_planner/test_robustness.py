@@ -3,8 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cell_core.config import GunConfig, load_named
-from cell_core.config.models import Interval
+from cell_core.config import GunConfig, Interval, load_named
 from cell_core.errors import ConfigurationError, InputRefusedError
 from cell_core.raycast import RayCaster
 from cell_core.sampling import sample_surface

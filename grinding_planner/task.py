@@ -1,0 +1,23 @@
+"""What a grinding strategy is given."""
+
+from dataclasses import dataclass
+
+from cell_core.config import GrindRecipe
+from cell_core.plan import Progress, no_progress
+from cell_core.surface import Surface
+from cell_core.transforms import Array
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class GrindTask:
+    """A surface and what is to be taken off it."""
+
+    surface: Surface
+    recipe: GrindRecipe
+    wanted_m: Array | None = None
+    """(V,) depth wanted at each vertex [m], for the strategies that have a map; None: as the strategy says."""
+    cad: Surface | None = None
+    """Nominal shape in the surface's frame."""
+    disc_energy_j: float = 0.0
+    """Friction work the abrasive has done before this job."""
+    progress: Progress = no_progress

@@ -14,7 +14,7 @@ import scipy.sparse
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ellipe
 
-from cell_core.config import PadTool
+from cell_core.config import BeltTool, GrindToolConfig, PadTool
 from cell_core.transforms import Array
 from grinding_planner.samples import SurfaceSamples
 
@@ -146,14 +146,17 @@ def balance(pairs: PadPairs, force_n: ArrayLike, stiffness_pa_per_m: float, gap_
     )
 
 
-def relative_speed(tool: PadTool, x_m: ArrayLike, y_m: ArrayLike, feed_m_per_s: ArrayLike) -> Array:
-    """Return the mean speed of the abrasive over the surface at pad coordinates (x along the feed) [m/s].
+def relative_speed(tool: GrindToolConfig, x_m: ArrayLike, y_m: ArrayLike, feed_m_per_s: ArrayLike) -> Array:
+    """Return the mean speed of the abrasive over the surface at tool coordinates (x along the feed) [m/s].
 
     Orbital: every point of the pad goes round a circle of the orbit radius, so the mean of |circle + feed| over a
-    turn is a complete elliptic integral. Disc: |omega x r + feed|.
+    turn is a complete elliptic integral. Disc: |omega x r + feed|. Rollers run against the feed: omega R + feed, or the
+    belt's speed + feed.
     """
     omega = tool.rpm * 2.0 * np.pi / 60.0
     x, y, feed = np.broadcast_arrays(np.asarray(x_m, float), np.asarray(y_m, float), np.asarray(feed_m_per_s, float))
+    if not isinstance(tool, PadTool):
+        return nominal_speed(tool) + feed
     if tool.motion == "orbital":
         circle = omega * tool.orbit_radius_m
         total = circle + feed
@@ -162,9 +165,9 @@ def relative_speed(tool: PadTool, x_m: ArrayLike, y_m: ArrayLike, feed_m_per_s: 
 
 
 def removal_rates(
-    pairs: PadPairs, contact: PadContact, tool: PadTool, feed_m_per_s: float = 0.0
+    pairs: PadPairs, contact: PadContact, tool: GrindToolConfig, feed_m_per_s: float = 0.0
 ) -> scipy.sparse.csr_matrix:
-    """Return the (S, N) removal rates [m/s]: k_p p v_rel, for the share of each piece that the pad touches."""
+    """Return the (S, N) removal rates [m/s]: k_p p v_rel, for the share of each piece that the tool touches."""
     speed = relative_speed(tool, pairs.x_m, pairs.y_m, feed_m_per_s)
     rate = tool.preston_per_pa * contact.pressure_pa * speed * pairs.share
     keep = rate > 0.0
@@ -173,7 +176,11 @@ def removal_rates(
     )
 
 
-def nominal_speed(tool: PadTool) -> float:
-    """Return v_rel averaged over the pad's face at rest [m/s]: omega e (orbital), two thirds of omega R (disc)."""
+def nominal_speed(tool: GrindToolConfig) -> float:
+    """Return v_rel over the face at rest [m/s]: omega e (orbital), 2/3 omega R in the mean (disc), the rim's (roller)."""
     omega = tool.rpm * 2.0 * np.pi / 60.0
+    if isinstance(tool, BeltTool):
+        return tool.belt_speed_m_per_s
+    if not isinstance(tool, PadTool):
+        return omega * tool.radius_m
     return omega * tool.orbit_radius_m if tool.motion == "orbital" else 2.0 / 3.0 * omega * tool.radius_m

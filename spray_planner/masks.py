@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from cell_core.config.masks import BoxMask, MaskRegion, SphereMask
+from cell_core.config.masks import MaskRegion
 from cell_core.errors import InputRefusedError
 from cell_core.raycast import RayCaster
+from cell_core.regions import depth_inside
 from cell_core.sampling import SurfaceSamples
 from cell_core.surface import Surface
 from cell_core.transforms import Array
@@ -115,20 +116,6 @@ def paint_share(
         paint = np.minimum(paint, 1.0 - np.clip(depth / max(region.soft_edge_m, 1e-9), 0.0, 1.0))
         sure &= depth <= 0.0
     return paint, sure
-
-
-def depth_inside(region: MaskRegion, points_m: Array) -> Array:
-    """Return how far points (P, 3) lie inside a region's border [m]; below 0 outside."""
-    if isinstance(region, SphereMask):
-        return region.radius_m - np.linalg.norm(points_m - np.array(region.centre_m), axis=1)
-    if isinstance(region, BoxMask):
-        return (0.5 * np.array(region.size_m) - np.abs(points_m - np.array(region.centre_m))).min(axis=1)
-    start, stop = np.array(region.from_m), np.array(region.to_m)
-    length = float(np.linalg.norm(stop - start))
-    axis = (stop - start) / length
-    along = (points_m - start) @ axis
-    aside = np.linalg.norm(points_m - start - along[:, None] * axis, axis=1)
-    return np.minimum.reduce([region.radius_m - aside, along, length - along])
 
 
 def _checked(mask: Array, n_vertices: int) -> Array:

@@ -2,7 +2,15 @@
 
 from cell_core.config.base import Interval
 from cell_core.config.coats import SprayLayer
-from cell_core.config.grind_tools import BeltTool, BurrTool, GrindToolConfig, PadTool, WearLaw, WheelTool
+from cell_core.config.grind_tools import (
+    BeltTool,
+    BurrTool,
+    GrindToolConfig,
+    PadTool,
+    RollerTool,
+    WearLaw,
+    WheelTool,
+)
 from cell_core.config.guns import GunConfig
 from cell_core.config.loader import (
     config_root,
@@ -29,6 +37,7 @@ __all__ = [
     "PadTool",
     "Recipe",
     "RobotConfig",
+    "RollerTool",
     "SprayLayer",
     "SprayRecipe",
     "WearLaw",

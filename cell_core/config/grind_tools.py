@@ -103,13 +103,15 @@ class PadTool(GrindToolConfig):
     orbit_radius_m: NonNegative
 
 
-class _Roller(GrindToolConfig):
+class RollerTool(GrindToolConfig):
+    """What runs on its rim: the face is a cylinder about an axle along y, or a barrel."""
+
     width_m: Positive
     """Length of the working face along the axle."""
     spin: Literal["held"] = "held"
 
 
-class WheelTool(_Roller):
+class WheelTool(RollerTool):
     """An elastic wheel that runs on its rim; contact by Hertz."""
 
     kind: Literal["wheel"]
@@ -120,7 +122,7 @@ class WheelTool(_Roller):
     """E* of wheel and part together."""
 
 
-class BeltTool(_Roller):
+class BeltTool(RollerTool):
     """A belt running over an elastic contact wheel; contact by Hertz. `rpm` is that of the contact wheel."""
 
     kind: Literal["belt"]
@@ -130,7 +132,7 @@ class BeltTool(_Roller):
     belt_speed_m_per_s: Positive
 
 
-class BurrTool(_Roller):
+class BurrTool(RollerTool):
     """A cylindrical rotary file for edges: stiff, on a compliant spindle (Winkler)."""
 
     kind: Literal["burr"]

@@ -8,10 +8,10 @@ from cell_core.errors import InputRefusedError
 from cell_core.operator.coverage import coverage_of_points
 from cell_core.operator.footprint import EllipticDoubleBeta
 from cell_core.plan import Plan
+from cell_core.regions import depth_inside
 from cell_core.sampling import points_by_area
 from cell_core.surface import Surface
 from spray_planner import plan_spray
-from spray_planner.masks import depth_inside
 
 RECIPE = recipe(refine=True)
 RADIUS_M = 0.08

@@ -43,8 +43,8 @@ def check_force(recipe: GrindRecipe, tool: GrindToolConfig) -> None:
     if tool.pressure_max_pa is not None and pressure > tool.pressure_max_pa:
         most = force_for_pressure_n(tool, tool.pressure_max_pa, recipe.force_n)
         raise LimitError(
-            f"{where} presses flat ground with {pressure:.4g} Pa, tool {tool.name} bears {tool.pressure_max_pa:.4g} Pa: "
-            f"at most {most:.3g} N",
+            f"{where} presses flat ground with {pressure:.4g} Pa, tool {tool.name} bears "
+            f"{tool.pressure_max_pa:.4g} Pa: at most {most:.3g} N",
             value=recipe.force_n,
             low=tool.force_n.low,
             high=most,

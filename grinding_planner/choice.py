@@ -1,4 +1,4 @@
-"""Choose among the tools that hang ready: plan with each, keep what brings most of the part in tolerance, then soonest."""
+"""Choose among the tools that hang ready: plan with each, keep what brings most area in tolerance, then the quickest."""
 
 from collections.abc import Sequence
 from typing import Any

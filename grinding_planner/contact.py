@@ -177,7 +177,7 @@ def removal_rates(
 
 
 def nominal_speed(tool: GrindToolConfig) -> float:
-    """Return v_rel over the face at rest [m/s]: omega e (orbital), 2/3 omega R in the mean (disc), the rim's (roller)."""
+    """Return v_rel over the face at rest [m/s]: omega e (orbital), 2/3 omega R as mean (disc), the rim's (roller)."""
     omega = tool.rpm * 2.0 * np.pi / 60.0
     if isinstance(tool, BeltTool):
         return tool.belt_speed_m_per_s

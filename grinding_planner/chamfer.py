@@ -24,6 +24,8 @@ CELLS_ACROSS = 20
 WIDTH_CELLS = 14
 """Of the cells across, as many make half the wanted width."""
 STEPS_PER_CONTACT = 8
+DEEPEST_RADII = 0.6
+"""A burr sinks into an edge by no more of its radius."""
 NEWTON_MAX = 40
 NEW_FACE_DEPTH = 0.1
 """Where the removal is this share of the crest's, extrapolated to none, the new face ends."""
@@ -78,7 +80,8 @@ def contact_reach_m(tool: GrindToolConfig, depth_m: float) -> float:
     if isinstance(tool, PadTool):
         return tool.radius_m
     if isinstance(tool, BurrTool):
-        return float(np.sqrt(max(2.0 * tool.radius_m * depth_m - depth_m**2, 0.0)))
+        depth = min(depth_m, DEEPEST_RADII * tool.radius_m)
+        return float(np.sqrt(2.0 * tool.radius_m * depth - depth**2))
     raise InputRefusedError(f"tool {tool.name}: kind {tool.kind} cannot break edges, wanted pad or burr")
 
 
@@ -92,7 +95,8 @@ def face_on_edge(tool: GrindToolConfig, depth_m: float) -> Face:
         gap = np.zeros_like(x)
     else:
         step = reach / STEPS_PER_CONTACT
-        half = round(1.4 * STEPS_PER_CONTACT)  # room for a face that a bend or a skew flattens along the edge
+        # room for a face that a bend or a skew flattens along the edge
+        half = min(round(1.4 * STEPS_PER_CONTACT), int(0.97 * tool.radius_m / step))
         x = step * np.arange(-half, half + 1)
         gap = tool.radius_m - np.sqrt(tool.radius_m**2 - x**2)
     return Face(

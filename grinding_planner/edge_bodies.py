@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from cell_core.config import BurrTool, GrindToolConfig
 from cell_core.raycast import RayCaster
 from cell_core.transforms import Array
+from grinding_planner.chamfer import section_depth_m
 from grinding_planner.seating import BODY_LENGTH_M, DOWNWARD_NORMAL_Z_MIN
 
 MARGIN_M = 0.3e-3
@@ -49,20 +50,22 @@ def bodies(tool: GrindToolConfig, depth_m: float) -> list[Cylinder]:
     ]
 
 
-def blocked(caster: RayCaster, frames: Array, opening_rad: Array, parts: list[Cylinder]) -> NDArray[np.bool_]:
-    """Return for each tool frame (N, 4, 4) on an edge of that opening (N,) whether the part crosses a body (N,).
+def blocked(
+    caster: RayCaster, frames: Array, opening_rad: Array, rounding_m: Array, parts: list[Cylinder]
+) -> NDArray[np.bool_]:
+    """Return for each tool frame (N, 4, 4) on such an edge whether the part crosses a body (N,).
 
     Lines along each cylinder's side and axis find what crosses it, spokes at its ends and between what pokes into it.
     What would end inside the edge's own material says nothing and is left out.
     """
     hit = np.zeros(len(frames), bool)
-    slope = 1.0 / np.tan(0.5 * opening_rad)[:, None]
     R, at = frames[:, :3, :3], frames[:, :3, 3]
     for body in parts:
         start, stop = _rays(body)
         # where a ray is nearest to the edge's middle and deepest
         aside = np.where(start[:, 1] * stop[:, 1] <= 0.0, 0.0, np.minimum(np.abs(start[:, 1]), np.abs(stop[:, 1])))
-        free = np.maximum(start[:, 2], stop[:, 2]) + MARGIN_M < aside * slope
+        material = section_depth_m(aside[None], opening_rad[:, None], rounding_m[:, None])
+        free = np.maximum(start[:, 2], stop[:, 2]) + MARGIN_M < material
         pose, ray = np.nonzero(free)
         a, b = (np.einsum("nij,nj->ni", R[pose], ends[ray]) + at[pose] for ends in (start, stop))
         crossed = caster.blocked(a, b)

@@ -7,7 +7,7 @@ import scipy.sparse
 from scipy.spatial import KDTree
 
 from cell_core.config import BurrTool, GrindToolConfig
-from cell_core.errors import CoverageError
+from cell_core.errors import CoverageError, LimitError
 from cell_core.surface import Surface
 from cell_core.toolpath import Freedom, Stroke
 from cell_core.transforms import Array
@@ -33,7 +33,7 @@ def plan_edges(task: GrindTask, tool: GrindToolConfig) -> tuple[Served, Removal]
 
     Raises:
         CoverageError: no edge is found, or none that the tool can reach.
-        LimitError: force and speed limits do not allow the chamfer; says which edge.
+        LimitError: on no edge do force and speed limits allow the chamfer, or one takes too many passes.
         InputRefusedError: a tool of a kind that cannot break edges.
     """
     recipe = task.recipe
@@ -54,7 +54,7 @@ def plan_edges(task: GrindTask, tool: GrindToolConfig) -> tuple[Served, Removal]
     refused = _refused(edges, reached)
     if not ways:
         told = ", ".join(f"{name} {1e3 * length:.4g} mm" for name, length in refused.items() if length > 0.0)
-        raise CoverageError(
+        raise (LimitError if refused["force_too_high"] > 0.0 else CoverageError)(
             f"edge: {len(edges)} found, {1e3 * sum(edge.length_m for edge in edges):.4g} mm, none within reach of "
             f"tool {tool.name}: {told}",
             refusals=refused,

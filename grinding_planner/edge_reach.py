@@ -11,9 +11,10 @@ from cell_core.config import BurrTool, GrindToolConfig
 from cell_core.raycast import RayCaster
 from cell_core.regions import depth_inside
 from cell_core.transforms import Array, tool_frames, unit
-from grinding_planner.chamfer import face_on_edge, section_depth_m
+from grinding_planner.chamfer import DEEPEST_RADII, face_on_edge, section_depth_m
 from grinding_planner.edge import Edge
 from grinding_planner.edge_bodies import blocked, bodies, faces_down
+from grinding_planner.edge_speeds import too_strong
 from grinding_planner.task import GrindTask
 
 INSET_REACHES = 0.3
@@ -46,9 +47,9 @@ class Room:
     free: Mask
     """(P, N) the tool has room."""
     reasons: dict[str, Mask]
-    """(N,) by reason, for what can be ridden in no posture, one per sample: keep_out; too_curved: a bend tighter than
-    the tool; faces_down: there is room from below alone; body_blocked: the part is in the way of head, shank or
-    spindle."""
+    """(N,) by reason, for what can be ridden in no posture, one per sample: keep_out; too_sharp: the tool would sink in
+    too deep; force_too_high: even its lowest force is; too_curved: a bend tighter than the tool; faces_down: there is
+    room from below alone; body_blocked: the part is in the way of head, shank or spindle."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -94,22 +95,27 @@ def room_on(task: GrindTask, tool: GrindToolConfig, edges: Sequence[Edge]) -> li
         axis=0,
     )
     depth = section_depth_m(0.5 * recipe.chamfer_width_m, every.opening_rad, every.rounding_m)
-    face, caster, parts = face_on_edge(tool, float(depth.max())), RayCaster(task.surface), bodies(tool, 0.0)
+    sharp = ~kept & (depth > DEEPEST_RADII * tool.radius_m)
+    face = face_on_edge(tool, float(np.max(depth[~sharp], initial=0.5 * recipe.chamfer_width_m)))
+    strong = ~kept & ~sharp
+    strong &= too_strong(every.opening_rad, every.rounding_m, every.curvature_per_m, face, tool, recipe)
+    caster, parts = RayCaster(task.surface), bodies(tool, 0.0)
     skews = SKEWS_RAD if isinstance(tool, BurrTool) else (0.0,)
     postures = [Posture(backwards=back, skew_rad=skew) for skew in skews for back in (False, True)]
     free, curved, below = (np.zeros((len(postures), len(kept)), bool) for _ in range(3))
     for k, posture in enumerate(postures):
-        asked = np.flatnonzero(~kept & ~(free[:2].any(axis=0) if k > 1 else kept))
+        asked = np.flatnonzero(~kept & ~sharp & ~strong & ~(free[:2].any(axis=0) if k > 1 else kept))
         some = _Samples(*(values[asked] for values in every))
         bend = some.curvature_per_m + skew_bend_per_m(tool, posture.skew_rad)
         stands = (face.gap_m + 0.5 * bend[:, None] * face.x_m**2).min(axis=1)
         curved[k, asked] = stands < -TOUCH_AHEAD * depth[asked]
         frames = _frames(some, posture)
-        room = ~curved[k, asked] & ~blocked(caster, frames, some.opening_rad, parts)
+        room = ~curved[k, asked] & ~blocked(caster, frames, some.opening_rad, some.rounding_m, parts)
         below[k, asked] = room & faces_down(frames, tool)
         free[k, asked] = room & ~below[k, asked]
-    none = ~free.any(axis=0) & ~kept
-    why = {"keep_out": kept, "too_curved": none & curved[:2].all(axis=0)}
+    none = ~free.any(axis=0) & ~kept & ~strong & ~sharp
+    why = {"keep_out": kept, "too_sharp": sharp, "force_too_high": strong}
+    why["too_curved"] = none & curved[:2].all(axis=0)
     why["faces_down"] = none & below.any(axis=0)
     why["body_blocked"] = none & ~why["too_curved"] & ~why["faces_down"]
     cuts = np.cumsum([len(edge) for edge in edges])[:-1]

@@ -77,13 +77,12 @@ def ride_speeds(rides: Sequence[Ride], tool: GrindToolConfig, recipe: GrindRecip
     """Return force, passes and speeds for every ride; all are marched together.
 
     Raises:
-        LimitError: even at the tool's lowest force and highest speed a pass takes too much, or more than PASSES_MAX
-            passes at the lowest speed take too little.
+        LimitError: more than PASSES_MAX passes at the lowest speed are needed.
     """
     width = recipe.chamfer_width_m
-    depths = [section_depth_m(0.5 * width, r.opening_rad, r.rounding_m) for r in rides]
-    face = face_on_edge(tool, DEPTH_ROOM * float(max(d.max() for d in depths)))
-    states = [_State.of(ride, depth, face, tool, recipe) for ride, depth in zip(rides, depths, strict=True)]
+    deepest = max(float(section_depth_m(0.5 * width, r.opening_rad, r.rounding_m).max()) for r in rides)
+    face = face_on_edge(tool, DEPTH_ROOM * deepest)
+    states = [_State.of(ride, face, tool, recipe) for ride in rides]
     for turn in range(ROUNDS + 1):
         passages = [p for state in states for p in state.passages()]
         left = iter(march(passages, face, width))
@@ -113,26 +112,18 @@ class _State:
         self._chunks: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
 
     @staticmethod
-    def of(ride: Ride, depth_m: Array, face: Face, tool: GrindToolConfig, recipe: GrindRecipe) -> "_State":
+    def of(ride: Ride, face: Face, tool: GrindToolConfig, recipe: GrindRecipe) -> "_State":
         width, limits = recipe.chamfer_width_m, tool.speed_m_per_s
         area = section_area_m2(width, ride.opening_rad, ride.rounding_m)
-        most = _most_force_n(ride, depth_m, face, tool, recipe)
-        n = _passes(ride, depth_m, area, most, tool, recipe)
+        most = np.maximum(
+            most_force_n(ride.opening_rad, ride.rounding_m, ride.curvature_per_m, face, recipe), tool.force_n.low
+        )
+        n = _passes(ride, area, most, tool, recipe)
         feed = feed_for_area(tool, most, area / n)
         calm = np.sqrt(2.0 * tool.acceleration_m_per_s2 * face.reach_m)
         force = np.maximum(most * np.minimum(1.0, min(calm, 0.9 * limits.high) / feed), tool.force_n.low)
-        speed = feed_for_area(tool, force, area / n)
-        if np.max(speed) > limits.high:
-            i = int(np.argmax(speed))
-            raise LimitError(
-                f"{ride.name}: a chamfer {1e3 * width:g} mm wide takes off {1e6 * area[i] / n:.3g} mm2 a pass and is "
-                f"ground too fast: at {tool.force_n.low:g} N, the lowest force of tool {tool.name}, it needs "
-                f"{speed[i]:.3g} m/s, at most {limits.high:g} m/s allowed",
-                value=float(speed[i]),
-                high=limits.high,
-            )
-        force, speed = np.tile(force, (n, 1)), np.tile(np.maximum(speed, limits.low), (n, 1))
-        return _State(ride, face, tool, width, force, speed)
+        speed = np.clip(feed_for_area(tool, force, area / n), limits.low, limits.high)
+        return _State(ride, face, tool, width, np.tile(force, (n, 1)), np.tile(speed, (n, 1)))
 
     def _at_cells(self, values: Array) -> Array:
         return np.interp(self.cell_m, self.ride.arc_m, values)
@@ -218,33 +209,47 @@ class _State:
         )
 
 
-def _most_force_n(ride: Ride, depth_m: Array, face: Face, tool: GrindToolConfig, recipe: GrindRecipe) -> Array:
-    """Return the force by position, the recipe's or less, at which the tool does not touch a wider strip than wanted.
+def most_force_n(
+    opening_rad: Array, rounding_m: Array, curvature_per_m: Array, face: Face, recipe: GrindRecipe
+) -> Array:
+    """Return the force (N,), the recipe's or less, at which the tool touches no wider strip than wanted [N].
 
-    Raises:
-        LimitError: the tool is so soft that its lowest force is too much.
+    An untouched edge carries a force at the wanted depth, the less the softer the tool and the blunter the edge.
     """
     y = across_m(recipe.chamfer_width_m)
-    section = section_depth_m(y[None], ride.opening_rad[:, None], ride.rounding_m[:, None])
-    face_m = face.gap_m + 0.5 * ride.curvature_per_m[:, None] * face.x_m**2
-    pressed = np.maximum(depth_m[:, None, None] - face_m[:, :, None] - section[:, None, :], 0.0)
-    stands = face.stiffness_pa_per_m * pressed.sum(axis=(1, 2)) * face.step_m * 2.0 * (y[1] - y[0])
-    most = np.minimum(recipe.force_n, STIFF_SHARE * stands)
-    if np.min(most) < tool.force_n.low:
-        raise LimitError(
-            f"{ride.name}: tool {tool.name} is too soft for a chamfer {1e3 * recipe.chamfer_width_m:g} mm wide: its "
-            f"layer carries {STIFF_SHARE * float(np.min(stands)):.3g} N where it touches no wider strip, its lowest "
-            f"force is {tool.force_n.low:g} N",
-            value=STIFF_SHARE * float(np.min(stands)),
-            low=tool.force_n.low,
-        )
-    return most
+    depth = section_depth_m(0.5 * recipe.chamfer_width_m, opening_rad, rounding_m)
+    section = section_depth_m(y[None], opening_rad[:, None], rounding_m[:, None])
+    stands = np.empty(len(depth))
+    for part in np.array_split(np.arange(len(depth)), max(1, len(depth) // 2000)):
+        gap = face.gap_m + 0.5 * curvature_per_m[part, None] * face.x_m**2
+        pressed = depth[part, None, None] - gap[:, :, None] - section[part, None, :]
+        stands[part] = np.maximum(pressed, 0.0).sum(axis=(1, 2))
+    stands = stands * face.stiffness_pa_per_m * face.step_m * 2.0 * (y[1] - y[0])
+    return np.minimum(recipe.force_n, STIFF_SHARE * stands)
 
 
-def _passes(ride: Ride, depth_m: Array, area: Array, most: Array, tool: GrindToolConfig, recipe: GrindRecipe) -> int:
+def too_strong(
+    opening_rad: Array,
+    rounding_m: Array,
+    curvature_per_m: Array,
+    face: Face,
+    tool: GrindToolConfig,
+    recipe: GrindRecipe,
+) -> NDArray[np.bool_]:
+    """Return where even the tool's lowest force is too much (N,).
+
+    There its layer is pressed onto more than the strip wanted, or the strip is ground faster than the tool may travel.
+    """
+    most = most_force_n(opening_rad, rounding_m, curvature_per_m, face, recipe)
+    area = section_area_m2(recipe.chamfer_width_m, opening_rad, rounding_m)
+    return (most < tool.force_n.low) | (feed_for_area(tool, tool.force_n.low, area) > tool.speed_m_per_s.high)
+
+
+def _passes(ride: Ride, area: Array, most: Array, tool: GrindToolConfig, recipe: GrindRecipe) -> int:
     # of equal cross-sections: the first goes deepest, by the root of its share
+    depth = section_depth_m(0.5 * recipe.chamfer_width_m, ride.opening_rad, ride.rounding_m)
     slow = float(np.max(tool.speed_m_per_s.low / feed_for_area(tool, most, area)))
-    deep = (float(np.max(depth_m)) / depth_per_pass_max_m(tool)) ** 2
+    deep = (float(np.max(depth)) / depth_per_pass_max_m(tool)) ** 2
     n = max(recipe.n_passes or 1, int(np.ceil(slow)), int(np.ceil(deep)))
     if n > PASSES_MAX:
         raise LimitError(

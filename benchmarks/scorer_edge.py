@@ -250,7 +250,7 @@ def _speed(tool: dict, x: Array, y: Array, feed: float) -> Array:
 
 
 def _advance(gap: Array, face: Array, volume: float) -> float | None:
-    """Return d with the sum of face max(0, d - gap) = volume, None where there is nothing: bisection and a last step."""
+    """Return d with the sum of face max(0, d - gap) = volume, None where there is nothing, by bisection."""
     known = np.isfinite(gap)
     if not known.any():
         return None

@@ -133,39 +133,39 @@ def _seed_turns(cloud: Cloud) -> Array:
 
 def _place(cloud: Cloud, at_m: Array, along: Array | None) -> _Place | None:
     """Return the place on the crest next to a point, or None where there is no edge."""
-    for _ in range(2):
-        near = np.asarray(cloud.tree.query_ball_point(at_m, BALL * cloud.mesh_m), np.int64)
-        if len(near) < 8:
-            return None
-        points, normals = cloud.points_m[near] - at_m, cloud.normals[near]
-        distance = np.linalg.norm(points, axis=1)
-        weight = cloud.areas_m2[near] * (1.0 - (distance / (BALL * cloud.mesh_m)) ** 2)
-        nearest = normals[np.argmin(distance)]
-        weight = weight * (normals @ nearest > -0.5)
-        weight /= weight.sum()
-        values, vectors = np.linalg.eigh(np.einsum("k,ki,kj->ij", weight, normals, normals))
-        if values[0] > LENGTHWISE_MAX * values[1]:
-            return None
-        way = vectors[:, 0] if along is None or vectors[:, 0] @ along >= 0.0 else -vectors[:, 0]
-        up = weight @ normals
-        up = unit(up - up @ way * way)
-        side = np.cross(way, up)
-        angle = np.arctan2(normals @ side, normals @ up)
-        low, high = _quantiles(angle, weight)
-        middle = 0.5 * (low + high)
-        up, side = np.cos(middle) * up + np.sin(middle) * side, np.cos(middle) * side - np.sin(middle) * up
-        y, z = points @ side, points @ up
-        crest = _divide(y, angle > middle, weight)
-        if not abs(crest) < 0.8 * BALL * cloud.mesh_m:
-            return None
-        at_m = cloud.caster.closest((at_m + crest * side)[None])[0][0]
-        along = way
-    half = 0.5 * (high - low)
-    if half <= 0.05:
+    first = _seen(cloud, at_m, along)
+    # once more from the crest itself, where both faces are seen alike
+    return None if first is None else _seen(cloud, first.point_m, first.along)
+
+
+def _seen(cloud: Cloud, at_m: Array, along: Array | None) -> _Place | None:
+    reach = BALL * cloud.mesh_m
+    near = np.asarray(cloud.tree.query_ball_point(at_m, reach), np.int64)
+    if len(near) < 8:
+        return None
+    points, normals = cloud.points_m[near] - at_m, cloud.normals[near]
+    distance = np.linalg.norm(points, axis=1)
+    weight = cloud.areas_m2[near] * (1.0 - (distance / reach) ** 2)
+    weight = weight * (normals @ normals[np.argmin(distance)] > -0.5)
+    weight /= weight.sum()
+    values, vectors = np.linalg.eigh(np.einsum("k,ki,kj->ij", weight, normals, normals))
+    if values[0] > LENGTHWISE_MAX * values[1]:
+        return None
+    way = vectors[:, 0] if along is None or vectors[:, 0] @ along >= 0.0 else -vectors[:, 0]
+    up = weight @ normals
+    up = unit(up - up @ way * way)
+    side = np.cross(way, up)
+    angle = np.arctan2(normals @ side, normals @ up)
+    low, high = _quantiles(angle, weight)
+    middle, half = 0.5 * (low + high), 0.5 * (high - low)
+    up, side = np.cos(middle) * up + np.sin(middle) * side, np.cos(middle) * side - np.sin(middle) * up
+    y, z = points @ side, points @ up
+    crest = _divide(y, angle > middle, weight)
+    if abs(crest) >= 0.8 * reach or half <= 0.05:
         return None
     apex = _apex(y - crest, z, angle - middle, half, weight)
     return _Place(
-        point_m=at_m,
+        point_m=cloud.caster.closest((at_m + crest * side)[None])[0][0],
         along=way,
         left=np.cos(half) * up - np.sin(half) * side,
         right=np.cos(half) * up + np.sin(half) * side,
@@ -240,7 +240,7 @@ def _edge(places: list[_Place], closed: bool) -> Edge:
     rounding = np.array([p.rounding_m for p in places])
     mode = "wrap" if closed else "interp"
     window = min(9, (len(points) - 1) // 2 * 2 + 1)
-    points = savgol_filter(points, window, 2, axis=0, mode=mode)
+    points: Array = np.asarray(savgol_filter(points, window, 2, axis=0, mode=mode), float)
     soft = "wrap" if closed else "nearest"
     left, right = (unit(gaussian_filter1d(n, 2.0, axis=0, mode=soft)) for n in (left, right))
     rounding = gaussian_filter1d(median_filter(rounding, 9, mode=soft), 3.0, mode=soft)

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import savgol_filter
 from scipy.spatial import KDTree
@@ -52,7 +53,7 @@ def _pieces(loop: Array, mesh_m: float) -> Iterator[tuple[Array, bool]]:
     window = min(round(SMOOTHING / STEP) // 2 * 2 + 1, (n - 1) // 2 * 2 + 1)
     corners = _corners(even, max(1, round(CORNER_REACH / STEP)))
     if len(corners) == 0:
-        smooth = savgol_filter(even, window, 2, axis=0, mode="wrap")
+        smooth: Array = np.asarray(savgol_filter(even, window, 2, axis=0, mode="wrap"), float)
         yield np.vstack([smooth, smooth[:1]]), True
         return
     turned = np.roll(even, -corners[0], axis=0)
@@ -61,10 +62,10 @@ def _pieces(loop: Array, mesh_m: float) -> Iterator[tuple[Array, bool]]:
     for a, b in pairwise(stops):
         piece = turned[a : b + 1]
         own = min(window, (len(piece) - 1) // 2 * 2 + 1)
-        yield savgol_filter(piece, own, min(2, own - 1), axis=0, mode="interp"), False
+        yield np.asarray(savgol_filter(piece, own, min(2, own - 1), axis=0, mode="interp"), float), False
 
 
-def _corners(points: Array, reach: int) -> np.ndarray:
+def _corners(points: Array, reach: int) -> NDArray[np.int64]:
     before, behind = points - np.roll(points, reach, axis=0), np.roll(points, -reach, axis=0) - points
     turn = np.arccos(np.clip(np.einsum("ij,ij->i", unit(before), unit(behind)), -1.0, 1.0))
     # a bend as round as the chords are long is none: it goes on turning beyond them
@@ -105,7 +106,7 @@ def _edge(points: Array, face: Array, closed: bool) -> Edge:
     )
 
 
-def _apart(edge: Edge, keep: np.ndarray) -> list[Edge]:
+def _apart(edge: Edge, keep: NDArray[np.bool_]) -> list[Edge]:
     if keep.all():
         return [edge]
     if edge.closed:

@@ -16,6 +16,7 @@ from grinding_planner.edge_crests import scan_edges
 SCAN_AREA_SPREAD = 40.0
 """A scan's triangles are of one size: their areas' 95 % quantile over the 5 % one is below this."""
 SCAN_MIXED_RAD = 0.035
+SCAN_SHARP_RAD = 0.5
 SCAN_MIXED_SHARE = 0.06
 """And its noise turns that share of the triangles by SCAN_MIXED_RAD up over one side and down over another."""
 
@@ -40,6 +41,8 @@ def is_scan(surface: Surface, met: Joints) -> bool:
     if high > SCAN_AREA_SPREAD * low:
         return False
     turn = turns(surface, met)
+    # a sharp edge next to a bend the other way is no noise
+    turn = np.where(np.abs(turn) < SCAN_SHARP_RAD, turn, 0.0)
     up, down = (np.zeros(len(areas), bool) for _ in range(2))
     for half_edge in (met.first, met.second):
         up[half_edge[turn > SCAN_MIXED_RAD] // 3] = True

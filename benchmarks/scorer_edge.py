@@ -128,7 +128,9 @@ class _Strip:
             height = np.where(y > 0.0, -y, y)[None].repeat(len(middle), axis=0)
         else:
             start = foot + ABOVE_M * up[:, None]
-            distance, _ = caster.first_hit(start.reshape(-1, 3), -np.broadcast_to(up[:, None], start.shape).reshape(-1, 3))
+            distance, _ = caster.first_hit(
+                start.reshape(-1, 3), -np.broadcast_to(up[:, None], start.shape).reshape(-1, 3)
+            )
             height = ABOVE_M - distance.reshape(start.shape[:2])
         solid = np.isfinite(height) & (np.abs(height) < ABOVE_M)
         height = np.where(solid, height, -1.0)

@@ -6,7 +6,7 @@ extremes of their spread across it) and where between them the crest lies. A ste
 right, and so on until the edge ends, turns a corner or closes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from grinding_planner.edge import Edge
 
 BALL = 2.6
 """Triangles within so many mesh edges tell what a place is like."""
+WIDE_BALL = 4.5
 SMOOTHING = 1.3
 """Normals are means over so many mesh edges."""
 NEIGHBOURS_MAX = 48
@@ -92,7 +93,9 @@ def crest_edges(cloud: Cloud, angle_min_rad: float, length_min_m: float) -> list
         places, closed = _trace(cloud, cloud.points_m[seed], angle_min_rad, taken)
         if len(places) < 5:
             continue
-        near = cloud.tree.query_ball_point(np.array([p.point_m for p in places]), VISITED * cloud.mesh_m)
+        # all of the round belongs to this crest
+        reach = [max(VISITED * cloud.mesh_m, 0.5 * p.turn_rad * p.rounding_m + 0.7 * cloud.mesh_m) for p in places]
+        near = cloud.tree.query_ball_point(np.array([p.point_m for p in places]), np.array(reach))
         taken[np.unique(np.concatenate([np.asarray(t, np.int64) for t in near]))] = True
         edge = _edge(places, closed)
         if edge.length_m >= length_min_m and np.mean([p.turn_rad for p in places]) > angle_min_rad:
@@ -133,13 +136,20 @@ def _seed_turns(cloud: Cloud) -> Array:
 
 def _place(cloud: Cloud, at_m: Array, along: Array | None) -> _Place | None:
     """Return the place on the crest next to a point, or None where there is no edge."""
-    first = _seen(cloud, at_m, along)
+    first = _seen(cloud, at_m, along, BALL)
     # once more from the crest itself, where both faces are seen alike
-    return None if first is None else _seen(cloud, first.point_m, first.along)
+    place = None if first is None else _seen(cloud, first.point_m, first.along, BALL)
+    if place is None:
+        return None
+    # the faces of a wide round lie further out, a narrow face is lost among what lies around it
+    wide = _seen(cloud, place.point_m, place.along, WIDE_BALL)
+    if wide is None or wide.turn_rad <= place.turn_rad:
+        return place
+    return replace(wide, point_m=place.point_m, along=place.along)
 
 
-def _seen(cloud: Cloud, at_m: Array, along: Array | None) -> _Place | None:
-    reach = BALL * cloud.mesh_m
+def _seen(cloud: Cloud, at_m: Array, along: Array | None, ball: float) -> _Place | None:
+    reach = ball * cloud.mesh_m
     near = np.asarray(cloud.tree.query_ball_point(at_m, reach), np.int64)
     if len(near) < 8:
         return None
@@ -163,9 +173,10 @@ def _seen(cloud: Cloud, at_m: Array, along: Array | None) -> _Place | None:
     crest = _divide(y, angle > middle, weight)
     if abs(crest) >= 0.8 * reach or half <= 0.05:
         return None
-    apex = _apex(y - crest, z, angle - middle, half, weight)
+    point = cloud.caster.closest((at_m + crest * side)[None])[0][0]
+    apex = _apex(y - crest, z, angle - middle, half, weight) - float((point - at_m) @ up)
     return _Place(
-        point_m=cloud.caster.closest((at_m + crest * side)[None])[0][0],
+        point_m=point,
         along=way,
         left=np.cos(half) * up - np.sin(half) * side,
         right=np.cos(half) * up + np.sin(half) * side,
@@ -194,16 +205,14 @@ def _divide(y: Array, right: NDArray[np.bool_], weight: Array) -> float:
 
 
 def _apex(y: Array, z: Array, angle: Array, half: float, weight: Array) -> float:
-    """Return how far above the surface at the crest its two faces would meet [m]."""
+    """Return how high the two faces would meet over the crest [m]."""
     offsets = []
     for sign in (-1.0, 1.0):
         own = weight * (sign * angle > 0.7 * half)
         if own.sum() <= 0.0:
             return 0.0
         offsets.append(float(own @ (np.cos(half) * z + sign * np.sin(half) * y) / own.sum()))
-    own = weight * np.exp(-((y / (0.25 * np.ptp(y))) ** 2))
-    top = float(own @ z / own.sum()) if own.sum() > 0.0 else 0.0
-    return 0.5 * (offsets[0] + offsets[1]) / float(np.cos(half)) - top
+    return 0.5 * (offsets[0] + offsets[1]) / float(np.cos(half))
 
 
 def _trace(cloud: Cloud, seed_m: Array, angle_min_rad: float, taken: NDArray[np.bool_]) -> tuple[list[_Place], bool]:

@@ -1,7 +1,7 @@
 """Edges broken to a chamfer: which are found, which are ridden, how wide the new face is by an independent scorer.
 
-For each part: convex and concave edges found by a finder of this benchmark's own (dihedral angles and borders of the
-mesh alone), how much of the convex length a stroke rides and how many strokes ride a concave edge; what the plan refuses
+For each part: convex and concave edges found by this benchmark's own finder (dihedral angles and borders of the mesh
+alone), how much of the convex length a stroke rides and how many strokes ride a concave edge; what the plan refuses
 and why; the width of the new face along the edges ridden (benchmarks/scorer_edge.py): mean and share of the length
 within 20 % of the width wanted; CPU time of the plan. Borders are scored as square edges of a plate. On a scan whose
 edges are rounded the mesh's own edges are noise, so there the finder's lines only tell what is ridden.
@@ -71,7 +71,7 @@ PARTS = [
 
 
 def dihedral_lines(surface: Surface, angle_min_rad: float, length_min_m: float, convex: bool) -> list[FeatureLine]:
-    """Return chains of mesh edges that turn over (or in) by more than an angle, connected pieces longer than a length."""
+    """Return chains of mesh edges that turn over (or in) by more than an angle, longer than a length."""
     mesh = trimesh.Trimesh(surface.vertices_m, surface.triangles, process=False)
     use = (mesh.face_adjacency_angles > angle_min_rad) & (mesh.face_adjacency_convex == convex)
     return chained(mesh, mesh.face_adjacency_edges[use], mesh.face_normals[mesh.face_adjacency[use]], length_min_m)

@@ -1,11 +1,12 @@
 """An edge judged on its own: a strip of the part round it, ground by the strokes of a tool path, its chamfer measured.
 
-Imports nothing of the planner. The strip is a height field over the way along the edge and the way across it, four times
-as dense as the planner's model. Its heights are rays cast onto the part along the edge's own outward direction, so that
-corners, walls and neighbours are in it. The tool moves along each stroke by the tool path's rules, its whole face (a
-cylinder of a burr's width, or a pad's disc) is pressed by a Winkler layer until it balances the force at that place, and
-Preston's law takes depth along the surface's normal off whatever it touches: k_p p v_rel dt, the surface changing as it
-goes. The new face is then what lies lower than it did: how wide, and how evenly it lies on both sides of the edge.
+Imports nothing of the planner. The strip is a height field over the way along the edge and the way across it, four
+times as dense as the planner's model. Its heights are rays cast onto the part along the edge's own outward direction,
+so corners, walls and neighbours are in it. The tool moves along each stroke by the tool path's rules, its whole face (a
+cylinder of a burr's width, or a pad's disc) is pressed by a Winkler layer until it balances the force there, and
+Preston's law takes k_p p v_rel dt off whatever it touches, the surface changing as it goes. That depth counts along the
+tool axis: what is ground soon lies square on it. The new face is then what lies lower than it did: how wide, and how
+evenly on both sides of the edge.
 """
 
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from cell_core.toolpath import Stroke, ToolPath
 from cell_core.transforms import Array, unit
 
 ALONG_M = 0.04e-3
+ALONG_PAD_RADII = 0.02
 ACROSS_M = 0.025e-3
 HALF_WIDTHS = 1.2
 """The strip reaches so many wanted widths to either side of the edge."""
@@ -101,10 +103,8 @@ def measure(surface: Surface, line: FeatureLine, path: ToolPath, width_m: float,
 class _Strip:
     """Points of a strip: where they stand, which way is up, how much is gone."""
 
-    def __init__(
-        self, points: Array, normals: Array, up: Array, way: Array, across: Array, solid: NDArray[np.bool_]
-    ) -> None:
-        self.points, self.normals, self.up, self.way = points, normals, up, way
+    def __init__(self, points: Array, up: Array, way: Array, across: Array, solid: NDArray[np.bool_]) -> None:
+        self.points, self.up, self.way = points, up, way
         self.across, self.solid = across, solid
         self.gone = np.zeros(points.shape[:2])
         self.tree = KDTree(points[:, points.shape[1] // 2])
@@ -135,9 +135,7 @@ class _Strip:
         solid = np.isfinite(height) & (np.abs(height) < ABOVE_M)
         height = np.where(solid, height, -1.0)
         points = foot + height[..., None] * up[:, None]
-        slope = np.gradient(height, ACROSS_M, axis=1)
-        normals = unit(up[:, None] - slope[..., None] * side[:, None])
-        return _Strip(points, normals, up, way, y, solid)
+        return _Strip(points, up, way, y, solid)
 
     def grind(self, stroke: Stroke, tool: dict) -> None:
         distance, row = self.tree.query(stroke.position_m)
@@ -182,7 +180,6 @@ class _Strip:
         points = self.points[rows] - self.gone[rows][..., None] * self.up[rows][:, None]
         local = (points - position) @ np.stack([x, yy, z], axis=1)
         gap = local[..., 2] + _rim(tool, local[..., 0], local[..., 1])
-        cosine = -(self.normals[rows] @ z)
         gap[~self.solid[rows]] = np.inf
         gap = np.where(np.isfinite(gap), gap, np.inf)
         # cells are even along the way and across it: what they cover square on the tool

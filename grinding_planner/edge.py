@@ -4,11 +4,12 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from scipy.signal import savgol_filter
+from scipy.ndimage import gaussian_filter1d
 
 from cell_core.transforms import Array, unit
 
-CURVATURE_SAMPLES = 7
+CURVATURE_SMOOTHING = 1.5
+"""In samples."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -100,18 +101,21 @@ class Edge:
     def curvature_per_m(self) -> Array:
         """(N,) how fast the crest falls away from a tool on the bisector, before and behind it [1/m].
 
-        A parabola through CURVATURE_SAMPLES even samples; below 0 where the crest comes towards the tool, as in a bore.
+        Second differences of even samples, smoothed; below 0 where the crest comes towards the tool, as in a bore.
         """
-        n = min(CURVATURE_SAMPLES, (len(self) - 1) // 2 * 2 + 1)
-        if n < 3:
-            return np.zeros(len(self))
         own = self.position_m[:-1] if self.closed else self.position_m
+        if len(own) < 3:
+            return np.zeros(len(self))
         step = self.length_m / (len(self) - 1)
-        n = min(n, len(own) - 1 + len(own) % 2)
-        mode = "wrap" if self.closed else "interp"
-        bend: Array = np.asarray(savgol_filter(own, n, 2, deriv=2, delta=step, axis=0, mode=mode), float)
-        bend = np.vstack([bend, bend[:1]]) if self.closed else bend
-        return -np.einsum("ij,ij->i", bend, self.outward)
+        around = np.vstack([own[-1:], own, own[:1]]) if self.closed else own
+        bend = np.diff(around, n=2, axis=0) / step**2
+        if not self.closed:
+            bend = np.vstack([bend[:1], bend, bend[-1:]])
+        falls = -np.einsum("ij,ij->i", bend, self.outward[: len(own)])
+        falls = np.asarray(
+            gaussian_filter1d(falls, CURVATURE_SMOOTHING, mode="wrap" if self.closed else "nearest"), float
+        )
+        return np.r_[falls, falls[0]] if self.closed else falls
 
     def even(self, step_m: float) -> "Edge":
         """Return the edge in even steps of about that length, at least 2."""

@@ -9,6 +9,7 @@ from scipy.spatial import KDTree
 from cell_core.transforms import Array
 from cell_simulation.tool_parameters import CorrelatedNoise, PadTruth, ToolErrors
 from cell_simulation.true_part import TruePart
+from cell_simulation.wear import AbrasiveTruth
 
 N_BRISTLES = 217
 CAST_BACK_M = 0.015
@@ -16,6 +17,7 @@ CAST_BACK_M = 0.015
 SLIDE_SPEED_M_PER_S = 0.3
 SLIDE_DAMPING_N_S_PER_M = 40.0
 FORCE_LAG_S = 0.02
+POWER_CORRELATION_S = 0.01
 FACING_MIN = 0.17
 """Smallest cosine between a surface normal and the tool axis that the pad still touches: 80 degrees."""
 CANDIDATE_MARGIN_M = 0.015
@@ -31,6 +33,8 @@ class Contact:
     """(K,) extension of the slide from its middle, positive towards the part."""
     touching: NDArray[np.bool_]
     """(K,) the pad touches the part."""
+    power_w: Array
+    """(K,) power the spindle's motor takes."""
 
 
 class GrindTruth:
@@ -40,7 +44,7 @@ class GrindTruth:
     gap along the tool axis, and pressure is stiffness times compression (Winkler). The slide extends until the sum
     equals the force it pushes with, within stroke and speed. Removal (Preston): every mesh vertex under the pad loses
     k_p * p * v_rel, with p from its own gap and the slide's extension; the sum over vertices is scaled to what the
-    bristles remove, so that volume is conserved on any mesh.
+    bristles remove, so that volume is conserved on any mesh. The abrasive dulls as it rubs (cell_simulation.wear).
     """
 
     def __init__(self, part: TruePart, pad: PadTruth, *, seed: int, errors: ToolErrors) -> None:
@@ -50,6 +54,8 @@ class GrindTruth:
         self._preston = pad.preston_per_pa * (1.0 + errors.preston_bias * np.clip(rng.standard_normal(), -2, 2))
         self._force_bias_n = errors.force_bias_n * np.clip(rng.standard_normal(), -2, 2)
         self._ripple = CorrelatedNoise(seed, 12, errors.force_correlation_s)
+        self.abrasive = AbrasiveTruth.of(pad, errors, np.random.default_rng([seed, 13]))
+        self._power_noise = CorrelatedNoise(seed, 14, POWER_CORRELATION_S)
         i = np.arange(N_BRISTLES)
         radius, angle = pad.radius_m * np.sqrt((i + 0.5) / N_BRISTLES), i * np.pi * (3.0 - np.sqrt(5.0))
         self._bristles = np.column_stack([radius * np.cos(angle), radius * np.sin(angle)])
@@ -78,9 +84,17 @@ class GrindTruth:
         gaps, facing = self._gaps(T_base_tool)
         force, slide, touching = self._press(gaps, force_set_n, self._force_disturbance(times_s), dt)
         grinding = touching & (force > 0.0) & (spindle > 0.0)
+        rubbing = np.zeros(len(force))
         if grinding.any():
-            self._remove(T_base_tool, gaps, slide, np.where(grinding, spindle, 0.0), facing, dt)
-        return Contact(force_n=force, slide_m=slide, touching=touching)
+            rubbing = self._remove(T_base_tool, gaps, slide, np.where(grinding, spindle, 0.0), facing, dt)
+        idle = self._errors.idle_power_w * spindle + self._errors.power_noise_w * self._power_noise(times_s)
+        return Contact(
+            force_n=force, slide_m=slide, touching=touching, power_w=rubbing + np.where(spindle > 0, idle, 0)
+        )
+
+    def renew_abrasive(self) -> None:
+        """Put a new abrasive on."""
+        self.abrasive.renew(self._pad.wear_floor)
 
     def settle(self, force_n: float) -> None:
         """Start anew somewhere else with the drive already at its force and the slide where it balances."""
@@ -141,8 +155,11 @@ class GrindTruth:
                 force[i] = push + share * (force[i] - push)
         return force, slide, force > 0.0
 
-    def _remove(self, T_base_tool: Array, gaps: Array, slide: Array, spindle: Array, side: float, dt: float) -> None:
-        """Take off k_p * p * v_rel under the pad, which moves straight from the first to the last pose of the block."""
+    def _remove(self, T_base_tool: Array, gaps: Array, slide: Array, spindle: Array, side: float, dt: float) -> Array:
+        """Take off k_p * p * v_rel under the pad, which moves straight from the first to the last pose of the block.
+
+        Return the friction's power (K,) [W].
+        """
         pad, part = self._pad, self._part
         duration = dt * len(T_base_tool)
         middle = len(T_base_tool) // 2
@@ -154,7 +171,10 @@ class GrindTruth:
 
         pressure = self._stiffness * np.clip(slide[:, None] - gaps, 0.0, None)
         work = weights[:, None] * pressure * self._relative_speed(self._bristles, travel / duration)
-        volume = self._preston * duration * self._bristle_area_m2 * float(work.sum())
+        force_speed_w = len(spindle) * self._bristle_area_m2 * work.sum(axis=1)
+        power = self.abrasive.friction_now * force_speed_w
+        preston = self._preston * self.abrasive.rub(dt * float(force_speed_w.sum()))
+        volume = preston * duration * self._bristle_area_m2 * float(work.sum())
 
         candidates = self._under_pad(T[:3, 3])
         normals = part.surface.vertex_normals[candidates]
@@ -166,7 +186,7 @@ class GrindTruth:
         near = (compression > 0.0) & (local[:, 2] > -CAST_BACK_M)
         candidates, cosine, local, compression = candidates[near], cosine[near], local[near, :2], compression[near]
         covered = covered_fraction(local, travel, pad.radius_m)
-        rate = self._preston * self._stiffness * compression * self._relative_speed(local, travel / duration)
+        rate = preston * self._stiffness * compression * self._relative_speed(local, travel / duration)
         depth = rate * covered * duration * speed_fraction
         gathered = float(depth @ (part.surface.vertex_areas_m2[candidates] * cosine))
         if gathered > 0.0:
@@ -174,6 +194,7 @@ class GrindTruth:
             depth *= np.clip(volume / gathered, 0.5, 2.0)
             part.removed_m[candidates] += depth
             self.removed_m3 += float(depth @ (part.surface.vertex_areas_m2[candidates] * cosine))
+        return power
 
     def _under_pad(self, centre_m: Array) -> NDArray[np.int64]:
         if np.linalg.norm(centre_m - self._candidates_centre) > CANDIDATE_MARGIN_M:

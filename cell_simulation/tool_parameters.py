@@ -61,11 +61,24 @@ class PadTruth:
     """Stiffness of the slide's end stops."""
     spin_up_s: float = 0.0
     spin_down_s: float = 0.0
+    friction: float = 0.4
+    """Friction force over normal force of a new abrasive."""
+    wear_floor: float = 1.0
+    """What is left of the Preston coefficient in the end."""
+    wear_energy_j: float = np.inf
+    """Friction work over which it falls; inf: it does not."""
+    disc_energy_j: float = 0.0
+    """Friction work the abrasive has done before."""
 
     @staticmethod
-    def from_config(config: GrindToolConfig) -> "PadTruth":
+    def from_config(config: GrindToolConfig, disc_energy_j: float = 0.0) -> "PadTruth":
         """Take the fields of a grinding tool's configuration."""
-        return PadTruth(**{k: getattr(config, k) for k in PadTruth.__dataclass_fields__})
+        names = [k for k in PadTruth.__dataclass_fields__ if k not in WEAR_FIELDS]
+        return PadTruth(
+            **{k: getattr(config, k) for k in names},
+            **_wear(None if config.wear is None else config.wear.model_dump()),
+            disc_energy_j=disc_energy_j,
+        )
 
     @staticmethod
     def from_mapping(tool: Mapping[str, Any]) -> "PadTruth":
@@ -77,9 +90,19 @@ class PadTruth:
         motion = tool.get("motion")
         if motion not in ("orbital", "disc"):
             raise InputRefusedError(f"tool path: tool.motion is {motion!r}, the simulator knows 'orbital' and 'disc'")
-        optional = ("orbit_radius_m", "slide_stroke_m", "slide_stiffness_n_per_m", "spin_up_s", "spin_down_s")
-        numbers = _numbers({k: v for k, v in tool.items() if k != "motion"}, PadTruth, optional=(*optional, "motion"))
-        return PadTruth(**numbers, motion=motion)
+        optional = (
+            *("orbit_radius_m", "slide_stroke_m", "slide_stiffness_n_per_m", "spin_up_s", "spin_down_s"),
+            *("friction", "disc_energy_j", *WEAR_FIELDS, "motion"),
+        )
+        numbers = _numbers({k: v for k, v in tool.items() if k != "motion"}, PadTruth, optional=optional)
+        return PadTruth(**{**numbers, **_wear(tool.get("wear"))}, motion=motion)
+
+
+WEAR_FIELDS = ("wear_floor", "wear_energy_j", "disc_energy_j")
+
+
+def _wear(law: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {} if law is None else {"wear_floor": law["floor_fraction"], "wear_energy_j": law["energy_j"]}
 
 
 def _numbers(tool: Mapping[str, Any], model: type, optional: tuple[str, ...]) -> dict[str, float]:
@@ -118,12 +141,32 @@ class ToolErrors:
     """Fluctuation of the force."""
     force_correlation_s: float = 0.03
     """How long a force fluctuation lasts."""
+    friction_bias: float = 0.1
+    """Relative constant error of the friction coefficient."""
+    wear_bias: float = 0.1
+    """Relative constant error of the friction work over which the abrasive dulls."""
+    preston_break_energy_j: float = np.inf
+    """Friction work in this cell at which the Preston coefficient changes at once; inf: it does not."""
+    preston_break_factor: float = 0.5
+    """What it is multiplied by then."""
+    idle_power_w: float = 60.0
+    """What the spindle's motor takes without load; assumed, a small pneumatic or electric sander's."""
+    power_noise_w: float = 1.5
+    """Scatter of one reading of the motor's power."""
 
     @staticmethod
     def none() -> "ToolErrors":
         """Return a device exactly as its data sheet says."""
         return ToolErrors(
-            flow_bias=0.0, flow_noise=0.0, stiffness_bias=0.0, preston_bias=0.0, force_bias_n=0.0, force_ripple_n=0.0
+            flow_bias=0.0,
+            flow_noise=0.0,
+            stiffness_bias=0.0,
+            preston_bias=0.0,
+            force_bias_n=0.0,
+            force_ripple_n=0.0,
+            friction_bias=0.0,
+            wear_bias=0.0,
+            power_noise_w=0.0,
         )
 
 

@@ -162,8 +162,19 @@ def plan_figure(surface: Surface, plan: Plan, path: Path) -> None:
     if "tolerance_fraction" in plan.figures:
         _film_histogram(axes[1, 1], change[region], areas, wanted, plan.figures)
     else:
-        histogram_axes(axes[1, 1], change[region], areas, "predicted", "#2a6f9d", wanted)
+        _residual_histogram(axes[1, 1], residual[region], areas, span, plan.figures)
     save(figure, path)
+
+
+def _residual_histogram(axes: Axes, left_um: Array, areas: Array, span_um: float, figures: Mapping[str, Any]) -> None:
+    """Draw how far the removal lies from its target; figures in the title."""
+    histogram_axes(axes, left_um, areas, "predicted minus target", "#2a6f9d", 0.0, (-1.5 * span_um, 1.5 * span_um))
+    rms, p99, over = (UM_PER_M * figures[k] for k in ("residual_rms_m", "residual_p99_m", "over_cut_max_m"))
+    axes.set_title(
+        f"residual {rms:.2f} um RMS, P99 {p99:.1f}, over-cut at most {over:.1f} um; "
+        f"{100 * figures['in_tolerance_area_fraction']:.1f} % in tolerance, "
+        f"{100 * figures['untouched_area_fraction']:.1f} % untouched"
+    )
 
 
 def _film_histogram(axes: Axes, film_um: Array, areas: Array, wanted_um: float, figures: Mapping[str, Any]) -> None:

@@ -6,11 +6,12 @@ from collections.abc import Callable
 import numpy as np
 
 from cell_core.config import GrindRecipe, GrindToolConfig, PadTool
-from cell_core.errors import InputRefusedError, LimitError
+from cell_core.errors import InputRefusedError
 from cell_core.plan import Plan, Progress, no_progress
 from cell_core.surface import Surface
 from cell_core.transforms import Array
 from grinding_planner.bead_plan import plan_bead
+from grinding_planner.bounds import check_force
 from grinding_planner.results import Removal, Served, plan_of
 from grinding_planner.sweeping import plan_sweeps
 from grinding_planner.target import check_map, target_from_cad
@@ -44,19 +45,12 @@ def plan_grind(
         disc_energy_j: friction work the abrasive has done before this job.
 
     Raises:
-        LimitError: the recipe's force is outside the tool's limits, or one stroke wears more than an abrasive lasts.
+        LimitError: the force is outside the tool's limits or too much for its abrasive, or a stroke wears out a new one.
         InputRefusedError: a target map of the wrong length, negative, not finite or empty.
         CoverageError: no pad pose stands firmly, nothing of the target is serviceable, or no bead is found.
     """
     started = time.perf_counter()
-    if not tool.force_n.low <= recipe.force_n <= tool.force_n.high:
-        raise LimitError(
-            f"recipe {recipe.name}: force_n {recipe.force_n:g} N is outside "
-            f"{tool.force_n.low:g}..{tool.force_n.high:g} N of tool {tool.name}",
-            value=recipe.force_n,
-            low=tool.force_n.low,
-            high=tool.force_n.high,
-        )
+    check_force(recipe, tool)
     if not isinstance(tool, PadTool):
         raise InputRefusedError(f"tool {tool.name}: kind {tool.kind} cannot be planned with strategy {recipe.strategy}")
     task = GrindTask(

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from cell_core.config import GrindRecipe, PadTool
 from cell_core.errors import CoverageError
 from cell_core.plan import Plan
-from cell_core.statistics import field_statistics
+from cell_core.statistics import field_statistics, weighted_quantile
 from cell_core.surface import Surface
 from cell_core.toolpath import Freedom, Stroke, ToolPath
 from cell_core.transforms import Array
@@ -127,7 +127,9 @@ def plan_of(
     figures = {
         **prediction,
         "residual_rms_m": float(np.sqrt(share @ excess[judged] ** 2)),
+        "residual_p99_m": weighted_quantile(np.abs(excess[judged]), share, 0.99),
         "over_cut_max_m": float(np.max(excess, initial=0.0)),
+        "over_cut_p999_m": max(weighted_quantile(excess, areas, 0.999), 0.0),
         "left_max_m": float(np.max(-excess[judged], initial=0.0)),
         "untouched_area_fraction": float(share @ (removal.removed_m[judged] < UNTOUCHED_FRACTION * target_m[judged])),
         "removed_volume_m3": float(areas @ removal.removed_m),
@@ -136,6 +138,7 @@ def plan_of(
         **wear_figures(wear, tool),
         "n_strokes": len(removal.strokes),
         "force_min_n": float(min(s.process_value.min() for s in removal.strokes)),
+        "force_mean_n": _mean_force_n(removal.strokes),
         "force_max_n": float(max(s.process_value.max() for s in removal.strokes)),
         "serviceable_area_m2": served.serviceable_area_m2,
         "target_area_m2": stats.area_m2,
@@ -165,6 +168,11 @@ def plan_of(
         "serviceable": (carry @ served.serviceable.astype(float) >= 0.5).astype(float),
     }
     return Plan(toolpath=path, fields=fields, figures=figures)
+
+
+def _mean_force_n(strokes: tuple[Stroke, ...]) -> float:
+    dwell, force = (np.concatenate([getattr(s, n) for s in strokes]) for n in ("dwell_s", "process_value"))
+    return float(dwell @ force / dwell.sum())
 
 
 def tool_block(tool: PadTool) -> dict[str, Any]:

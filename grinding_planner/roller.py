@@ -7,8 +7,8 @@ Elastic contact: pressure p0 sqrt(1 - g/h) where the gap g over its least is bel
 part; p0 and h follow from the force and from the wheel's compliance at the deepest point, d = sum of p dA / (pi E* r).
 Exact for Hertz's round contact (c^2 = R d, p0 = 3 F / 2 pi c^2). For other shapes it is the virtual penetration of Kik
 and Piotrowski with one half for their 0.55: within a few percent for ellipses up to 1 : 3; on a straight rim the
-contact comes out a fifth too long and its pressure that much too low, which what a pass takes off does not feel. Validity: the
-rim is thick over the contact, friction does not deflect it, and the axle is held by the arm.
+contact comes out a fifth too long and its pressure that much too low, which what a pass takes off does not feel.
+Validity: the rim is thick over the contact, friction does not deflect it, and the axle is held by the arm.
 """
 
 import numpy as np

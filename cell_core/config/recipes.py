@@ -166,6 +166,8 @@ class GrindRecipe(Strict):
     """Where strategy spot grinds; over a region's soft_edge_m inside its border the depth runs out evenly."""
     keep_out: tuple[MaskRegion, ...] = ()
     """What the tool must not touch."""
+    keep_edges: bool = False
+    """Whether the pad stays off the part's sharp edges and rims, so that they keep their form."""
     wall_min_m: Positive | None = None
     """Where a CAD or the surface itself gives thickness: what must remain of it; None: not guarded."""
     chamfer_width_m: Annotated[float, Field(ge=5e-5, le=5e-3)] = 0.5e-3

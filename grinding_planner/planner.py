@@ -45,7 +45,8 @@ def plan_grind(
         disc_energy_j: friction work the abrasive has done before this job.
 
     Raises:
-        LimitError: the force is outside the limits of tool or abrasive, or one stroke wears out a new abrasive.
+        LimitError: the recipe's force is outside the tool's limits or too much for its abrasive, or one stroke wears
+            more than an abrasive lasts.
         InputRefusedError: a target map of the wrong length, negative, not finite or empty.
         CoverageError: no pad pose stands firmly, nothing of the target is serviceable, or no bead is found.
     """

@@ -48,13 +48,22 @@ class PadTruth:
     """A pad tool on its force-controlled slide as the simulator sees it (PROCESS.md section 1, Removal)."""
 
     radius_m: float
-    stiffness_pa_per_m: float
-    """Winkler layer: pressure per compression."""
     preston_per_pa: float
     motion: str
-    """orbital or disc."""
+    """orbital, disc, wheel or belt."""
     rpm: float
+    stiffness_pa_per_m: float = 0.0
+    """Winkler layer of a pad: pressure per compression."""
     orbit_radius_m: float = 0.0
+    width_m: float = 0.0
+    """Rim of a wheel or belt, along its axle."""
+    crown_radius_m: float = 0.0
+    """Radius of that rim across travel; 0: straight."""
+    effective_modulus_pa: float = 0.0
+    """Elastic modulus E* of a wheel and the part together."""
+    belt_speed_m_per_s: float = 0.0
+    force_max_n: float = 100.0
+    """Largest force the tool is pressed with."""
     slide_stroke_m: float = 0.02
     """Travel of the slide, centred on the nominal tool centre point."""
     slide_stiffness_n_per_m: float = 3.0e4
@@ -73,12 +82,7 @@ class PadTruth:
     @staticmethod
     def from_config(config: GrindToolConfig, disc_energy_j: float = 0.0) -> "PadTruth":
         """Take the fields of a grinding tool's configuration."""
-        names = [k for k in PadTruth.__dataclass_fields__ if k not in WEAR_FIELDS]
-        return PadTruth(
-            **{k: getattr(config, k) for k in names},
-            **_wear(None if config.wear is None else config.wear.model_dump()),
-            disc_energy_j=disc_energy_j,
-        )
+        return PadTruth.from_mapping({**config.model_dump(), "disc_energy_j": disc_energy_j})
 
     @staticmethod
     def from_mapping(tool: Mapping[str, Any]) -> "PadTruth":
@@ -87,18 +91,27 @@ class PadTruth:
         Raises:
             InputRefusedError: a field is missing or no positive number, or an unknown motion; says which.
         """
-        motion = tool.get("motion")
-        if motion not in ("orbital", "disc"):
-            raise InputRefusedError(f"tool path: tool.motion is {motion!r}, the simulator knows 'orbital' and 'disc'")
-        optional = (
-            *("orbit_radius_m", "slide_stroke_m", "slide_stiffness_n_per_m", "spin_up_s", "spin_down_s"),
-            *("friction", "disc_energy_j", *WEAR_FIELDS, "motion"),
-        )
-        numbers = _numbers({k: v for k, v in tool.items() if k != "motion"}, PadTruth, optional=optional)
+        motion, kind = str(tool.get("motion")), tool.get("kind", "pad")
+        if motion not in NEEDED or kind == "burr":
+            raise InputRefusedError(
+                f"tool path: tool.motion is {motion!r} of a tool of kind {kind!r}, the simulator knows "
+                f"{', '.join(map(repr, NEEDED))} of pads, wheels and belts"
+            )
+        force = tool.get("force_n")
+        given = {**tool, **({"force_max_n": force["high"]} if isinstance(force, Mapping) else {})}
+        needed = ("radius_m", "preston_per_pa", "rpm", *NEEDED[motion])
+        optional = tuple(k for k in PadTruth.__dataclass_fields__ if k not in needed)
+        numbers = _numbers({k: v for k, v in given.items() if k != "motion"}, PadTruth, optional=optional)
         return PadTruth(**{**numbers, **_wear(tool.get("wear"))}, motion=motion)
 
 
-WEAR_FIELDS = ("wear_floor", "wear_energy_j", "disc_energy_j")
+NEEDED = {
+    "orbital": ("stiffness_pa_per_m",),
+    "disc": ("stiffness_pa_per_m",),
+    "wheel": ("width_m", "effective_modulus_pa"),
+    "belt": ("width_m", "effective_modulus_pa", "belt_speed_m_per_s"),
+}
+"""What a tool of each motion must tell besides radius, Preston coefficient and speed."""
 
 
 def _wear(law: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -13,11 +13,12 @@ from grinding_planner.samples import SurfaceSamples
 
 BODY_LENGTH_M = 0.10
 BODY_MARGIN_M = 0.003
-GROUND_OFFSET_MAX = 0.24
-"""Centre of the ground under the pad, in radii from the pad's centre: a straight edge at 0.36 R."""
+GROUND_OFFSET_MAX = 0.42
+"""Centre of the ground under the pad, in radii from the pad's centre: half the pad may hang over a straight edge. The arm
+holds the axis, and what is pressed does not show the overhang as long as the force goes down with the ground."""
 DOWNWARD_NORMAL_Z_MIN = -0.3
 """Surfaces facing further down than this lie towards the table."""
-PRESSURE_FACTOR_MAX = 1.5
+PRESSURE_FACTOR_MAX = 1.0
 """Over an edge the force goes down so that the ground carries at most this many times the pressure of a full pad."""
 PRESSED_FRACTION_MIN = 0.6
 """A point counts as pressed from this share of the typical pressure of the pose: with less in every pose it cannot come

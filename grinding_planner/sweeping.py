@@ -17,15 +17,16 @@ from grinding_planner.contact import balance, nominal_speed, removal_rates
 from grinding_planner.filling import helping_lines
 from grinding_planner.ground import Ground, survey
 from grinding_planner.layout import firm_parts, lay, n_least, seat_lines
+from grinding_planner.leaning import leant
 from grinding_planner.results import Removal, Served, stroke_of
 from grinding_planner.samples import linear_fit
-from grinding_planner.schedule import scheduled
+from grinding_planner.schedule import lowest_shares, scheduled
 from grinding_planner.seating import Seating
 from grinding_planner.strokes import Line, cut
 from grinding_planner.task import GrindTask
 from grinding_planner.thinning import LeastSquares, needed_samples
 
-RIPPLE_ZERO = 4
+RIPPLE_ZERO = 6
 MAP_RIPPLE_ZERO = 8
 """Lines lie 2 pi R / j_{1,n} apart: there a sweeping flat round pad leaves no fundamental ripple. The zeros n = 4, 6, 8
 are spacings of 0.47, 0.32 and 0.24 R, which leave 2.0, 1.2 and 0.7 % at any speeds; 0.5 R leaves 4.5 %."""
@@ -44,6 +45,8 @@ AIM_FRACTION = 0.09
 OUTSIDE_WEIGHT = 0.3
 """Weight of removal where none is asked for."""
 PASSES_MAX = 20
+FASTEST = 0.9
+"""Lines are spaced for a feed up to this share of the highest: where less is to go the force gives way."""
 
 
 def plan_sweeps(task: GrindTask, tool: PadTool) -> tuple[Served, Removal]:
@@ -130,7 +133,7 @@ def feed_for(recipe: GrindRecipe, tool: PadTool, depth_m: float) -> Feed:
     spacing = recipe.spacing_m or finest * tool.radius_m
     # a pass of parallel lines at speed v takes off k_p F v_rel / (v spacing) on flat ground
     speed = tool.preston_per_pa * force * nominal_speed(tool) / (spacing * depth_m) * (recipe.n_passes or 1)
-    fastest = 0.6 * tool.speed_m_per_s.high
+    fastest = FASTEST * tool.speed_m_per_s.high
     if speed > fastest and recipe.spacing_m is None:
         widest = min(0.75 * tool.radius_m, spacing * speed / fastest)
         speed, spacing = speed * spacing / widest, widest
@@ -185,6 +188,20 @@ def _one_pass(
         if not extra:
             break
         lines = lines + extra
+    progress(0.55, "leaning the pad")
+    length = np.concatenate([line.reach_m for line in lines])
+    lines = leant(
+        ground,
+        tool,
+        feed.force_n,
+        lines,
+        goal_m,
+        weights,
+        lowest_shares(tool, seats.force_n) * length / tool.speed_m_per_s.high,
+        length / tool.speed_m_per_s.low,
+        tilt_max_rad=tool.tilt_max_rad,
+    )
+    seats = seat_lines(ground, tool, feed.force_n, lines)
     progress(0.6, "scheduling speeds and forces")
     rates = removal_rates(seats.pairs, seats.contact, tool, feed.speed_m_per_s)
     plan = scheduled(
@@ -245,7 +262,7 @@ def thinned(
         matrix=rates[rows] / scale,
         goal=goal_m[rows] / scale,
         weights=weights[rows] / weights.sum(),
-        low=length / tool.speed_m_per_s.high,
+        low=lowest_shares(tool, seats.force_n) * length / tool.speed_m_per_s.high,
         high=length / tool.speed_m_per_s.low,
     )
     keep, dwell = needed_samples(problem, line_of_column, n_min)

@@ -120,6 +120,14 @@ def build_parser() -> argparse.ArgumentParser:
                 metavar="FILE.npz",
                 help="array target_m: depth to remove per vertex of the surface [m]",
             )
+            p.add_argument("--register", action="store_true", help="find where the CAD lies on the surface first")
+            p.add_argument(
+                "--disc-energy",
+                type=float,
+                default=0.0,
+                metavar="J",
+                help="friction work the abrasive has done already, for tools that wear (default: 0, new)",
+            )
 
     calibrate = add("calibrate", "fit a tool's numbers to measurements")
     tools = calibrate.add_subparsers(dest="thing", required=True, metavar="THING")

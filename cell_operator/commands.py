@@ -9,15 +9,12 @@ import numpy as np
 from rich.console import Console
 
 from cell_core.config import (
-    GrindRecipe,
     GrindToolConfig,
     GunConfig,
     SprayRecipe,
     config_root,
-    find_config,
     load_named,
     load_recipe,
-    load_recipe_tool,
 )
 from cell_core.errors import ConfigurationError, InputRefusedError
 from cell_core.files import read_npz, sha256, write_json, write_npz
@@ -98,16 +95,9 @@ def _plan(args: argparse.Namespace) -> int:
         from cell_operator.plan_spray import plan_spray_files
 
         return plan_spray_files(args, recipe, out, console)
-    tool = load_recipe_tool(recipe, find_config("recipes", args.recipe))
-    assert isinstance(tool, GrindToolConfig)
-    surface = read_surface(args.surface, args.unit)
-    with StepProgress(console, "plan grind") as progress:
-        reference = (str(args.surface.resolve()), sha256(args.surface))
-        plan = _plan_grind(args, surface, recipe, tool, reference, progress)
-    write_plan(plan, surface, out)
-    print_figures(console, f"{recipe.name}: {len(plan.toolpath.strokes)} strokes", plan.figures)
-    console.print(f"written to {out}")
-    return 0
+    from cell_operator.plan_grind import plan_grind_files
+
+    return plan_grind_files(args, recipe, out, console)
 
 
 def _calibrate(args: argparse.Namespace) -> int:
@@ -123,35 +113,6 @@ def write_plan(plan: Plan, surface: Surface, out: Path) -> None:
     plan.write(out)
     write_ply(out / "surface.ply", surface.with_fields(**plan.fields))
     plan_figure(surface, plan, out / "plan.png")
-
-
-def _plan_grind(
-    args: argparse.Namespace,
-    surface: Surface,
-    recipe: GrindRecipe,
-    tool: GrindToolConfig,
-    reference: tuple[str, str],
-    progress: StepProgress,
-) -> Plan:
-    from grinding_planner.planner import plan_grind
-
-    cad = read_surface(args.cad, args.unit) if args.cad else None
-    target = None
-    if args.target:
-        arrays = read_npz(args.target)
-        if "target_m" not in arrays:
-            raise InputRefusedError(f"{args.target}: holds {sorted(arrays)}, wanted an array target_m")
-        target = arrays["target_m"]
-    return plan_grind(
-        surface,
-        recipe,
-        tool,
-        cad=cad,
-        target_m=target,
-        progress=progress,
-        surface_path=reference[0],
-        surface_sha256=reference[1],
-    )
 
 
 def _cover(args: argparse.Namespace) -> int:

@@ -166,11 +166,9 @@ def plan_figure(surface: Surface, plan: Plan, path: Path) -> None:
     save(figure, path)
 
 
-def _residual_histogram(axes: Axes, residual_um: Array, areas: Array, span_um: float, figures: Mapping[str, Any]) -> None:
+def _residual_histogram(axes: Axes, left_um: Array, areas: Array, span_um: float, figures: Mapping[str, Any]) -> None:
     """Draw how far the removal lies from its target; figures in the title."""
-    histogram_axes(
-        axes, residual_um, areas, "predicted minus target", "#2a6f9d", 0.0, (-1.5 * span_um, 1.5 * span_um)
-    )
+    histogram_axes(axes, left_um, areas, "predicted minus target", "#2a6f9d", 0.0, (-1.5 * span_um, 1.5 * span_um))
     rms, p99, over = (UM_PER_M * figures[k] for k in ("residual_rms_m", "residual_p99_m", "over_cut_max_m"))
     axes.set_title(
         f"residual {rms:.2f} um RMS, P99 {p99:.1f}, over-cut at most {over:.1f} um; "

@@ -68,7 +68,7 @@ class SimulatedCell:
         self._block[0] = self._arm.position_rad
         self._block_on = np.zeros(TICKS_PER_BLOCK, bool)
         self._block_running = np.zeros(TICKS_PER_BLOCK, bool)
-        self._force_n = self._slide_m = 0.0
+        self._force_n = self._slide_m = self._power_w = 0.0
         self._log = ExecutionLog(len(self._robot.joint_names))
 
     @property
@@ -197,29 +197,34 @@ class SimulatedCell:
         block = self._ticks // TICKS_PER_BLOCK - 1
         times = np.asarray(block * BLOCK_S + TICK_S * np.arange(TICKS_PER_BLOCK + 1), np.float64)
         spray = self._tools.selected == "spray"
-        values = self._spray_block(block, times) if spray else self._grind_block(times)
-        self._log.append(times[1:], self._block[1:], self._block_on, values, spray, self._block_running)
+        power = np.zeros(TICKS_PER_BLOCK)
+        if spray:
+            values = self._spray_block(block, times)
+        else:
+            values, power = self._grind_block(times)
+        self._log.append(times[1:], self._block[1:], self._block_on, values, spray, self._block_running, power_w=power)
         if block % 25 == 0:
             self._tools.forget_before(times[0] - HISTORY_S)
 
     def _spray_block(self, block: int, times: np.ndarray) -> Array:
         """Return the paint flow (K,) at the ticks."""
-        self._force_n = self._slide_m = 0.0
+        self._force_n = self._slide_m = self._power_w = 0.0
         if not self._tools.valve.any_open(times[0], times[-1]):
             return np.zeros(len(times) - 1)
         self._spray.spray(block, times, self._robot.forward(self._block, self._tcp_frame["spray"]), self._tools.flow_at)
         return self._tools.flow_at(times[1:])
 
-    def _grind_block(self, times: np.ndarray) -> Array:
-        """Return the contact force (K,) at the ticks."""
+    def _grind_block(self, times: np.ndarray) -> tuple[Array, Array]:
+        """Return the contact force (K,) and the spindle's power (K,) at the ticks."""
         force = self._tools.force_at(times[1:])
         if not force.any() and self._slide_m == 0.0 and not self._tools.spindle.any_open(times[0], times[-1]):
-            self._force_n = 0.0
-            return np.zeros(len(force))
+            self._force_n = self._power_w = 0.0
+            return np.zeros(len(force)), np.zeros(len(force))
         poses = self._robot.forward(self._block[1:], self._tcp_frame["grind"])
         contact = self._grind.grind(times[1:], poses, force, self._tools.spindle.at(times[1:]))
         self._force_n, self._slide_m = float(contact.force_n[-1]), float(contact.slide_m[-1])
-        return contact.force_n
+        self._power_w = float(contact.power_w[-1])
+        return contact.force_n, contact.power_w
 
     def tool_state(self) -> ToolState:
         """Return what the tool reports now; force and slide are those of the last 40 ms block."""
@@ -233,6 +238,7 @@ class SimulatedCell:
             force_n=self._force_n,
             force_setpoint_n=0.0 if spray else float(tools.force_at(now)[0]),
             spindle_rpm=0.0 if spray else self._rpm * float(tools.spindle.at(now)[0]),
+            spindle_power_w=self._power_w,
             slide_m=self._slide_m,
             interlock_closed=tools.interlock_closed,
             ventilation_on=tools.ventilation_on,
@@ -259,17 +265,18 @@ class SimulatedCell:
         """Return what ran while trajectories were running, one row per tick.
 
         time_s (N,), q (N, 6) [rad], T_base_tcp (N, 4, 4) of the tool selected then, on (N,) bool, process_value (N,):
-        paint flow [m3/s] or contact force [N], tool (N,) "spray" or "grind".
+        paint flow [m3/s] or contact force [N], spindle_power_w (N,), tool (N,) "spray" or "grind".
         """
         return self._log.arrays(self._robot, self._tcp_frame)
 
     def save_state(self, path: Path) -> None:
-        """Write what was done to the part (npz)."""
+        """Write what was done to the part, and to the abrasive (npz)."""
         state = {
             "n_vertices": np.array(len(self._part.removed_m)),
             "checksum_m": self._checksum(),
             "film_volume_m3": self._part.film_volume_m3,
             "removed_m": self._part.removed_m,
+            "abrasive": self._grind.abrasive.state if self._rpm else np.zeros(4),
         }
         # not compressed: it is written every second while a process runs
         write_atomically(Path(path), lambda aside: np.savez(aside, allow_pickle=False, **state))
@@ -281,7 +288,7 @@ class SimulatedCell:
             InputRefusedError: not such a file, or of another part or pose.
         """
         arrays = read_npz(Path(path))
-        missing = {"n_vertices", "checksum_m", "film_volume_m3", "removed_m"} - arrays.keys()
+        missing = {"n_vertices", "checksum_m", "film_volume_m3", "removed_m", "abrasive"} - arrays.keys()
         if missing:
             raise InputRefusedError(f"{path}: no state of a simulated part: {sorted(missing)[0]} is missing")
         n = len(self._part.removed_m)
@@ -292,6 +299,8 @@ class SimulatedCell:
             raise InputRefusedError(f"{path}: state of another part or of another pose")
         self._part.film_volume_m3[:] = arrays["film_volume_m3"]
         self._part.removed_m[:] = arrays["removed_m"]
+        if self._rpm:
+            self._grind.abrasive.take(arrays["abrasive"])
 
     def _checksum(self) -> Array:
         v = self._part.surface.vertices_m

@@ -1,4 +1,4 @@
-"""Grinding as the simulator sees it: a bristle pad on a force-controlled slide pressed onto the true mesh."""
+"""Grinding as the simulator sees it: bristles on a force-controlled slide pressed onto the true mesh."""
 
 from dataclasses import dataclass
 
@@ -7,15 +7,17 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from cell_core.transforms import Array
+from cell_simulation.faces import face_of
 from cell_simulation.tool_parameters import CorrelatedNoise, PadTruth, ToolErrors
 from cell_simulation.true_part import TruePart
+from cell_simulation.wear import AbrasiveTruth
 
-N_BRISTLES = 217
 CAST_BACK_M = 0.015
 """Bristles are cast from so far behind the pad face: what stands higher than that beside the pad is no contact."""
 SLIDE_SPEED_M_PER_S = 0.3
 SLIDE_DAMPING_N_S_PER_M = 40.0
 FORCE_LAG_S = 0.02
+POWER_CORRELATION_S = 0.01
 FACING_MIN = 0.17
 """Smallest cosine between a surface normal and the tool axis that the pad still touches: 80 degrees."""
 CANDIDATE_MARGIN_M = 0.015
@@ -31,30 +33,32 @@ class Contact:
     """(K,) extension of the slide from its middle, positive towards the part."""
     touching: NDArray[np.bool_]
     """(K,) the pad touches the part."""
+    power_w: Array
+    """(K,) power the spindle's motor takes."""
 
 
 class GrindTruth:
     """Press the pad along a path, block by block.
 
-    Force balance: bristles of equal area stand on the pad face; each is compressed by the slide's extension minus its
-    gap along the tool axis, and pressure is stiffness times compression (Winkler). The slide extends until the sum
-    equals the force it pushes with, within stroke and speed. Removal (Preston): every mesh vertex under the pad loses
-    k_p * p * v_rel, with p from its own gap and the slide's extension; the sum over vertices is scaled to what the
-    bristles remove, so that volume is conserved on any mesh.
+    Force balance: bristles of equal area stand on the face (cell_simulation.faces); each is compressed by the slide's
+    extension minus its gap along the tool axis, and pressure is stiffness times compression (Winkler). The slide
+    extends until the sum equals the force it pushes with, within stroke and speed. Removal (Preston): every mesh vertex
+    under the face loses k_p * p * v_rel, with p from its own gap and the slide's extension; the sum over vertices is
+    scaled to what the bristles remove, so that volume is conserved on any mesh. The abrasive dulls as it rubs
+    (cell_simulation.wear).
     """
 
     def __init__(self, part: TruePart, pad: PadTruth, *, seed: int, errors: ToolErrors) -> None:
         rng = np.random.default_rng([seed, 11])
         self._part, self._pad, self._errors = part, pad, errors
-        self._stiffness = pad.stiffness_pa_per_m * (1.0 + errors.stiffness_bias * np.clip(rng.standard_normal(), -2, 2))
+        self._face = face_of(pad)
+        self._stiffness_error = 1.0 + errors.stiffness_bias * np.clip(rng.standard_normal(), -2, 2)
+        self._stiffness = self._face.stiffness_pa_per_m(0.0) * self._stiffness_error
         self._preston = pad.preston_per_pa * (1.0 + errors.preston_bias * np.clip(rng.standard_normal(), -2, 2))
         self._force_bias_n = errors.force_bias_n * np.clip(rng.standard_normal(), -2, 2)
         self._ripple = CorrelatedNoise(seed, 12, errors.force_correlation_s)
-        i = np.arange(N_BRISTLES)
-        radius, angle = pad.radius_m * np.sqrt((i + 0.5) / N_BRISTLES), i * np.pi * (3.0 - np.sqrt(5.0))
-        self._bristles = np.column_stack([radius * np.cos(angle), radius * np.sin(angle)])
-        """(B, 2) bristle feet in tool x, y: a sunflower, equal areas."""
-        self._bristle_area_m2 = np.pi * pad.radius_m**2 / N_BRISTLES
+        self.abrasive = AbrasiveTruth.of(pad, errors, np.random.default_rng([seed, 13]))
+        self._power_noise = CorrelatedNoise(seed, 14, POWER_CORRELATION_S)
         self._tree = KDTree(part.surface.vertices_m)
         self._candidates = np.empty(0, np.int64)
         self._candidates_centre = np.full(3, np.inf)
@@ -76,11 +80,20 @@ class GrindTruth:
         """
         dt = float(times_s[1] - times_s[0])
         gaps, facing = self._gaps(T_base_tool)
+        self._stiffness = self._face.stiffness_pa_per_m(float(np.mean(force_set_n))) * self._stiffness_error
         force, slide, touching = self._press(gaps, force_set_n, self._force_disturbance(times_s), dt)
         grinding = touching & (force > 0.0) & (spindle > 0.0)
+        rubbing = np.zeros(len(force))
         if grinding.any():
-            self._remove(T_base_tool, gaps, slide, np.where(grinding, spindle, 0.0), facing, dt)
-        return Contact(force_n=force, slide_m=slide, touching=touching)
+            rubbing = self._remove(T_base_tool, gaps, slide, np.where(grinding, spindle, 0.0), facing, dt)
+        idle = self._errors.idle_power_w * spindle + self._errors.power_noise_w * self._power_noise(times_s)
+        return Contact(
+            force_n=force, slide_m=slide, touching=touching, power_w=rubbing + np.where(spindle > 0, idle, 0)
+        )
+
+    def renew_abrasive(self) -> None:
+        """Put a new abrasive on."""
+        self.abrasive.renew(self._pad.wear_floor)
 
     def settle(self, force_n: float) -> None:
         """Start anew somewhere else with the drive already at its force and the slide where it balances."""
@@ -94,16 +107,17 @@ class GrindTruth:
 
         inf where there is nothing; side +1: the outside of the mesh, -1: the inside of an open sheet.
         """
-        k, b = len(T_base_tool), len(self._bristles)
+        bristles = self._face.bristles_m
+        k, b = len(T_base_tool), len(bristles)
         axes = T_base_tool[:, None, :3, :3]
-        feet = T_base_tool[:, None, :3, 3] + self._bristles[:, :1] * axes[..., 0] + self._bristles[:, 1:] * axes[..., 1]
+        feet = T_base_tool[:, None, :3, 3] + bristles[:, :1] * axes[..., 0] + bristles[:, 1:] * axes[..., 1]
         direction = np.broadcast_to(axes[..., 2], feet.shape).reshape(-1, 3)
         hits = self._part.cast(feet.reshape(-1, 3) - CAST_BACK_M * direction, direction)
         gaps = np.full(k * b, np.inf)
         cosine = -np.einsum("ij,ij->i", self._part.surface.triangle_normals[hits.triangle], direction[hits.ray])
         removed = np.einsum("ij,ij->i", hits.weights, self._part.removed_m[self._part.surface.triangles[hits.triangle]])
         gaps[hits.ray] = hits.distance - CAST_BACK_M + removed / np.maximum(np.abs(cosine), FACING_MIN)
-        return gaps.reshape(k, b), 1.0 if cosine.sum() >= 0.0 else -1.0
+        return gaps.reshape(k, b) + self._face.set_back_m, 1.0 if cosine.sum() >= 0.0 else -1.0
 
     def _press(
         self, gaps: Array, force_set_n: Array, disturbance_n: Array, dt: float
@@ -111,7 +125,7 @@ class GrindTruth:
         """Return contact force, slide extension and touching (K,) by balance of forces, pose after pose."""
         ordered = np.sort(gaps, axis=1)
         sums = np.cumsum(np.where(np.isfinite(ordered), ordered, 0.0), axis=1)
-        k_area = self._stiffness * self._bristle_area_m2
+        k_area = self._stiffness * self._face.bristle_area_m2
         half = 0.5 * self._pad.slide_stroke_m
         force, slide = np.zeros(len(gaps)), np.zeros(len(gaps))
         for i in range(len(gaps)):
@@ -141,9 +155,12 @@ class GrindTruth:
                 force[i] = push + share * (force[i] - push)
         return force, slide, force > 0.0
 
-    def _remove(self, T_base_tool: Array, gaps: Array, slide: Array, spindle: Array, side: float, dt: float) -> None:
-        """Take off k_p * p * v_rel under the pad, which moves straight from the first to the last pose of the block."""
-        pad, part = self._pad, self._part
+    def _remove(self, T_base_tool: Array, gaps: Array, slide: Array, spindle: Array, side: float, dt: float) -> Array:
+        """Take off k_p * p * v_rel under the pad, which moves straight from the first to the last pose of the block.
+
+        Return the friction's power (K,) [W].
+        """
+        part = self._part
         duration = dt * len(T_base_tool)
         middle = len(T_base_tool) // 2
         T = T_base_tool[middle]
@@ -153,8 +170,11 @@ class GrindTruth:
         speed_fraction, extension = weights.sum(), (weights @ slide) / weights.sum()
 
         pressure = self._stiffness * np.clip(slide[:, None] - gaps, 0.0, None)
-        work = weights[:, None] * pressure * self._relative_speed(self._bristles, travel / duration)
-        volume = self._preston * duration * self._bristle_area_m2 * float(work.sum())
+        work = weights[:, None] * pressure * self._relative_speed(self._face.bristles_m, travel / duration)
+        force_speed_w = len(spindle) * self._face.bristle_area_m2 * work.sum(axis=1)
+        power = self.abrasive.friction_now * force_speed_w
+        preston = self._preston * self.abrasive.rub(dt * float(force_speed_w.sum()))
+        volume = preston * duration * self._face.bristle_area_m2 * float(work.sum())
 
         candidates = self._under_pad(T[:3, 3])
         normals = part.surface.vertex_normals[candidates]
@@ -165,20 +185,20 @@ class GrindTruth:
         compression = extension - local[:, 2] - part.removed_m[candidates] / cosine
         near = (compression > 0.0) & (local[:, 2] > -CAST_BACK_M)
         candidates, cosine, local, compression = candidates[near], cosine[near], local[near, :2], compression[near]
-        covered = covered_fraction(local, travel, pad.radius_m)
-        rate = self._preston * self._stiffness * compression * self._relative_speed(local, travel / duration)
-        depth = rate * covered * duration * speed_fraction
+        pressed = self._stiffness * self._face.mean_compression_m(local, compression, travel)
+        depth = preston * pressed * self._relative_speed(local, travel / duration) * duration * speed_fraction
         gathered = float(depth @ (part.surface.vertex_areas_m2[candidates] * cosine))
         if gathered > 0.0:
             # few vertices under the pad, or many, on steep or flat ground: the volume is what the bristles took
             depth *= np.clip(volume / gathered, 0.5, 2.0)
             part.removed_m[candidates] += depth
             self.removed_m3 += float(depth @ (part.surface.vertex_areas_m2[candidates] * cosine))
+        return power
 
     def _under_pad(self, centre_m: Array) -> NDArray[np.int64]:
         if np.linalg.norm(centre_m - self._candidates_centre) > CANDIDATE_MARGIN_M:
             height = 0.5 * self._pad.slide_stroke_m + CAST_BACK_M
-            reach = float(np.hypot(self._pad.radius_m, height)) + 2 * CANDIDATE_MARGIN_M
+            reach = float(np.hypot(self._face.reach_m, height)) + 2 * CANDIDATE_MARGIN_M
             self._candidates = np.array(self._tree.query_ball_point(centre_m, reach), np.int64)
             self._candidates_centre = centre_m.copy()
         return self._candidates
@@ -191,6 +211,10 @@ class GrindTruth:
             # mean over one orbit of |omega e (cos, sin) + feed|, to second order in feed
             orbit = omega * self._pad.orbit_radius_m
             return np.full(len(local), orbit + 0.25 * feed2 / orbit if orbit > 0.0 else np.sqrt(feed2))
+        if self._pad.motion in ("wheel", "belt"):
+            # runs against the feed
+            rim = self._pad.belt_speed_m_per_s if self._pad.motion == "belt" else omega * self._pad.radius_m
+            return np.full(len(local), np.hypot(rim + feed_m_per_s[0], feed_m_per_s[1]))
         return np.hypot(feed_m_per_s[0] - omega * local[:, 1], feed_m_per_s[1] + omega * local[:, 0])
 
 
@@ -206,22 +230,3 @@ def _extension(ordered: Array, sums: Array, load_m: float) -> float:
     # with m bristles touching, s must not reach the next one; the first m for which that holds
     fits = np.append(s[:-1] <= ordered[1:n], True)
     return float(s[int(np.argmax(fits))])
-
-
-def covered_fraction(local_m: Array, travel_m: Array, radius_m: float) -> Array:
-    """Return for which fraction of its way a disc covers each point.
-
-    Args:
-        local_m: (P, 2) points relative to the disc's centre half way.
-        travel_m: (2,) way of the disc, half of it before and half after that.
-        radius_m: radius of the disc.
-    """
-    way2 = float(travel_m @ travel_m)
-    inside2 = radius_m**2 - np.einsum("ij,ij->i", local_m, local_m)
-    if way2 < 1e-16:
-        return (inside2 > 0.0).astype(float)
-    along = local_m @ travel_m / way2
-    root2 = along**2 + inside2 / way2
-    root = np.sqrt(np.maximum(root2, 0.0))
-    covered = np.minimum(along + root, 0.5) - np.maximum(along - root, -0.5)
-    return np.where(root2 > 0.0, np.maximum(covered, 0.0), 0.0)

@@ -43,6 +43,8 @@ def predict(surface: Surface, toolpath: ToolPath, *, seed: int = 0, progress: Pr
         if spray is not None:
             block = _spray_stroke(spray, stroke, block)
         elif grind is not None:
+            if i in toolpath.tool.get("disc_changes", ()):
+                grind.renew_abrasive()
             _grind_stroke(grind, stroke)
     progress(1.0, "done")
     change = part.film_thickness_m if spray is not None else part.removed_m

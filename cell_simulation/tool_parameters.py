@@ -48,24 +48,41 @@ class PadTruth:
     """A pad tool on its force-controlled slide as the simulator sees it (PROCESS.md section 1, Removal)."""
 
     radius_m: float
-    stiffness_pa_per_m: float
-    """Winkler layer: pressure per compression."""
     preston_per_pa: float
     motion: str
-    """orbital or disc."""
+    """orbital, disc, wheel or belt."""
     rpm: float
+    stiffness_pa_per_m: float = 0.0
+    """Winkler layer of a pad: pressure per compression."""
     orbit_radius_m: float = 0.0
+    width_m: float = 0.0
+    """Rim of a wheel or belt, along its axle."""
+    crown_radius_m: float = 0.0
+    """Radius of that rim across travel; 0: straight."""
+    effective_modulus_pa: float = 0.0
+    """Elastic modulus E* of a wheel and the part together."""
+    belt_speed_m_per_s: float = 0.0
+    force_max_n: float = 100.0
+    """Largest force the tool is pressed with."""
     slide_stroke_m: float = 0.02
     """Travel of the slide, centred on the nominal tool centre point."""
     slide_stiffness_n_per_m: float = 3.0e4
     """Stiffness of the slide's end stops."""
     spin_up_s: float = 0.0
     spin_down_s: float = 0.0
+    friction: float = 0.4
+    """Friction force over normal force of a new abrasive."""
+    wear_floor: float = 1.0
+    """What is left of the Preston coefficient in the end."""
+    wear_energy_j: float = np.inf
+    """Friction work over which it falls; inf: it does not."""
+    disc_energy_j: float = 0.0
+    """Friction work the abrasive has done before."""
 
     @staticmethod
-    def from_config(config: GrindToolConfig) -> "PadTruth":
+    def from_config(config: GrindToolConfig, disc_energy_j: float = 0.0) -> "PadTruth":
         """Take the fields of a grinding tool's configuration."""
-        return PadTruth(**{k: getattr(config, k) for k in PadTruth.__dataclass_fields__})
+        return PadTruth.from_mapping({**config.model_dump(), "disc_energy_j": disc_energy_j})
 
     @staticmethod
     def from_mapping(tool: Mapping[str, Any]) -> "PadTruth":
@@ -74,12 +91,31 @@ class PadTruth:
         Raises:
             InputRefusedError: a field is missing or no positive number, or an unknown motion; says which.
         """
-        motion = tool.get("motion")
-        if motion not in ("orbital", "disc"):
-            raise InputRefusedError(f"tool path: tool.motion is {motion!r}, the simulator knows 'orbital' and 'disc'")
-        optional = ("orbit_radius_m", "slide_stroke_m", "slide_stiffness_n_per_m", "spin_up_s", "spin_down_s")
-        numbers = _numbers({k: v for k, v in tool.items() if k != "motion"}, PadTruth, optional=(*optional, "motion"))
-        return PadTruth(**numbers, motion=motion)
+        motion, kind = str(tool.get("motion")), tool.get("kind", "pad")
+        if motion not in NEEDED or kind == "burr":
+            raise InputRefusedError(
+                f"tool path: tool.motion is {motion!r} of a tool of kind {kind!r}, the simulator knows "
+                f"{', '.join(map(repr, NEEDED))} of pads, wheels and belts"
+            )
+        force = tool.get("force_n")
+        given = {**tool, **({"force_max_n": force["high"]} if isinstance(force, Mapping) else {})}
+        needed = ("radius_m", "preston_per_pa", "rpm", *NEEDED[motion])
+        optional = tuple(k for k in PadTruth.__dataclass_fields__ if k not in needed)
+        numbers = _numbers({k: v for k, v in given.items() if k != "motion"}, PadTruth, optional=optional)
+        return PadTruth(**{**numbers, **_wear(tool.get("wear"))}, motion=motion)
+
+
+NEEDED = {
+    "orbital": ("stiffness_pa_per_m",),
+    "disc": ("stiffness_pa_per_m",),
+    "wheel": ("width_m", "effective_modulus_pa"),
+    "belt": ("width_m", "effective_modulus_pa", "belt_speed_m_per_s"),
+}
+"""What a tool of each motion must tell besides radius, Preston coefficient and speed."""
+
+
+def _wear(law: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {} if law is None else {"wear_floor": law["floor_fraction"], "wear_energy_j": law["energy_j"]}
 
 
 def _numbers(tool: Mapping[str, Any], model: type, optional: tuple[str, ...]) -> dict[str, float]:
@@ -118,12 +154,32 @@ class ToolErrors:
     """Fluctuation of the force."""
     force_correlation_s: float = 0.03
     """How long a force fluctuation lasts."""
+    friction_bias: float = 0.1
+    """Relative constant error of the friction coefficient."""
+    wear_bias: float = 0.1
+    """Relative constant error of the friction work over which the abrasive dulls."""
+    preston_break_energy_j: float = np.inf
+    """Friction work in this cell at which the Preston coefficient changes at once; inf: it does not."""
+    preston_break_factor: float = 0.5
+    """What it is multiplied by then."""
+    idle_power_w: float = 60.0
+    """What the spindle's motor takes without load; assumed, a small pneumatic or electric sander's."""
+    power_noise_w: float = 1.5
+    """Scatter of one reading of the motor's power."""
 
     @staticmethod
     def none() -> "ToolErrors":
         """Return a device exactly as its data sheet says."""
         return ToolErrors(
-            flow_bias=0.0, flow_noise=0.0, stiffness_bias=0.0, preston_bias=0.0, force_bias_n=0.0, force_ripple_n=0.0
+            flow_bias=0.0,
+            flow_noise=0.0,
+            stiffness_bias=0.0,
+            preston_bias=0.0,
+            force_bias_n=0.0,
+            force_ripple_n=0.0,
+            friction_bias=0.0,
+            wear_bias=0.0,
+            power_noise_w=0.0,
         )
 
 

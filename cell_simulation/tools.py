@@ -32,6 +32,8 @@ class ToolState:
     """Contact force along the tool axis."""
     force_setpoint_n: float
     spindle_rpm: float
+    spindle_power_w: float
+    """What the spindle's motor takes now."""
     slide_m: float
     """Extension of the force-controlled slide from its middle."""
     interlock_closed: bool

@@ -1,4 +1,4 @@
-"""Choose among the tools that hang ready: plan with each, keep what brings most area in tolerance, then the quickest."""
+"""Choose among tools that hang ready: plan with each, keep what brings most area in tolerance, then the quickest."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from cell_core.surface import Surface
 from grinding_planner.bounds import flat_pressure_pa, force_for_pressure_n
 from grinding_planner.planner import plan_grind
 
-AS_GOOD = 0.98
+AS_GOOD = 0.95
 """Plans that bring at least this share of the best one's area in tolerance are as good: the quickest of them wins."""
 
 

@@ -165,7 +165,7 @@ def relative_speed(tool: GrindToolConfig, x_m: ArrayLike, y_m: ArrayLike, feed_m
 
 
 def removal_rates(
-    pairs: PadPairs, contact: PadContact, tool: GrindToolConfig, feed_m_per_s: float = 0.0
+    pairs: PadPairs, contact: PadContact, tool: GrindToolConfig, feed_m_per_s: ArrayLike = 0.0
 ) -> scipy.sparse.csr_matrix:
     """Return the (S, N) removal rates [m/s]: k_p p v_rel, for the share of each piece that the tool touches."""
     speed = relative_speed(tool, pairs.x_m, pairs.y_m, feed_m_per_s)

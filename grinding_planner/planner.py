@@ -18,6 +18,7 @@ from grinding_planner.results import Removal, Served, plan_of
 from grinding_planner.sweeping import plan_sweeps
 from grinding_planner.target import check_map, target_from_cad
 from grinding_planner.task import GrindTask
+from grinding_planner.wear_plan import with_wear
 
 STRATEGIES: dict[str, Callable[[GrindTask, Any], tuple[Served, Removal]]] = {
     "area": plan_sweeps,
@@ -49,7 +50,8 @@ def plan_grind(
         disc_energy_j: friction work the abrasive has done before this job.
 
     Raises:
-        LimitError: the recipe's force is outside the tool's limits, or too much for its abrasive.
+        LimitError: the recipe's force is outside the tool's limits or too much for its abrasive, or one stroke wears
+            more than an abrasive lasts.
         InputRefusedError: a target map of the wrong length, negative, not finite or empty.
         CoverageError: no pad pose stands firmly, nothing of the target is serviceable, or no bead is found.
     """
@@ -66,9 +68,9 @@ def plan_grind(
         progress=progress,
     )
     progress(0.0, "trying the pad all over the part")
-    served, removal = STRATEGIES[recipe.strategy](task, tool)
+    served, removal, wear = with_wear(lambda worn: STRATEGIES[recipe.strategy](task, worn), tool, disc_energy_j)
     progress(0.95, "predicting")
-    return plan_of(served, recipe, tool, removal, surface_path, surface_sha256, started)
+    return plan_of(served, recipe, tool, removal, wear, surface_path, surface_sha256, started)
 
 
 def _wanted(surface: Surface, recipe: GrindRecipe, cad: Surface | None, target_m: Array | None) -> Array | None:

@@ -18,6 +18,7 @@ from cell_core.transforms import Array
 from grinding_planner.contact import nominal_speed
 from grinding_planner.samples import SurfaceSamples
 from grinding_planner.strokes import Line
+from grinding_planner.wear import Wear, wear_block, wear_figures
 
 TILT_PRESSURE_FRACTION = 0.4
 UNTOUCHED_FRACTION = 0.05
@@ -90,6 +91,7 @@ def plan_of(
     recipe: GrindRecipe,
     tool: GrindToolConfig,
     removal: Removal,
+    wear: Wear,
     surface_path: str,
     surface_sha256: str,
     started: float,
@@ -135,6 +137,7 @@ def plan_of(
         "removed_volume_m3": float(areas @ removal.removed_m),
         "ideal_duration_s": float(areas @ removal.removed_m)
         / (tool.preston_per_pa * recipe.force_n * nominal_speed(tool)),
+        **wear_figures(wear, tool),
         "n_strokes": len(removal.strokes),
         "force_min_n": float(min(s.process_value.min() for s in removal.strokes)),
         "force_mean_n": _mean_force_n(removal.strokes),
@@ -149,7 +152,7 @@ def plan_of(
     path = ToolPath(
         process="grind",
         strokes=removal.strokes,
-        tool=tool_block(tool),
+        tool={**tool_block(tool), **wear_block(wear)},
         surface={"path": surface_path, "sha256": surface_sha256},
         frame=served.surface.frame,
         prediction=prediction,

@@ -88,10 +88,25 @@ def load_one_layer(name: str, layer: str | None, beside: Path | None = None) -> 
 
 
 def load_recipe_tool(recipe: SprayRecipe | GrindRecipe, beside: Path | None = None) -> GunConfig | GrindToolConfig:
-    """Load the gun or grinding tool that a recipe names."""
+    """Load the gun or grinding tool that a recipe names.
+
+    Raises:
+        ConfigurationError: the recipe leaves the tool to the planner.
+    """
     if isinstance(recipe, SprayRecipe):
         return load_named(GunConfig, "guns", recipe.gun, beside)
+    if recipe.tool == "auto":
+        raise ConfigurationError(
+            f"recipe {recipe.name}: tool auto is chosen by planning (cell plan grind); what runs on the arm names its "
+            f"tool: one of {', '.join(recipe.tools)}"
+        )
     return load_named(GrindToolConfig, "tools", recipe.tool, beside)
+
+
+def load_grind_tools(recipe: GrindRecipe, beside: Path | None = None) -> tuple[GrindToolConfig, ...]:
+    """Load the tools a recipe leaves to choose from, or the one it names."""
+    names = recipe.tools if recipe.tool == "auto" else (recipe.tool,)
+    return tuple(load_named(GrindToolConfig, "tools", name, beside) for name in names)
 
 
 def find_config(kind: str, name: str, beside: Path | None = None) -> Path:

@@ -117,6 +117,12 @@ def test_ground_volume_is_preston() -> None:
     removed = float(truth.fields["change_m"] @ truth.vertex_areas_m2)
     assert removed == pytest.approx(pad.preston_per_pa * 40.0 * v_rel * pressed_s, rel=0.06)
     assert sim.tool_state().force_n == 0.0
+    log = sim.executed_log()
+    pressed = log["process_value"] > 35.0
+    # the friction of this specimen differs from the tool file's by up to a fifth
+    load = log["spindle_power_w"][pressed].mean() - ToolErrors().idle_power_w
+    assert load == pytest.approx(pad.friction * 40.0 * v_rel, rel=0.25)
+    assert np.all(log["spindle_power_w"][~log["on"] & (log["time_s"] < 0.15)] == 0.0)
 
 
 @pytest.mark.parametrize("fault", ["interlock_closed", "ventilation_on", "purge_ok"])

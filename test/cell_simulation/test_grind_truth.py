@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cell_core.surface import Surface
-from cell_simulation.grind import GrindTruth, covered_fraction
+from cell_simulation.faces import covered_fraction
+from cell_simulation.grind import GrindTruth
 from cell_simulation.tool_parameters import PadTruth, ToolErrors
 from cell_simulation.true_part import TruePart
 
@@ -169,3 +170,37 @@ def test_covered_fraction_is_the_time_inside_the_disc(x: float, y: float, dx: fl
     inside = np.hypot(x - t * dx, y - t * dy) < 0.04
     got = covered_fraction(np.array([[x, y]]), np.array([dx, dy]), 0.04)[0]
     assert got == pytest.approx(inside.mean(), abs=2e-3)
+
+
+@pytest.mark.parametrize("crown_radius_m", [0.0, 0.05])
+@pytest.mark.parametrize("spacing", [0.0015, 0.0045])
+def test_a_wheel_takes_off_the_preston_volume_of_its_rim(spacing: float, crown_radius_m: float) -> None:
+    wheel = PadTruth(
+        radius_m=0.05, preston_per_pa=1e-11, motion="wheel", rpm=3000.0, width_m=0.03, crown_radius_m=crown_radius_m,
+        effective_modulus_pa=2e6, force_max_n=40.0,
+    )  # fmt: skip
+    part, grind = nominal(plate(0.3, 0.12, spacing), wheel)
+    grind.settle(25.0)
+    force, _, duration = drag(grind, x0=-0.09, x1=0.09, speed=0.1, force_n=25.0)
+    assert force[20:] == pytest.approx(25.0, abs=0.05)
+    rim = 3000.0 * 2.0 * np.pi / 60.0 * 0.05
+    assert volume(part) == pytest.approx(1e-11 * 25.0 * (rim + 0.1) * duration, rel=0.02)
+    across = np.abs(part.surface.vertices_m[part.removed_m > 1e-3 * part.removed_m.max(), 1]).max()
+    half = (0.75 * 25.0 * 0.05 / 2e6) ** (1 / 3) if crown_radius_m else 0.015
+    assert across == pytest.approx(half, abs=spacing)
+
+
+def test_a_wheel_is_slow_where_the_ground_is_hollow() -> None:
+    # the same force over a wider contact: less depth at the bottom of a hollow than on a crown
+    wheel = PadTruth(
+        radius_m=0.05, preston_per_pa=1e-11, motion="wheel", rpm=3000.0, width_m=0.03, crown_radius_m=0.05,
+        effective_modulus_pa=2e6, force_max_n=40.0,
+    )  # fmt: skip
+    depth = []
+    for curvature in (6.0, -6.0):
+        part, grind = nominal(plate(0.3, 0.12, 0.003, lambda x, y, c=curvature: 0.5 * c * y**2), wheel)
+        grind.settle(25.0)
+        drag(grind, x0=-0.05, x1=0.05, speed=0.1, force_n=25.0)
+        v = part.surface.vertices_m
+        depth.append(part.removed_m[(np.abs(v[:, 0]) < 0.02) & (np.abs(v[:, 1]) < 0.002)].mean())
+    assert depth[0] < 0.85 * depth[1]

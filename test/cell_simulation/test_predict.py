@@ -74,6 +74,6 @@ def test_tool_block_without_a_needed_number_is_refused(key: str, value: object) 
 
 
 def test_unknown_pad_motion_is_refused() -> None:
-    path = ToolPath(process="grind", strokes=[stroke(0.0, 0.0, 40.0)], tool={**PAD, "motion": "belt"}, surface={})
-    with pytest.raises(InputRefusedError, match="belt"):
+    path = ToolPath(process="grind", strokes=[stroke(0.0, 0.0, 40.0)], tool={**PAD, "motion": "jet"}, surface={})
+    with pytest.raises(InputRefusedError, match="jet"):
         predict(plate(), path)

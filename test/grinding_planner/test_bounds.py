@@ -8,14 +8,14 @@ from grinding_planner.bounds import check_force, depth_per_pass_max_m, flat_pres
 
 def test_too_much_pressure_is_refused_with_the_force_that_would_do(orbital, area_recipe):
     tool = orbital.model_copy(update={"pressure_max_pa": 3000.0})
-    with pytest.raises(LimitError, match="at most 36.8 N") as error:
+    with pytest.raises(LimitError, match=r"at most 36\.8 N") as error:
         check_force(area_recipe, tool)
     check_force(area_recipe.model_copy(update={"force_n": error.value.facts["high"]}), tool)
     assert flat_pressure_pa(tool, error.value.facts["high"]) == pytest.approx(3000.0)
 
 
 def test_force_outside_the_tools_range_is_refused(orbital, area_recipe):
-    with pytest.raises(LimitError, match="10..80 N"):
+    with pytest.raises(LimitError, match=r"10\.\.80 N"):
         check_force(area_recipe.model_copy(update={"force_n": 90.0}), orbital)
 
 

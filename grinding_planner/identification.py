@@ -1,0 +1,228 @@
+"""What a job really removed against what it was to remove: the Preston coefficient and its wear, with intervals.
+
+Measured: depth at vertices, scan before less scan after. Computed: what every piece of the job, in the order it was
+run, takes off there with a new abrasive. The coefficient along the job is fitted by least squares weighted by area,
+outliers weighing less (Huber); one level per stretch between sudden changes, which the spindle's power tells, times
+the wear law along the friction work. Neighbouring residuals are alike (registration, scan, contact), so intervals come
+from residuals summed over cells of two tool widths: the scan's noise alone would make them far too narrow.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import t
+
+from cell_core.config import GrindToolConfig, Interval
+from cell_core.errors import InputRefusedError
+from cell_core.surface import Surface
+from cell_core.toolpath import ToolPath
+from cell_core.transforms import Array
+from grinding_planner.contact import nominal_speed
+from grinding_planner.face import reach_m
+from grinding_planner.identification_checks import Ground, refuse_little, refuse_loose, refuse_misfit, refuse_shifted
+from grinding_planner.job_pieces import JobPieces
+from grinding_planner.process_signal import Change, FrictionAlong, ProcessSignal, friction_along
+from grinding_planner.samples import sample_surface
+from grinding_planner.wear import preston_factor
+from grinding_planner.wear_fit import Evidence, LawFit, fit_law, fit_levels, fit_pieces
+
+CONFIDENCE = 0.95
+SAMPLES_PER_REACH = 8.0
+SAMPLES_MAX = 60_000
+CELL_REACHES = 4.0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Identification:
+    """A tool as it has proved to be, and how well that is known."""
+
+    tool: GrindToolConfig
+    """Its preston_per_pa and wear are those of the abrasive in use: at disc_energy_j they give preston_now_per_pa."""
+    preston_now_per_pa: float
+    preston_now_interval: Interval
+    disc_energy_j: float
+    """Friction work of the abrasive in use, at the tool file's friction [J]."""
+    levels: tuple[float, ...]
+    """Preston coefficient of a new abrasive over the file's: at the start, and after each sudden change."""
+    level_half_widths: tuple[float, ...]
+    """Of their 95 % intervals."""
+    changes: tuple[Change, ...]
+    change_strokes: tuple[int, ...]
+    """Stroke during which each change happened."""
+    identified: tuple[str, ...]
+    not_identified: dict[str, str]
+    """Numbers kept from the file, and why."""
+    friction: FrictionAlong | None
+    work_j: Array
+    """(B,) friction work since the job began, at the middle of its pieces [J]."""
+    planned_factor: Array
+    """(B,) Preston coefficient over the file's, of each piece: by the file's own wear law."""
+    factor: Array
+    """(B,) as fitted."""
+    piece_factor: Array
+    """(B,) with each piece on its own, only bound to its neighbours."""
+    piece_error: Array
+    """(B,) its standard error."""
+    measured_m: Array
+    """(V,) as given; NaN where nothing was measured."""
+    planned_m: Array
+    """(V,) removal with the tool as in the file."""
+    fitted_m: Array
+    """(V,) removal with what was identified."""
+    touched: NDArray[np.bool_]
+    """(V,) vertices that told the coefficient."""
+    noise_m: float
+    """Robust standard deviation of measured less fitted where the tool passed."""
+    warnings: tuple[str, ...]
+
+
+def identify(
+    before: Surface,
+    removed_m: Array,
+    path: ToolPath,
+    tool: GrindToolConfig,
+    *,
+    signal: ProcessSignal | None = None,
+) -> Identification:
+    """Return the tool identified from what a job removed at each vertex (V,) of the surface scanned before it [m].
+
+    Args:
+        removed_m: positive where material went; NaN where nothing was measured. Both scans in the frame of `path`.
+        path: as run; its tool block says the abrasive's friction work at the start and where it was changed.
+        tool: the file the job was planned with: contact, friction, and what is known of the wear.
+        signal: the job's log, for sudden changes.
+
+    Raises:
+        InputRefusedError: too little was touched or measured, the scans are not aligned, nothing was removed, what
+            was removed does not follow the path, or the coefficient stays too uncertain.
+    """
+    measured = np.asarray(removed_m, float)
+    if measured.shape != (len(before.vertices_m),):
+        raise InputRefusedError(f"measured: {measured.shape} depths, the surface has {len(before.vertices_m)} vertices")
+    if any(stroke.kind == "bead" for stroke in path.strokes):
+        raise InputRefusedError(
+            "tool path: strokes over a bead change the contact as they go; identify on an area or a map"
+        )
+    changed = path.tool.get("disc_changes", ())
+    friction = None if signal is None else friction_along(signal, path.strokes, nominal_speed(tool), changed)
+    changes = () if friction is None else friction.changes
+    pieces = JobPieces.of(path, tool, [change.share for change in changes])
+    force_n = float(max(stroke.process_value.max() for stroke in path.strokes))
+    reach = reach_m(tool, force_n)
+    finest = np.sqrt(before.area_m2 / SAMPLES_MAX)
+    samples = sample_surface(before, max(reach / SAMPLES_PER_REACH, finest))
+    depth = samples.weights_at(before.vertices_m, before.vertex_normals) @ pieces.removal(samples, tool)
+    known = preston_factor(tool.wear, pieces.energy_j)
+    ground = Ground.of(before, measured, depth @ known)
+    refuse_little(ground, reach)
+    warnings = [*refuse_shifted(ground), *(friction.warnings if friction is not None else ())]
+    return _fitted(before, measured, depth, ground, pieces, known, tool, reach, changes, friction, warnings)
+
+
+def _fitted(
+    before: Surface,
+    measured: Array,
+    depth: Array,
+    ground: Ground,
+    pieces: JobPieces,
+    known: Array,
+    tool: GrindToolConfig,
+    reach: float,
+    changes: tuple[Change, ...],
+    friction: FrictionAlong | None,
+    warnings: list[str],
+) -> Identification:
+    basis = known[:, None] * np.eye(len(changes) + 1)[pieces.level]
+    evidence = _evidence(before, measured, depth, CELL_REACHES * reach).robust(basis)
+    levels = fit_levels(evidence, basis)
+    quantile = float(t.ppf(0.5 + 0.5 * CONFIDENCE, max(levels.n_cells - basis.shape[1], 1)))
+    refuse_loose(ground, float(levels.value[0]), quantile * float(np.sqrt(levels.covariance[0, 0])), "preston_per_pa")
+    law = fit_law(evidence, pieces.level, pieces.energy_j, tool.wear, levels.variance_m2)
+    last = int(pieces.level[-1])
+    end_j = pieces.energy_end_j
+    if law is None:
+        factor = basis @ levels.value
+        worn = float(preston_factor(tool.wear, end_j))
+        value, covariance = levels.value, levels.covariance
+        now, error = float(value[last]) * worn, float(np.sqrt(covariance[last, last])) * worn
+    else:
+        factor, value, covariance = law.factor, law.levels, law.covariance
+        now, error = law.now(last, end_j)
+    half = quantile * np.sqrt(np.diag(covariance)[: len(value)])
+    refuse_loose(ground, now, quantile * error, "the Preston coefficient now")
+    fitted = depth @ factor
+    refuse_misfit(ground, fitted, _cells(before, ground.touched, CELL_REACHES * reach))
+    piece_factor, piece_error = fit_pieces(evidence, factor, pieces.level + 1000 * pieces.disc, levels.variance_m2)
+    k0 = tool.preston_per_pa
+    own = ground.touched
+    left = measured[own] - fitted[own]
+    identified, kept = _names(tool, law, changes)
+    return Identification(
+        tool=_as_found(tool, law, k0 * float(value[last]), k0 * float(half[last])),
+        preston_now_per_pa=k0 * now,
+        preston_now_interval=Interval(low=k0 * (now - quantile * error), high=k0 * (now + quantile * error)),
+        disc_energy_j=end_j,
+        levels=tuple(float(v) for v in value),
+        level_half_widths=tuple(float(h) for h in half),
+        changes=changes,
+        change_strokes=tuple(pieces.stroke_at(change.share) for change in changes),
+        identified=identified,
+        not_identified=kept,
+        friction=friction,
+        work_j=pieces.work_j,
+        planned_factor=known,
+        factor=factor,
+        piece_factor=piece_factor,
+        piece_error=piece_error,
+        measured_m=measured,
+        planned_m=ground.planned_m,
+        fitted_m=fitted,
+        touched=own,
+        noise_m=1.4826 * float(np.median(np.abs(left - np.median(left)))),
+        warnings=tuple(warnings),
+    )
+
+
+def _evidence(before: Surface, measured: Array, depth: Array, cell_m: float) -> Evidence:
+    told = np.isfinite(measured) & (before.vertex_areas_m2 > 0.0) & (depth.sum(axis=1) > 0.0)
+    weights = before.vertex_areas_m2[told]
+    return Evidence(
+        depth_m=depth[told],
+        measured_m=measured[told],
+        weights=weights * len(weights) / weights.sum(),
+        cell=_cells(before, told, cell_m),
+    )
+
+
+def _cells(before: Surface, chosen: NDArray[np.bool_], cell_m: float) -> NDArray[np.int64]:
+    place = np.floor((before.vertices_m[chosen] - before.bounds_m[0]) / cell_m).astype(np.int64)
+    return np.unique(place, axis=0, return_inverse=True)[1].reshape(-1)
+
+
+def _names(
+    tool: GrindToolConfig, law: LawFit | None, changes: tuple[Change, ...]
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    names, kept = ["preston_per_pa"], {}
+    told = (law is not None and law.energy_identified, law is not None and law.floor_identified)
+    for name, is_told in zip(("wear.energy_j", "wear.floor_fraction"), told, strict=True):
+        if is_told:
+            names.append(name)
+        elif tool.wear is not None:
+            kept[name] = "the job leaves more than half of the doubt about it: it spans too little of the wear"
+        else:
+            kept[name] = "no fall of the coefficient along the job stands out of the noise"
+    return tuple(names), kept
+
+
+def _as_found(tool: GrindToolConfig, law: LawFit | None, preston: float, half_width: float) -> GrindToolConfig:
+    changes = {
+        "preston_per_pa": float(f"{preston:.6g}"),
+        "preston_interval_per_pa": Interval(
+            low=float(f"{max(preston - half_width, 0.0):.6g}"), high=float(f"{preston + half_width:.6g}")
+        ),
+    }
+    if law is not None:
+        rounded = {k: float(f"{v:.4g}") for k, v in law.law.model_dump().items()}
+        changes["wear"] = law.law.model_copy(update=rounded)
+    return tool.model_copy(update=changes)

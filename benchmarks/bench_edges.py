@@ -3,8 +3,9 @@
 For each part: convex and concave edges found by this benchmark's own finder (dihedral angles and borders of the mesh
 alone), how much of the convex length a stroke rides and how many strokes ride a concave edge; what the plan refuses
 and why; the width of the new face along the edges ridden (benchmarks/scorer_edge.py): mean and share of the length
-within 20 % of the width wanted; CPU time of the plan. Borders are scored as square edges of a plate. On a scan whose
-edges are rounded the mesh's own edges are noise, so there the finder's lines only tell what is ridden.
+within 20 % of the width wanted; CPU time of the plan. Borders are scored as square edges of a plate, on a scan after a
+running mean over SCAN_MEAN_M of their places and normals. The mesh's own edges on a scan are noise: there they only
+tell what is ridden.
 
 QUICK=1: the small parts alone. PICTURES=folder writes a picture of each part.
 """
@@ -35,6 +36,7 @@ SAMPLE_M = 0.25e-3
 RIDDEN_M = 0.5e-3
 SCAN_RIDDEN_M = 1.5e-3
 """A stroke rides an edge where it passes this near; on a scan by the size of its triangles."""
+SCAN_MEAN_M = 4e-3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +147,27 @@ def dense(line: FeatureLine) -> Array:
     return np.stack([np.interp(at, s, line.points_m[:, k]) for k in range(3)], axis=1)
 
 
+def calmed(line: FeatureLine) -> FeatureLine:
+    """Return a scan's border by a running mean, its second face square on the first again."""
+    s = np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(line.points_m, axis=0), axis=1))]
+    at = np.arange(0.0, s[-1], SAMPLE_M)
+    n = int(SCAN_MEAN_M / SAMPLE_M)
+    window = np.hanning(2 * n + 1)
+    weight = np.convolve(np.ones(len(at)), window, "same") if len(at) > 2 * n else None
+
+    def mean(values: Array) -> Array:
+        even = np.stack([np.interp(at, s, values[:, k]) for k in range(3)], axis=1)
+        if weight is None:
+            return even
+        return np.stack([np.convolve(even[:, k], window, "same") / weight for k in range(3)], axis=1)
+
+    points = mean(line.points_m)
+    way = unit(np.gradient(points, axis=0))
+    face = mean(line.normal_left)
+    face = unit(face - np.einsum("ij,ij->i", face, way)[:, None] * way)
+    return FeatureLine(points_m=points, normal_left=face, normal_right=np.cross(way, face))
+
+
 def stroke_points(plan: Plan) -> list[Array]:
     """Return every stroke as dense points."""
     return [
@@ -196,8 +219,9 @@ def row_of(part: Part, recipe: GrindRecipe, tool: GrindToolConfig, pictures: Pat
             inner = tree.query(points)[0]
             wrong += bool(np.mean((inner < RIDDEN_M) & (inner < own.query(points)[0])) > 0.5)
     chamfers = []
-    for line in () if part.scan else (*convex, *borders):
-        chamfer = measure(surface, line, plan.toolpath, width)
+    judged = [calmed(line) for line in borders] if part.scan else [*convex, *borders]
+    for line in judged:
+        chamfer = measure(surface, line, plan.toolpath, width, square=part.scan)
         rides = ridden.query(chamfer.at_m)[0] < RIDDEN_M
         chamfers.append(type(chamfer)(**{k: v[rides] for k, v in vars(chamfer).items()}))
     told = summary(chamfers, width) if chamfers else {}

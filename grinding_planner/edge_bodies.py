@@ -11,10 +11,14 @@ from cell_core.transforms import Array
 from grinding_planner.chamfer import section_depth_m
 from grinding_planner.seating import BODY_LENGTH_M, DOWNWARD_NORMAL_Z_MIN
 
-MARGIN_M = 0.3e-3
+MARGIN_M = 0.2e-3
 """Room that a burr's head and shank keep."""
+FORM_M = 0.5e-3
+"""What lies no higher than this above an edge's ideal faces is the edge itself: scans are rough."""
 SPINDLE_MARGIN_M = 0.002
 """Room that a spindle or a pad's body keeps."""
+SLIM_MARGIN_RADII = 0.2
+"""A mounted point of a few millimetres keeps this share of its radius."""
 RAYS_AROUND = 16
 SPOKE_PLACES = 7
 
@@ -34,8 +38,9 @@ def bodies(tool: GrindToolConfig, depth_m: float) -> list[Cylinder]:
     """Return what of the tool must not meet the part when it has sunk into an edge by that depth."""
     if not isinstance(tool, BurrTool):
         # the face rests on the crest, the body begins behind it
-        start, back, radius = (0.0, 0.0, -SPINDLE_MARGIN_M), (0.0, 0.0, -1.0), tool.radius_m + SPINDLE_MARGIN_M
-        return [Cylinder(from_m=start, along=back, length_m=BODY_LENGTH_M, radius_m=radius)]
+        margin = min(SPINDLE_MARGIN_M, SLIM_MARGIN_RADII * tool.radius_m)
+        start, back = (0.0, 0.0, -margin), (0.0, 0.0, -1.0)
+        return [Cylinder(from_m=start, along=back, length_m=BODY_LENGTH_M, radius_m=tool.radius_m + margin)]
     axis, half = depth_m - tool.radius_m, 0.5 * tool.width_m
     lengths = (tool.width_m + 2.0 * MARGIN_M, tool.shank_length_m, BODY_LENGTH_M)
     starts = (-half - MARGIN_M, half, half + tool.shank_length_m)
@@ -65,7 +70,7 @@ def blocked(
         # where a ray is nearest to the edge's middle and deepest
         aside = np.where(start[:, 1] * stop[:, 1] <= 0.0, 0.0, np.minimum(np.abs(start[:, 1]), np.abs(stop[:, 1])))
         material = section_depth_m(aside[None], opening_rad[:, None], rounding_m[:, None])
-        free = np.maximum(start[:, 2], stop[:, 2]) + MARGIN_M < material
+        free = np.maximum(start[:, 2], stop[:, 2]) + FORM_M < material
         pose, ray = np.nonzero(free)
         a, b = (np.einsum("nij,nj->ni", R[pose], ends[ray]) + at[pose] for ends in (start, stop))
         crossed = caster.blocked(a, b)

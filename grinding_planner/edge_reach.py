@@ -22,7 +22,9 @@ INSET_REACHES = 0.3
 RUN_MIN_M = 1.2e-3
 """Shorter pieces between places that cannot be reached are left."""
 TOUCH_AHEAD = 0.1
-"""A face that comes nearer to the edge before or behind its middle, by this share of the depth, would cut there."""
+TOUCH_AHEAD_FLAT = 1.0
+"""A face may come nearer to the edge before and behind its middle than there by this share of the depth; a flat one,
+which cuts with its rim anyway, by all of it."""
 SKEWS_RAD = (0.0, 0.35, -0.35, 0.7, -0.7)
 """More would stretch the contact along the edge by more than a third."""
 
@@ -100,6 +102,7 @@ def room_on(task: GrindTask, tool: GrindToolConfig, edges: Sequence[Edge]) -> li
     strong = ~kept & ~sharp
     strong &= too_strong(every.opening_rad, every.rounding_m, every.curvature_per_m, face, tool, recipe)
     caster, parts = RayCaster(task.surface), bodies(tool, 0.0)
+    ahead = TOUCH_AHEAD if isinstance(tool, BurrTool) else TOUCH_AHEAD_FLAT
     skews = SKEWS_RAD if isinstance(tool, BurrTool) else (0.0,)
     postures = [Posture(backwards=back, skew_rad=skew) for skew in skews for back in (False, True)]
     free, curved, below = (np.zeros((len(postures), len(kept)), bool) for _ in range(3))
@@ -108,7 +111,7 @@ def room_on(task: GrindTask, tool: GrindToolConfig, edges: Sequence[Edge]) -> li
         some = _Samples(*(values[asked] for values in every))
         bend = some.curvature_per_m + skew_bend_per_m(tool, posture.skew_rad)
         stands = (face.gap_m + 0.5 * bend[:, None] * face.x_m**2).min(axis=1)
-        curved[k, asked] = stands < -TOUCH_AHEAD * depth[asked]
+        curved[k, asked] = stands < -ahead * depth[asked]
         frames = _frames(some, posture)
         room = ~curved[k, asked] & ~blocked(caster, frames, some.opening_rad, some.rounding_m, parts)
         below[k, asked] = room & faces_down(frames, tool)

@@ -19,7 +19,7 @@ RAISE_ROUNDS = 5
 RAISE_ITERATIONS = 60
 RAISED_MAX = 6.0
 DRIVE_ROUNDS = 6
-FORCE_SHARE_MIN = 0.4
+FORCE_SHARE_MIN = 0.3
 """The force gives way down to this share: below it the contact on curved ground is another one."""
 
 
@@ -54,7 +54,7 @@ def scheduled(
         aim_fraction: errors above this share of the goal count for more, up to RAISED_MAX times; None: all the same.
     """
     reach = np.concatenate([line.reach_m for line in lines])
-    lowest_share = np.maximum(FORCE_SHARE_MIN, np.minimum(tool.force_n.low / force_n, 1.0))
+    lowest_share = lowest_shares(tool, force_n)
     scale = float(weights @ goal_m / weights.sum())
     laid = rates @ scipy.sparse.diags(reach)
     rows = np.flatnonzero((weights > 0.0) & (np.diff(laid.indptr) > 0))
@@ -74,6 +74,11 @@ def scheduled(
             factor = np.minimum(factor * np.clip(np.abs(matrix @ x - goal) / aim, 1.0, 1.5), RAISED_MAX)
             x = problem.weighed(w * factor).solve(x, RAISE_ITERATIONS)
     return _driven(lines, x * slow, tool, lowest_share)
+
+
+def lowest_shares(tool: PadTool, force_n: Array) -> Array:
+    """Return down to which share of the forces (N,) a schedule may go (N,)."""
+    return np.maximum(FORCE_SHARE_MIN, np.minimum(tool.force_n.low / force_n, 1.0))
 
 
 def _roughness(lines: Sequence[Line], radius_m: float) -> scipy.sparse.csr_matrix:

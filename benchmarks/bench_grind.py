@@ -1,7 +1,7 @@
 """Area sanding of 30 um on open shells and a casting, judged by scorer_grind.py beside a plane-sliced raster.
 
-Judged over the area that some standing pad with a free body presses, as the scorer finds it; of closed parts on a table,
-what does not face down. Points lie half the sample spacing of the planner apart. The raster is the plane slicing of noether
+Judged over the area that some standing pad with a free body presses, as the scorer finds it; of closed parts on a
+table, what does not face down. Points lie half as far apart as the planner's samples. The raster is noether's plane
 slicing (plane_slicer.py) at the spacing of half a radius, one force and one feed, chosen so that its mean over the same
 area is the target.
 
@@ -37,7 +37,7 @@ from grinding_planner.planner import plan_grind
 TOLERANCE = 0.15
 IN_TOLERANCE_MIN, OVER_CUT_MAX, PEER_MIN, PLAN_S_PER_HALF_M2 = 0.95, 1.5, 5.0, 30.0
 UNTOUCHED = 0.05
-SAMPLES_PER_RADIUS, SAMPLES_MAX = 8.0, 60_000
+SAMPLES_PER_RADIUS, SAMPLES_MAX = 12.0, 60_000
 """The planner's, which the scorer's points are twice as close as."""
 RASTER_RADII = 0.5
 DOWN = -0.3
@@ -85,7 +85,8 @@ class Judge:
         self.points: SurfaceSamples = points_by_area(surface, 0.5 * spacing)
         self.caster = RayCaster(surface)
         self.counts = serviceable(surface, self.points, self.block, force_n, caster=self.caster)
-        self.counts &= self.points.normals[:, 2] > DOWN
+        closed = np.linalg.norm(surface.triangle_area_vectors_m2.sum(axis=0)) < 0.01 * surface.area_m2
+        self.counts &= (self.points.normals[:, 2] > DOWN) | (not closed)
 
     def depth(self, strokes: object) -> Array:
         """Return what strokes take off every point (P,) [m]."""

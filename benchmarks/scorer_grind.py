@@ -1,8 +1,8 @@
 """Score a grinding path on any mesh: what a Winkler pad takes off along a tool path file, apart from the planner.
 
-The pad is cut into equal pieces; the gap before each is a ray along the tool axis onto the true triangles, and the sorted
-gaps give the exact force balance. Fine points of the surface within the pad lose k_p p v_rel dt, where dt follows from
-the rules of the file: constant acceleration between samples, axis and force linear, a switch half way.
+The pad is cut into equal pieces; the gap before each is a ray along the tool axis onto the true triangles, and the
+sorted gaps give the exact force balance. Fine points of the surface within the pad lose k_p p v_rel dt, where dt
+follows from the rules of the file: constant acceleration between samples, axis and force linear, a switch half way.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +24,8 @@ PAIRS_PER_BLOCK = 2_000_000
 BEHIND_RADII = 0.5
 """What stands further than this behind the pad's face is no ground but a body."""
 BODY_LENGTH_M = 0.1
+LAYER_RADII = 0.1
+"""The body begins so far behind the face."""
 STANDS_GROUND_MIN = 0.3
 """Least share of the face with ground before it."""
 STANDS_CENTRE_MAX = 0.35
@@ -261,7 +263,7 @@ def _at_rest(points_m: Array, axis: Array, force_n: float) -> Moments:
 def _body_free(caster: RayCaster, poses: Moments, advance_m: Array, pad: Pad) -> NDArray[np.bool_]:
     """Return whether the cylinder behind the pad's face (N,) meets nothing: rays up its wall and round its hoops."""
     across = np.cross(poses.axis, poses.travel)
-    face = poses.position_m + (advance_m - 0.06 * pad.radius_m)[:, None] * poses.axis
+    face = poses.position_m + (advance_m - LAYER_RADII * pad.radius_m)[:, None] * poses.axis
     angle = np.arange(24) * 2.0 * np.pi / 24
     hoop = np.cos(angle)[:, None, None] * poses.travel + np.sin(angle)[:, None, None] * across
     starts, steps = [], []

@@ -14,9 +14,13 @@ from grinding_planner.results import Served
 from grinding_planner.samples import SurfaceSamples, sample_surface
 from grinding_planner.seating import PRESSED_FRACTION_MIN, Seating, any_perpendicular, pad_axes, pressed_by, seat
 
-SAMPLES_PER_RADIUS = 8.0
+SAMPLES_PER_RADIUS = 12.0
 SEATS_PER_RADIUS = 5.0
+AXIS_RADII = 0.35
+"""The pad lies flat on the ground within about so many radii of its centre."""
 SAMPLES_MAX = 60_000
+SHEET_MIN = 0.2
+"""Length of the sum of the area vectors over the area, above which a surface has one side only."""
 SEATS_MAX = 20_000
 EXPOSURE_MIN = 0.05
 """Open ground has exposure 1, a straight edge about a quarter; below this a pad meets a point only by chance."""
@@ -29,8 +33,17 @@ class Ground(Served):
     caster: RayCaster
     seats: Seating
     seat_spacing_m: float
+    is_sheet: bool
+    """The surface is one side of a part, and none of it an underside."""
     exposure: Array
     """(S,) removal rate summed over valid seats by their area, over that of a point on open flat ground."""
+
+    @property
+    def contact_share(self) -> float:
+        """Median over the valid seats of the share of the ground under the pad that it touches."""
+        seats = self.seats
+        share = seats.contact.contact_area_m2 / np.maximum(seats.ground_area_m2, 1e-12)
+        return min(float(np.median(share[seats.valid])), 1.0)
 
 
 def survey(surface: Surface, tool: PadTool, force_n: float, *, samples: SurfaceSamples | None = None) -> Ground:
@@ -43,9 +56,12 @@ def survey(surface: Surface, tool: PadTool, force_n: float, *, samples: SurfaceS
     samples = samples or sample_surface(surface, max(tool.radius_m / SAMPLES_PER_RADIUS, finest))
     seat_spacing = max(tool.radius_m / SEATS_PER_RADIUS, np.sqrt(surface.area_m2 / SEATS_MAX))
     spread = sample_surface(surface, seat_spacing)
-    axes = pad_axes(samples, spread.points_m, spread.normals, tool.radius_m)
+    axes = pad_axes(samples, spread.points_m, spread.normals, tool.radius_m, middle_m=AXIS_RADII * tool.radius_m)
     caster = RayCaster(surface)
-    seats = seat(samples, caster, tool_frames(spread.points_m, axes, any_perpendicular(axes)), tool, force_n)
+    # the area vectors of a closed surface add up to nothing, whichever way it lies
+    is_sheet = bool(np.linalg.norm(surface.triangle_area_vectors_m2.sum(axis=0)) > SHEET_MIN * surface.area_m2)
+    frames = tool_frames(spread.points_m, axes, any_perpendicular(axes))
+    seats = seat(samples, caster, frames, tool, force_n, any_direction=is_sheet)
     rates = removal_rates(seats.pairs, seats.contact, tool)
     open_ground = tool.preston_per_pa * force_n * nominal_speed(tool)
     exposure = rates @ np.where(seats.valid, spread.areas_m2, 0.0) / open_ground
@@ -56,6 +72,7 @@ def survey(surface: Surface, tool: PadTool, force_n: float, *, samples: SurfaceS
         samples=samples,
         seats=seats,
         seat_spacing_m=seat_spacing,
+        is_sheet=is_sheet,
         exposure=exposure,
         serviceable=serviceable,
         refusals=seats.refusals,

@@ -1,5 +1,7 @@
 """Lay lines over open ground: along the outermost firm poses, then parallel ones, cut to where the pad stands."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d, minimum_filter1d
@@ -7,18 +9,18 @@ from scipy.ndimage import gaussian_filter1d, minimum_filter1d
 from cell_core.config import PadTool
 from cell_core.errors import CoverageError
 from cell_core.transforms import Array, tool_frames
-from grinding_planner.ground import Ground
+from grinding_planner.ground import AXIS_RADII, Ground
 from grinding_planner.seating import Seating, any_perpendicular, pad_axes, seat
 from grinding_planner.strokes import (
     Line,
     Sheet,
     border_loops,
     clear_of,
-    cut,
     line_through,
     parallel_lines,
     patches_of,
     resampled,
+    runs_of,
     turned,
 )
 
@@ -31,6 +33,29 @@ BORDER_CLEAR_RADII = 0.25
 """Lines end where they come this close to one along the border."""
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Laid:
+    """Lines with the contact that the pad makes at every sample of them."""
+
+    lines: list[Line]
+    seats: Seating
+
+    def cut(self, keep: NDArray[np.bool_], n_min: int) -> "Laid | None":
+        """Return the runs of at least n_min samples kept (N,); None: there are none."""
+        ends = np.cumsum([len(line) for line in self.lines])[:-1]
+        lines, long = [], np.zeros(len(keep), bool)
+        for line, ok, own in zip(self.lines, np.split(keep, ends), np.split(long, ends), strict=True):
+            for run in runs_of(ok):
+                if run.stop - run.start >= n_min:
+                    lines.append(line.part(run))
+                    own[run] = True
+        return Laid(lines=lines, seats=self.seats.select(long)) if lines else None
+
+    def joined(self, other: "Laid | None") -> "Laid":
+        """Return these lines and the others."""
+        return self if other is None else Laid(lines=self.lines + other.lines, seats=self.seats.joined(other.seats))
+
+
 def lay(
     ground: Ground,
     tool: PadTool,
@@ -41,7 +66,7 @@ def lay(
     step_m: float,
     across: bool = False,
     exact: bool = False,
-) -> list[Line]:
+) -> "Laid":
     """Return lines over the seats that press wanted samples (S,), cut to the poses that stand firmly.
 
     Args:
@@ -66,13 +91,13 @@ def lay(
             borders += first + clear_of(first, second, BORDER_CLEAR_RADII * radius)
         rows = parallel_lines(sheet, spacing_m, step_m, across=across, exact=exact)
         lines += borders + clear_of(borders, rows, BORDER_CLEAR_RADII * radius)
-    lines = firm_parts(ground, tool, force_n, lines, step_m)
-    if not lines:
+    laid = firm_parts(ground, tool, force_n, lines, step_m)
+    if laid is None:
         raise CoverageError(
             f"pad {tool.name}: no stroke of at least {SHORTEST_STROKE_RADII * radius:.3g} m fits on the ground "
             f"it can serve, though {int(use.sum())} single poses do"
         )
-    return lines
+    return laid
 
 
 def _outermost(ground: Ground, tool: PadTool, force_n: float, sheet: Sheet, loop: Array, step_m: float) -> Array:
@@ -80,9 +105,11 @@ def _outermost(ground: Ground, tool: PadTool, force_n: float, sheet: Sheet, loop
     out = OUT_RADII * tool.radius_m
     tried = (loop[:, None] + out[:, None] * sheet.outward(loop)[:, None]).reshape(-1, 2)
     position, axis = sheet.lift(tried)
-    axis = pad_axes(ground.samples, position, -axis, tool.radius_m, n_rounds=1)
+    axis = pad_axes(ground.samples, position, -axis, tool.radius_m, n_rounds=1, middle_m=AXIS_RADII * tool.radius_m)
     frames = tool_frames(position, axis, any_perpendicular(axis))
-    firm = seat(ground.samples, ground.caster, frames, tool, force_n).valid.reshape(len(loop), len(out))
+    firm = seat(ground.samples, ground.caster, frames, tool, force_n, any_direction=ground.is_sheet).valid.reshape(
+        len(loop), len(out)
+    )
     start = int(np.argmin(np.abs(out)))
     # outwards without a gap from the loop, or from the first firm pose inside it
     held = np.where(firm, np.arange(len(out)), -1)
@@ -101,25 +128,20 @@ def _shifted(sheet: Sheet, loop: Array, shift_m: Array, step_m: float) -> Array:
     return resampled(moved, max(4, int(np.ceil(length / step_m))))
 
 
-def firm_parts(ground: Ground, tool: PadTool, force_n: float, lines: list[Line], step_m: float) -> list[Line]:
+def firm_parts(ground: Ground, tool: PadTool, force_n: float, lines: list[Line], step_m: float) -> "Laid | None":
     """Return the lines with the axis that lays the pad flat along them, cut to where it then stands firmly."""
     if not lines:
-        return []
+        return None
     ends = np.cumsum([len(line) for line in lines])[:-1]
     points, axes = (np.concatenate([getattr(line, n) for line in lines]) for n in ("position_m", "tool_axis"))
-    flat = np.split(pad_axes(ground.samples, points, -axes, tool.radius_m, n_rounds=1), ends)
-    lines = [turned(line, axis) for line, axis in zip(lines, flat, strict=True)]
-    valid = seat_lines(ground, tool, force_n, lines).valid
-    parts = np.split(valid, ends)
-    return [part for line, ok in zip(lines, parts, strict=True) for part in cut(line, ok, n_least(tool, step_m))]
+    radius = tool.radius_m
+    flat = pad_axes(ground.samples, points, -axes, radius, n_rounds=1, middle_m=AXIS_RADII * radius)
+    lines = [turned(line, axis) for line, axis in zip(lines, np.split(flat, ends), strict=True)]
+    frames = np.concatenate([tool_frames(line.position_m, line.tool_axis, line.travel) for line in lines])
+    seats = seat(ground.samples, ground.caster, frames, tool, force_n, any_direction=ground.is_sheet)
+    return Laid(lines=lines, seats=seats).cut(seats.valid, n_least(tool, step_m))
 
 
 def n_least(tool: PadTool, step_m: float) -> int:
     """Return the samples of the shortest stroke worth laying."""
     return 1 + round(SHORTEST_STROKE_RADII * tool.radius_m / step_m)
-
-
-def seat_lines(ground: Ground, tool: PadTool, force_n: float, lines: list[Line]) -> Seating:
-    """Press the pad at every sample of the lines."""
-    frames = np.concatenate([tool_frames(line.position_m, line.tool_axis, line.travel) for line in lines])
-    return seat(ground.samples, ground.caster, frames, tool, force_n)

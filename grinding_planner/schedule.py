@@ -19,7 +19,7 @@ RAISE_ROUNDS = 5
 RAISE_ITERATIONS = 60
 RAISED_MAX = 6.0
 DRIVE_ROUNDS = 6
-FORCE_SHARE_MIN = 0.4
+FORCE_SHARE_MIN = 0.3
 """The force gives way down to this share: below it the contact on curved ground is another one."""
 
 
@@ -64,7 +64,7 @@ def scheduled(
     slow = float(w @ goal) / typical
     matrix = own * (slow / scale)
     low, high = lowest_share / tool.speed_m_per_s.high / slow, np.full(len(reach), 1.0 / tool.speed_m_per_s.low / slow)
-    rough = _roughness(lines, tool.radius_m) * np.sqrt(smoothness)
+    rough = roughness(lines, tool.radius_m) * np.sqrt(smoothness)
     problem = LeastSquares(matrix=matrix, goal=goal, weights=w, low=low, high=high, rough=rough)
     x = problem.solve(np.ones(len(reach)).clip(low, high), iterations)
     if aim_fraction is not None:
@@ -81,7 +81,7 @@ def lowest_shares(tool: PadTool, force_n: Array) -> Array:
     return np.maximum(FORCE_SHARE_MIN, np.minimum(tool.force_n.low / force_n, 1.0))
 
 
-def _roughness(lines: Sequence[Line], radius_m: float) -> scipy.sparse.csr_matrix:
+def roughness(lines: Sequence[Line], radius_m: float) -> scipy.sparse.csr_matrix:
     """Return the matrix (M, N) whose square sum is the mean squared change over a radius along the lines."""
     counts = np.array([len(line) for line in lines])
     first = np.concatenate([np.arange(n - 1) + k for n, k in zip(counts, np.cumsum(counts) - counts, strict=True)])

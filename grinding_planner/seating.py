@@ -1,6 +1,6 @@
 """How a pad sits on a surface: its axis, whether its body is free and it stands firmly, what such poses press."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,6 @@ from cell_core.transforms import Array, tool_frames, unit
 from grinding_planner.contact import PadContact, PadPairs, balance, pad_pairs
 from grinding_planner.samples import SurfaceSamples
 
-AXIS_RADII = 0.3
 BODY_LENGTH_M = 0.10
 BODY_MARGIN_M = 0.003
 LAYER_RADII = 0.12
@@ -38,8 +37,8 @@ class Seating:
     """(N,) force, lowered where the pad hangs over an edge [N]."""
     pairs: PadPairs
     contact: PadContact
-    ground_fraction: Array
-    """(N,) share of the pad's face with ground before it."""
+    ground_area_m2: Array
+    """(N,) projected area of the ground before the pad's face [m2]."""
     reasons: dict[str, NDArray[np.bool_]]
     """Why poses are not valid: body_blocked, overhang, faces_down, no_ground, force_too_high."""
 
@@ -47,6 +46,45 @@ class Seating:
     def valid(self) -> NDArray[np.bool_]:
         """(N,) poses that may be used."""
         return ~np.any(list(self.reasons.values()), axis=0)
+
+    def select(self, keep: NDArray[np.bool_]) -> "Seating":
+        """Return the poses kept (N,)."""
+        own, pairs = keep[self.pairs.pose], self.pairs
+        per_pair = {k: getattr(pairs, k)[own] for k in ("point", "x_m", "y_m", "gap_m", "cosine", "share", "area_m2")}
+        number = np.cumsum(keep) - 1
+        chosen = replace(pairs, pose=number[pairs.pose[own]], n_poses=int(keep.sum()), **per_pair)
+        per_pose = {f.name: getattr(self.contact, f.name) for f in fields(PadContact)}
+        contact = {k: v[own if k == "pressure_pa" else keep] for k, v in per_pose.items()}
+        return Seating(
+            frames=self.frames[keep],
+            force_n=self.force_n[keep],
+            pairs=chosen,
+            contact=PadContact(**contact),
+            ground_area_m2=self.ground_area_m2[keep],
+            reasons={k: v[keep] for k, v in self.reasons.items()},
+        )
+
+    def joined(self, other: "Seating") -> "Seating":
+        """Return these poses and the others on the same samples."""
+        n = self.pairs.n_poses
+        a, b = self.pairs, other.pairs
+        per_pair = {
+            k: np.concatenate([getattr(a, k), getattr(b, k)])
+            for k in ("point", "x_m", "y_m", "gap_m", "cosine", "share", "area_m2")
+        }
+        pairs = replace(a, pose=np.r_[a.pose, b.pose + n], n_poses=n + b.n_poses, **per_pair)
+        contact = {
+            f.name: np.concatenate([getattr(self.contact, f.name), getattr(other.contact, f.name)])
+            for f in fields(PadContact)
+        }
+        return Seating(
+            frames=np.concatenate([self.frames, other.frames]),
+            force_n=np.r_[self.force_n, other.force_n],
+            pairs=pairs,
+            contact=PadContact(**contact),
+            ground_area_m2=np.r_[self.ground_area_m2, other.ground_area_m2],
+            reasons={k: np.r_[v, other.reasons[k]] for k, v in self.reasons.items()},
+        )
 
     @property
     def refusals(self) -> dict[str, float]:
@@ -80,18 +118,30 @@ def body_is_free(caster: RayCaster, frames: Array, advance_m: Array, radius_m: f
     return free
 
 
-def pad_axes(samples: SurfaceSamples, points_m: Array, normals: Array, radius_m: float, n_rounds: int = 2) -> Array:
+def pad_axes(
+    samples: SurfaceSamples,
+    points_m: Array,
+    normals: Array,
+    radius_m: float,
+    n_rounds: int = 2,
+    *,
+    middle_m: float = np.inf,
+) -> Array:
     """Return the tool axis (N, 3) that lays a pad flat on the ground round each point.
 
     Least-squares plane of the ground under the pad, with a ridge towards the mean normal so that a narrow strip does
     not turn the pad about its length.
+
+    Args:
+        middle_m: the ground counts less beyond this distance from the point [m]; then a pad that hangs over the border
+            of bent ground is not turned towards what is left of it.
     """
     normal = unit(normals)
     for _ in range(n_rounds):
         frames = tool_frames(points_m, -normal, any_perpendicular(normal))
         pairs = pad_pairs(samples, frames, radius_m)
         lying = pairs.cosine > 0.5
-        middle = np.exp(-(pairs.x_m**2 + pairs.y_m**2) / (AXIS_RADII * radius_m) ** 2)
+        middle = np.exp(-(pairs.x_m**2 + pairs.y_m**2) / middle_m**2)
         pose, w = pairs.pose[lying], (pairs.area_m2 * middle)[lying]
         x, y, z = pairs.x_m[lying], pairs.y_m[lying], pairs.gap_m[lying]
 
@@ -115,8 +165,20 @@ def pad_axes(samples: SurfaceSamples, points_m: Array, normals: Array, radius_m:
     return -normal
 
 
-def seat(samples: SurfaceSamples, caster: RayCaster, frames: Array, tool: PadTool, force_n: float) -> Seating:
-    """Press the pad in every frame (N, 4, 4) and say which poses stand firmly with a free body."""
+def seat(
+    samples: SurfaceSamples,
+    caster: RayCaster,
+    frames: Array,
+    tool: PadTool,
+    force_n: float,
+    *,
+    any_direction: bool = False,
+) -> Seating:
+    """Press the pad in every frame (N, 4, 4) and say which poses stand firmly with a free body.
+
+    Args:
+        any_direction: what faces down is no underside that lies on a table.
+    """
     pairs = pad_pairs(samples, frames, tool.radius_m)
     face = np.pi * tool.radius_m**2
     depth = 0.25 * tool.radius_m
@@ -134,12 +196,12 @@ def seat(samples: SurfaceSamples, caster: RayCaster, frames: Array, tool: PadToo
         force_n=force,
         pairs=pairs,
         contact=contact,
-        ground_fraction=area / face,
+        ground_area_m2=area,
         reasons={
             "no_ground": area <= 0.02 * face,
             "overhang": np.hypot(x, y) > GROUND_OFFSET_MAX * tool.radius_m,
             "force_too_high": wanted < 0.7 * tool.force_n.low,
-            "faces_down": -frames[:, 2, 2] < DOWNWARD_NORMAL_Z_MIN,
+            "faces_down": (-frames[:, 2, 2] < DOWNWARD_NORMAL_Z_MIN) & (not any_direction),
             "slide_stroke": np.abs(contact.advance_m) > 0.5 * tool.slide_stroke_m,
             "body_blocked": ~body_is_free(caster, frames, contact.advance_m, tool.radius_m),
         },

@@ -36,6 +36,10 @@ class Line:
     def __len__(self) -> int:
         return len(self.position_m)
 
+    def part(self, which: slice) -> "Line":
+        """Return some of the samples."""
+        return Line(position_m=self.position_m[which], tool_axis=self.tool_axis[which], travel=self.travel[which])
+
     @property
     def reach_m(self) -> Array:
         """(N,) length that belongs to each sample: half of each neighbouring step [m]."""
@@ -136,8 +140,10 @@ class Sheet:
 
 
 def _longer_side(flat_m: Array) -> Array:
-    """Return the direction (2,) of the longer side of the smallest rectangle round points (N, 2): lines along it end
-    square to most borders."""
+    """Return the direction (2,) of the longer side of the smallest rectangle round points (N, 2).
+
+    Lines along it end square to most borders.
+    """
     if np.linalg.matrix_rank(flat_m - flat_m[0], tol=1e-9) < 2:
         return np.array([1.0, 0.0]) if len(flat_m) < 2 else unit(flat_m[-1] - flat_m[0])
     hull = flat_m[ConvexHull(flat_m).vertices]
@@ -165,7 +171,7 @@ def parallel_lines(
         m = max(2, int(np.ceil((sheet.high_m[a] - sheet.low_m[a]) / step_m)) + 1)
         uv = np.empty((m, 2))
         uv[:, a], uv[:, b] = np.linspace(sheet.low_m[a], sheet.high_m[a], m), row
-        for run in _runs(sheet.near(uv)):
+        for run in runs_of(sheet.near(uv)):
             lines.append(line_through(*sheet.lift(uv[run][:: -1 if k % 2 else 1])))
     return [line for line in lines if line is not None]
 
@@ -219,8 +225,7 @@ def turned(line: Line, tool_axis: Array, smoothing_samples: float = 1.0) -> Line
 
 def cut(line: Line, keep: NDArray[np.bool_], n_min: int = 2) -> list[Line]:
     """Return the runs of samples kept, those with at least n_min samples."""
-    runs = [run for run in _runs(keep) if run.stop - run.start >= n_min]
-    return [Line(position_m=line.position_m[r], tool_axis=line.tool_axis[r], travel=line.travel[r]) for r in runs]
+    return [line.part(run) for run in runs_of(keep) if run.stop - run.start >= n_min]
 
 
 def resampled(points: Array, n: int) -> Array:
@@ -231,6 +236,7 @@ def resampled(points: Array, n: int) -> Array:
     )
 
 
-def _runs(mask: NDArray[np.bool_]) -> list[slice]:
+def runs_of(mask: NDArray[np.bool_]) -> list[slice]:
+    """Return the runs of neighbouring true values."""
     edges = np.flatnonzero(np.diff(np.r_[False, mask, False].astype(np.int8)))
     return [slice(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]

@@ -16,13 +16,13 @@ from cell_core.transforms import Array
 from grinding_planner.contact import balance, nominal_speed, removal_rates
 from grinding_planner.filling import helping_lines
 from grinding_planner.ground import Ground, survey
-from grinding_planner.layout import firm_parts, lay, n_least, seat_lines
-from grinding_planner.leaning import leant
+from grinding_planner.layout import Laid, firm_parts, lay, n_least
+from grinding_planner.leaning import Wish, leant
 from grinding_planner.results import Removal, Served, stroke_of
 from grinding_planner.samples import linear_fit
 from grinding_planner.schedule import lowest_shares, scheduled
 from grinding_planner.seating import Seating
-from grinding_planner.strokes import Line, cut
+from grinding_planner.strokes import Line
 from grinding_planner.task import GrindTask
 from grinding_planner.thinning import LeastSquares, needed_samples
 
@@ -45,6 +45,8 @@ AIM_FRACTION = 0.09
 OUTSIDE_WEIGHT = 0.3
 """Weight of removal where none is asked for."""
 PASSES_MAX = 20
+CONTACT_MIN = 0.6
+FORCE_BEFORE_SPACING = 0.65
 FASTEST = 0.9
 """Lines are spaced for a feed up to this share of the highest: where less is to go the force gives way."""
 
@@ -103,7 +105,7 @@ def sweep(ground: Ground, recipe: GrindRecipe, tool: PadTool, target_m: Array, p
     areas = ground.samples.areas_m2
     wanted = ground.serviceable & (target_m > 0.05 * target_m.max())
     depth = float(areas[wanted] @ target_m[wanted] / areas[wanted].sum())
-    feed = feed_for(recipe, tool, depth)
+    feed = feed_for(recipe, tool, depth, ground.contact_share)
     goal = np.where(ground.serviceable, target_m, 0.0) / feed.n_passes
     kinds = [
         _one_pass(ground, recipe, tool, feed, goal, wanted, progress, across=across)
@@ -120,20 +122,27 @@ def sweep(ground: Ground, recipe: GrindRecipe, tool: PadTool, target_m: Array, p
     )
 
 
-def feed_for(recipe: GrindRecipe, tool: PadTool, depth_m: float) -> Feed:
-    """Return spacing, speed, force and number of passes with which lines take off a depth on flat ground.
+def feed_for(recipe: GrindRecipe, tool: PadTool, depth_m: float, contact: float = 1.0) -> Feed:
+    """Return spacing, speed, force and number of passes with which lines take off a depth.
 
-    Where the tool cannot go fast enough the spacing grows, unless the recipe gives it, then the force falls.
+    Where the tool cannot go fast enough the force falls by up to a third, then the spacing grows, unless the recipe
+    gives it, then the force falls further.
+
+    Args:
+        contact: share of its face with which the pad touches the ground; bent ground needs closer lines.
 
     Raises:
         CoverageError: even so too much or too little would go.
     """
     force, is_map = recipe.force_n, recipe.strategy == "target"
-    finest = 2.0 * np.pi / jn_zeros(1, MAP_RIPPLE_ZERO)[-1 if is_map else RIPPLE_ZERO - 1]
+    finest = 2.0 * np.pi / jn_zeros(1, MAP_RIPPLE_ZERO)[-1 if is_map else RIPPLE_ZERO - 1] * max(contact, CONTACT_MIN)
     spacing = recipe.spacing_m or finest * tool.radius_m
     # a pass of parallel lines at speed v takes off k_p F v_rel / (v spacing) on flat ground
     speed = tool.preston_per_pa * force * nominal_speed(tool) / (spacing * depth_m) * (recipe.n_passes or 1)
     fastest = FASTEST * tool.speed_m_per_s.high
+    if speed > fastest:
+        lower = max(tool.force_n.low, FORCE_BEFORE_SPACING * force, force * fastest / speed)
+        speed, force = speed * lower / force, lower
     if speed > fastest and recipe.spacing_m is None:
         widest = min(0.75 * tool.radius_m, spacing * speed / fastest)
         speed, spacing = speed * spacing / widest, widest
@@ -177,31 +186,21 @@ def _one_pass(
     weights = np.where(ground.serviceable, areas, OUTSIDE_WEIGHT * areas)
     if is_map:
         weights = weights * np.clip(ground.exposure, 0.0, 1.0) ** MAP_EDGE_POWER
-    lines = lay(ground, tool, feed.force_n, feed.spacing_m, wanted, step_m=step, across=across, exact=is_map)
+    laid = lay(ground, tool, feed.force_n, feed.spacing_m, wanted, step_m=step, across=across, exact=is_map)
     for round_ in range(FILL_ROUNDS + 1):
         progress(0.45 + 0.05 * round_, "leaving out needless passes")
-        lines, seats, removed = thinned(ground, tool, feed.force_n, lines, goal_m, weights, step)
+        laid, removed = thinned(laid, tool, goal_m, weights, n_least(tool, step))
         if round_ == FILL_ROUNDS:
             break
         extra = helping_lines(ground, tool, removed, goal_m, weights, step)
-        extra = firm_parts(ground, tool, feed.force_n, extra, step)
-        if not extra:
+        more = firm_parts(ground, tool, feed.force_n, extra, step)
+        if more is None:
             break
-        lines = lines + extra
+        laid = laid.joined(more)
     progress(0.55, "leaning the pad")
-    length = np.concatenate([line.reach_m for line in lines])
-    lines = leant(
-        ground,
-        tool,
-        feed.force_n,
-        lines,
-        goal_m,
-        weights,
-        lowest_shares(tool, seats.force_n) * length / tool.speed_m_per_s.high,
-        length / tool.speed_m_per_s.low,
-        tilt_max_rad=tool.tilt_max_rad,
-    )
-    seats = seat_lines(ground, tool, feed.force_n, lines)
+    aim = None if is_map else min(AIM_FRACTION, 0.6 * recipe.acceptance.tolerance_fraction)
+    laid = leant(ground, tool, feed.force_n, laid, _wish(laid, tool, goal_m, weights, aim))
+    lines, seats = laid.lines, laid.seats
     progress(0.6, "scheduling speeds and forces")
     rates = removal_rates(seats.pairs, seats.contact, tool, feed.speed_m_per_s)
     plan = scheduled(
@@ -211,10 +210,21 @@ def _one_pass(
         weights,
         tool,
         seats.force_n,
-        aim_fraction=None if is_map else min(AIM_FRACTION, 0.6 * recipe.acceptance.tolerance_fraction),
+        aim_fraction=aim,
         **({"smoothness": MAP_SMOOTHNESS, "iterations": MAP_ITERATIONS} if is_map else {}),
     )
     return _left_by(ground, tool, lines, seats, plan.speed_m_per_s, seats.force_n * plan.force_share)
+
+
+def _wish(laid: Laid, tool: PadTool, goal_m: Array, weights: Array, aim_fraction: float | None) -> Wish:
+    length = np.concatenate([line.reach_m for line in laid.lines])
+    return Wish(
+        goal_m=goal_m,
+        weights=weights,
+        low_s=lowest_shares(tool, laid.seats.force_n) * length / tool.speed_m_per_s.high,
+        high_s=length / tool.speed_m_per_s.low,
+        aim_fraction=aim_fraction,
+    )
 
 
 def _left_by(
@@ -241,19 +251,9 @@ def _visits(rates: scipy.sparse.csr_matrix, strokes: list[Stroke]) -> Array:
     return operator.visits(np.concatenate([s.dwell_s for s in strokes]))
 
 
-def thinned(
-    ground: Ground,
-    tool: PadTool,
-    force_n: float,
-    lines: list[Line],
-    goal_m: Array,
-    weights: Array,
-    step_m: float,
-) -> tuple[list[Line], Seating, Array]:
-    """Return the lines without what only harms, the contact along them, and about what they can take off (S,) [m]."""
-    seats = seat_lines(ground, tool, force_n, lines)
-    n_min = n_least(tool, step_m)
-    line_of_column = np.repeat(np.arange(len(lines)), [len(line) for line in lines])
+def thinned(laid: Laid, tool: PadTool, goal_m: Array, weights: Array, n_min: int) -> tuple[Laid, Array]:
+    """Return the lines without what only harms, and about what they can take off (S,) [m]."""
+    lines, seats = laid.lines, laid.seats
     length = np.concatenate([line.reach_m for line in lines])
     scale = float(weights @ goal_m / weights.sum())
     rates = removal_rates(seats.pairs, seats.contact, tool)
@@ -265,10 +265,8 @@ def thinned(
         low=lowest_shares(tool, seats.force_n) * length / tool.speed_m_per_s.high,
         high=length / tool.speed_m_per_s.low,
     )
-    keep, dwell = needed_samples(problem, line_of_column, n_min)
-    parts = np.split(keep, np.cumsum([len(line) for line in lines])[:-1])
-    kept = [part for line, ok in zip(lines, parts, strict=True) for part in cut(line, ok, n_min)]
-    if not kept:
+    keep, dwell = needed_samples(problem, np.repeat(np.arange(len(lines)), [len(line) for line in lines]), n_min)
+    kept = laid.cut(keep, n_min)
+    if kept is None:
         raise CoverageError("no stroke brings the target closer: every pass takes more than is wanted")
-    removed = rates @ np.where(keep, dwell, 0.0)
-    return kept, seat_lines(ground, tool, force_n, kept), removed
+    return kept, rates @ np.where(keep, dwell, 0.0)

@@ -51,6 +51,8 @@ class Identification:
 
     tool: GrindToolConfig
     """Its preston_per_pa and wear are those of the abrasive in use: at disc_energy_j they give preston_now_per_pa."""
+    new_preston_per_pa: float
+    """Of a new abrasive, as long as nothing changes at once."""
     preston_now_per_pa: float
     preston_now_interval: Interval
     disc_energy_j: float
@@ -147,6 +149,7 @@ def identify(
     k0, last = tool.preston_per_pa, int(pieces.level[-1])
     return Identification(
         tool=_as_found(tool, fit.law, k0 * float(fit.levels[last]), k0 * float(fit.half_widths[last])),
+        new_preston_per_pa=k0 * float(fit.levels[0]),
         preston_now_per_pa=k0 * fit.now,
         preston_now_interval=Interval(
             low=k0 * (fit.now - fit.now_half_width), high=k0 * (fit.now + fit.now_half_width)

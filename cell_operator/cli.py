@@ -180,6 +180,13 @@ def build_parser() -> argparse.ArgumentParser:
         "--out", type=Path, required=True, metavar="TOOL.yaml", help="tool file to write; the picture goes to TOOL.png"
     )
 
+    identify.add_argument(
+        "--rest",
+        type=Path,
+        metavar="FILE.npz",
+        help="also write target_m, what the plan has left to do, per vertex of the scan before: for cell plan grind",
+    )
+
     cover = add("cover", "lay strokes that pass a round tool over all of a surface it can reach, without ROS")
     _add_surface(cover)
     cover.add_argument(

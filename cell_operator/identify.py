@@ -10,15 +10,17 @@ from rich.table import Table
 
 from cell_core.config import GrindToolConfig, load_named
 from cell_core.errors import ConfigurationError, InputRefusedError
-from cell_core.files import read_npz
+from cell_core.files import read_npz, write_npz
 from cell_core.registration import align
 from cell_core.surface import Surface
 from cell_core.surface_io import read_ply
 from cell_core.toolpath import ToolPath
 from cell_core.transforms import Array
 from cell_inspection import removed_between
-from grinding_planner.identification import Identification, identify
+from grinding_planner.face import reach_m
+from grinding_planner.identification import Identification, highest_force_n, identify
 from grinding_planner.process_signal import ProcessSignal
+from grinding_planner.remaining import removed_so_far
 from grinding_planner.tool_file import write_tool
 
 LOG_ARRAYS = ("time_s", "on", "process_value", "spindle_power_w")
@@ -34,6 +36,8 @@ class _Job:
     removed_m: Array
     signal: ProcessSignal | None
     source: str
+    wanted_m: Array | None
+    """(V,) what the plan was to remove, where its fields lie beside it and belong to the scan before."""
 
 
 def run_identify(args: argparse.Namespace, console: Console) -> int:
@@ -43,13 +47,25 @@ def run_identify(args: argparse.Namespace, console: Console) -> int:
     out: Path = args.out
     if out.suffix not in (".yaml", ".yml") or out.is_dir():
         raise ConfigurationError(f"--out {out}: wanted a file name ending in .yaml")
+    rest: Path | None = args.rest
+    if rest is not None and (rest.suffix != ".npz" or rest.is_dir()):
+        raise ConfigurationError(f"--rest {rest}: wanted a file name ending in .npz")
     job = _job(args)
+    if rest is not None and job.wanted_m is None:
+        raise InputRefusedError(
+            f"--rest: no fields.npz with target_change_m beside the plan for the {len(job.before.vertices_m)} "
+            "vertices of the scan before"
+        )
     tool = load_named(GrindToolConfig, "tools", args.tool or str(job.path.tool["name"]))
     tool = tool.model_copy(update={"name": args.name or out.stem})
     found = identify(job.before, job.removed_m, job.path, tool, signal=job.signal)
     picture = out.with_suffix(".png")
     identification_figure(found, job.before, picture)
     write_tool(out, found, job.source)
+    if rest is not None and job.wanted_m is not None:
+        gone = removed_so_far(job.before, found, reach_m(tool, highest_force_n(job.path)))
+        write_npz(rest, target_m=np.maximum(job.wanted_m - gone, 0.0))
+        console.print(f"what is left to remove, per vertex of the scan before: {rest}")
     _print(found, tool, job, console)
     console.print(f"written to {out} and {picture}")
     return 0
@@ -75,7 +91,14 @@ def _job(args: argparse.Namespace) -> _Job:
         removed_m=_removed(args, before),
         signal=_signal(args),
         source=f"{folder.name}, {len(path.strokes)} strokes",
+        wanted_m=_wanted(folder / "plan" if args.job else folder, len(before.vertices_m)),
     )
+
+
+def _wanted(plan: Path, n_vertices: int) -> Array | None:
+    fields = read_npz(plan / "fields.npz") if (plan / "fields.npz").is_file() else {}
+    wanted = fields.get("target_change_m")
+    return None if wanted is None or len(wanted) != n_vertices else np.asarray(wanted, float)
 
 
 def _before(args: argparse.Namespace) -> Surface:

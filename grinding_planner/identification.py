@@ -122,8 +122,7 @@ def identify(
     friction = None if signal is None else friction_along(signal, path.strokes, nominal_speed(tool), changed)
     changes = () if friction is None else friction.changes
     pieces = JobPieces.of(path, tool, [change.share for change in changes])
-    force_n = float(max(stroke.process_value.max() for stroke in path.strokes))
-    reach = reach_m(tool, force_n)
+    reach = reach_m(tool, highest_force_n(path))
     finest = np.sqrt(before.area_m2 / SAMPLES_MAX)
     samples = sample_surface(before, max(reach / SAMPLES_PER_REACH, finest))
     depth = samples.weights_at(before.vertices_m, before.vertex_normals) @ pieces.removal(samples, tool)
@@ -174,6 +173,11 @@ def identify(
         noise_m=1.4826 * float(np.median(np.abs(left - np.median(left)))),
         warnings=tuple(warnings),
     )
+
+
+def highest_force_n(path: ToolPath) -> float:
+    """Return the highest force of a path [N]."""
+    return float(max(stroke.process_value.max() for stroke in path.strokes))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -162,6 +162,20 @@ def test_a_refusal_is_one_line_and_writes_nothing(tmp_path, capsys, extra, facto
     assert not (tmp_path / "out").exists()
 
 
+def test_what_is_left_to_do_is_written(tmp_path, capsys) -> None:
+    at = folder(tmp_path, (0.8, 0.8))
+    x, y = plate().vertices_m[:, :2].T
+    rest = tmp_path / "out" / "rest.npz"
+    assert run(at, "--rest", str(rest)) == 3
+    assert "no fields.npz with target_change_m" in capsys.readouterr().err and not rest.exists()
+    wanted = depth((1.0, 1.0))(x, y)
+    np.savez(at / "plan" / "fields.npz", target_change_m=wanted)
+    assert run(at, "--rest", str(rest)) == 0
+    left = np.load(rest)["target_m"] - 0.2 * wanted
+    inside = (np.abs(x) < 0.05) & (np.abs(y) < 0.04)
+    assert np.sqrt(np.mean(left[inside] ** 2)) < 0.02 * wanted[inside].mean()
+
+
 def test_what_is_missing_is_asked_for(tmp_path, capsys) -> None:
     at = folder(tmp_path)
     out = ["--out", str(tmp_path / "out" / "mine.yaml")]

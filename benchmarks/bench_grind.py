@@ -1,7 +1,7 @@
 """Area sanding of 30 um on open shells and a casting, judged by scorer_grind.py beside a plane-sliced raster.
 
-Judged over the area that some standing pad with a free body presses, as the scorer finds it; of closed parts that lie on
-a table, what does not face down. Points lie half the planner's sample spacing apart. The raster is noether's plane
+Judged over the area that some standing pad with a free body presses, as the scorer finds it; of closed parts on a table,
+what does not face down. Points lie half the sample spacing of the planner apart. The raster is the plane slicing of noether
 slicing (plane_slicer.py) at the spacing of half a radius, one force and one feed, chosen so that its mean over the same
 area is the target.
 

@@ -1,8 +1,8 @@
-"""Score a grinding path on any mesh: what a Winkler pad takes off along a tool path file, written apart from the planner.
+"""Score a grinding path on any mesh: what a Winkler pad takes off along a tool path file, apart from the planner.
 
-The pad is cut into equal pieces; the gap before each is a ray along the tool axis onto the true triangles, and the
-sorted gaps give the exact force balance. Fine points of the surface within the pad lose k_p p v_rel dt, where dt follows
-from the file's rules: constant acceleration between samples, axis and force linear, a switch half way.
+The pad is cut into equal pieces; the gap before each is a ray along the tool axis onto the true triangles, and the sorted
+gaps give the exact force balance. Fine points of the surface within the pad lose k_p p v_rel dt, where dt follows from
+the rules of the file: constant acceleration between samples, axis and force linear, a switch half way.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -24,10 +24,15 @@ class GrindingPlannerNode(PlannerNode):
 
 def _plan(surface: Surface, recipe: GrindRecipe, work: Work, cad: Path | None, keywords: dict[str, Any]) -> Plan:
     from grinding_planner.planner import plan_grind
+    from grinding_planner.target import lies_on, placed_on
 
     beside = Path(work.goal.job_dir) / "job.yaml"
     tool = load_named(GrindToolConfig, "tools", recipe.tool, beside)
-    return plan_grind(surface, recipe, tool, cad=None if cad is None else load_cad(cad), **keywords)
+    nominal = None if cad is None else load_cad(cad)
+    if nominal is not None and not lies_on(surface, nominal):
+        work.progress(0.0, "finding where the CAD lies on the scan", "plan")
+        nominal, _ = placed_on(surface, nominal)
+    return plan_grind(surface, recipe, tool, cad=nominal, **keywords)
 
 
 def main() -> None:

@@ -11,13 +11,13 @@ from cell_core.config import GrindRecipe, GrindToolConfig, find_config, load_gri
 from cell_core.errors import ConfigurationError, InputRefusedError
 from cell_core.files import read_npz, sha256
 from cell_core.plan import Plan
-from cell_core.registration import register
 from cell_core.surface import Surface
-from cell_core.transforms import Array, inverse
+from cell_core.transforms import Array
 from cell_operator.commands import read_surface, write_plan
 from cell_operator.progress import StepProgress, print_figures
 from grinding_planner.choice import plan_with_best_tool
 from grinding_planner.planner import plan_grind
+from grinding_planner.target import placed_on
 
 
 def plan_grind_files(args: argparse.Namespace, recipe: GrindRecipe, out: Path, console: Console) -> int:
@@ -68,15 +68,10 @@ def _cad(args: argparse.Namespace, surface: Surface, console: Console) -> Surfac
     cad = read_surface(args.cad, args.unit)
     if not args.register:
         return cad
-    placed = register(surface, cad)
-    if placed.ambiguous:
-        raise InputRefusedError(
-            f"{args.cad}: lies on the surface in more than one way: {100 * placed.overlap_fraction:.1f} % of the "
-            f"surface overlap, in another pose {100 * placed.second_overlap_fraction:.1f} %"
-        )
+    moved, placed = placed_on(surface, cad)
     overlap, rms_mm = 100 * placed.overlap_fraction, 1e3 * placed.rms_m
     console.print(f"{args.cad.name}: {overlap:.1f} % of the surface lies on it, {rms_mm:.3f} mm RMS")
-    return cad.transformed(inverse(placed.T_target_source), surface.frame)
+    return moved
 
 
 def _target_map(path: Path) -> Array:

@@ -18,7 +18,7 @@ SAMPLES_PER_RADIUS = 8.0
 SEATS_PER_RADIUS = 5.0
 SAMPLES_MAX = 60_000
 SEATS_MAX = 20_000
-EXPOSURE_MIN = 0.15
+EXPOSURE_MIN = 0.05
 """Open ground has exposure 1, a straight edge about a quarter; below this a pad meets a point only by chance."""
 
 

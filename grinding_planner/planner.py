@@ -2,27 +2,32 @@
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from cell_core.config import GrindRecipe, GrindToolConfig, PadTool
+from cell_core.config import BurrTool, GrindRecipe, GrindToolConfig, PadTool
 from cell_core.errors import InputRefusedError
 from cell_core.plan import Plan, Progress, no_progress
 from cell_core.surface import Surface
 from cell_core.transforms import Array
 from grinding_planner.bead_plan import plan_bead
 from grinding_planner.bounds import check_force
+from grinding_planner.edge_plan import plan_edges
 from grinding_planner.results import Removal, Served, plan_of
 from grinding_planner.sweeping import plan_sweeps
 from grinding_planner.target import check_map, target_from_cad
 from grinding_planner.task import GrindTask
 from grinding_planner.wear_plan import with_wear
 
-STRATEGIES: dict[str, Callable[[GrindTask, PadTool], tuple[Served, Removal]]] = {
+STRATEGIES: dict[str, Callable[[GrindTask, Any], tuple[Served, Removal]]] = {
     "area": plan_sweeps,
     "target": plan_sweeps,
     "bead": plan_bead,
+    "edge": plan_edges,
 }
+TOOLS: dict[str, tuple[type[GrindToolConfig], ...]] = {"edge": (PadTool, BurrTool)}
+"""Tools that a strategy takes; those not named here take a pad."""
 
 
 def plan_grind(
@@ -52,7 +57,7 @@ def plan_grind(
     """
     started = time.perf_counter()
     check_force(recipe, tool)
-    if not isinstance(tool, PadTool):
+    if not isinstance(tool, TOOLS.get(recipe.strategy, (PadTool,))):
         raise InputRefusedError(f"tool {tool.name}: kind {tool.kind} cannot be planned with strategy {recipe.strategy}")
     task = GrindTask(
         surface=surface,

@@ -1,14 +1,14 @@
 """From strokes and their prediction to a plan: fields, figures and the tool block."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 import scipy.sparse
 from numpy.typing import ArrayLike, NDArray
 
-from cell_core.config import GrindRecipe, PadTool
+from cell_core.config import GrindRecipe, GrindToolConfig, PadTool
 from cell_core.errors import CoverageError
 from cell_core.plan import Plan
 from cell_core.statistics import field_statistics, weighted_quantile
@@ -57,6 +57,8 @@ class Removal:
     """(S,) depth wanted [m]."""
     judged: NDArray[np.bool_]
     """(S,) samples the figures are taken over."""
+    figures: dict[str, float] = field(default_factory=dict)
+    """What the strategy has to say besides."""
 
 
 def tolerable_tilt(tool: PadTool, force_n: float) -> float:
@@ -87,7 +89,7 @@ def stroke_of(
 def plan_of(
     served: Served,
     recipe: GrindRecipe,
-    tool: PadTool,
+    tool: GrindToolConfig,
     removal: Removal,
     wear: Wear,
     surface_path: str,
@@ -143,6 +145,7 @@ def plan_of(
         "serviceable_area_m2": served.serviceable_area_m2,
         "target_area_m2": stats.area_m2,
         "surface_area_m2": float(areas.sum()),
+        **removal.figures,
         "plan_time_s": time.perf_counter() - started,
     }
     left = 1.0 - stats.covered_area_fraction
@@ -175,7 +178,7 @@ def _mean_force_n(strokes: tuple[Stroke, ...]) -> float:
     return float(dwell @ force / dwell.sum())
 
 
-def tool_block(tool: PadTool) -> dict[str, Any]:
+def tool_block(tool: GrindToolConfig) -> dict[str, Any]:
     """Return what a stranger needs to recompute the removal."""
     return {
         **tool.model_dump(mode="json", exclude={"format", "version"}),

@@ -11,15 +11,19 @@ from cell_core.transforms import Array, tool_frames, unit
 from grinding_planner.contact import PadContact, PadPairs, balance, pad_pairs
 from grinding_planner.samples import SurfaceSamples
 
+AXIS_RADII = 0.3
 BODY_LENGTH_M = 0.10
 BODY_MARGIN_M = 0.003
-GROUND_OFFSET_MAX = 0.24
-"""Centre of the ground under the pad, in radii from the pad's centre: a straight edge at 0.36 R."""
+LAYER_RADII = 0.12
+"""Thickness of the layer that yields, in radii, at least 4 mm: the body begins behind it."""
+GROUND_OFFSET_MAX = 0.42
+"""Centre of the ground under the pad, in radii from the pad's centre: half the pad may hang over a straight edge. The
+arm holds the axis, and what is pressed does not show the overhang as long as the force goes down with the ground."""
 DOWNWARD_NORMAL_Z_MIN = -0.3
 """Surfaces facing further down than this lie towards the table."""
-PRESSURE_FACTOR_MAX = 1.5
+PRESSURE_FACTOR_MAX = 1.0
 """Over an edge the force goes down so that the ground carries at most this many times the pressure of a full pad."""
-PRESSED_FRACTION_MIN = 0.6
+PRESSED_FRACTION_MIN = 0.5
 """A point counts as pressed from this share of the typical pressure of the pose: with less in every pose it cannot come
 within a third of a uniform depth without its neighbours losing too much."""
 
@@ -56,7 +60,7 @@ def body_is_free(caster: RayCaster, frames: Array, advance_m: Array, radius_m: f
     Spokes from the axis find walls, rays back along the axis find roofs.
     """
     radius = radius_m + BODY_MARGIN_M
-    lift = max(0.004, 0.06 * radius_m)
+    lift = max(0.004, LAYER_RADII * radius_m)
     centre = frames[:, :3, 3] + frames[:, :3, 2] * advance_m[:, None]
     angle = np.arange(16) * (2.0 * np.pi / 16)
     spokes = np.cos(angle)[:, None, None] * frames[:, :3, 0] + np.sin(angle)[:, None, None] * frames[:, :3, 1]
@@ -87,7 +91,8 @@ def pad_axes(samples: SurfaceSamples, points_m: Array, normals: Array, radius_m:
         frames = tool_frames(points_m, -normal, any_perpendicular(normal))
         pairs = pad_pairs(samples, frames, radius_m)
         lying = pairs.cosine > 0.5
-        pose, w = pairs.pose[lying], pairs.area_m2[lying]
+        middle = np.exp(-(pairs.x_m**2 + pairs.y_m**2) / (AXIS_RADII * radius_m) ** 2)
+        pose, w = pairs.pose[lying], (pairs.area_m2 * middle)[lying]
         x, y, z = pairs.x_m[lying], pairs.y_m[lying], pairs.gap_m[lying]
 
         def total(values: Array, pose: NDArray = pose, n: int = len(frames)) -> Array:

@@ -12,7 +12,7 @@ import scipy.sparse
 from numpy.typing import NDArray
 from scipy.ndimage import binary_closing, gaussian_filter1d
 from scipy.sparse.csgraph import connected_components
-from scipy.spatial import KDTree
+from scipy.spatial import ConvexHull, KDTree
 
 from cell_core.transforms import Array, unit
 
@@ -94,7 +94,7 @@ class Sheet:
         u = np.cross(w, [1.0, 0.0, 0.0] if abs(w[0]) < 0.7 else [0.0, 1.0, 0.0])
         u, v = unit(u), np.cross(w, unit(u))
         flat = (points_m - self.origin_m) @ np.stack([u, v], axis=1)
-        along = np.linalg.eigh(np.cov(flat.T) + 1e-12 * np.eye(2))[1][:, 1] if len(flat) > 2 else np.array([1.0, 0.0])
+        along = _longer_side(flat)
         first = along[0] * u + along[1] * v
         self.basis: Array = np.stack([first, np.cross(w, first), w]).astype(float)
         local = (points_m - self.origin_m) @ self.basis.T
@@ -102,6 +102,20 @@ class Sheet:
         self._axes = axes @ self.basis.T
         self._tree = KDTree(self._seats_m)
         self.low_m, self.high_m = self._seats_m.min(axis=0), self._seats_m.max(axis=0)
+
+    def distance_m(self, uv_m: Array) -> Array:
+        """Return how far flat points (N, 2) are from the nearest seat (N,) [m]."""
+        return self._tree.query(uv_m)[0]
+
+    def outward(self, loop_m: Array) -> Array:
+        """Return the unit direction away from the seats (N, 2) across a polyline along their rim (N, 2)."""
+        closed = np.allclose(loop_m[0], loop_m[-1])
+        wrapped = np.vstack([loop_m[-2:-1], loop_m, loop_m[1:2]]) if closed else loop_m
+        along = unit(np.gradient(wrapped, axis=0)[1:-1] if closed else np.gradient(loop_m, axis=0))
+        across = np.stack([along[:, 1], -along[:, 0]], axis=1)
+        k = min(20, len(self._seats_m))
+        middle = self._seats_m[self._tree.query(loop_m, k=k)[1].reshape(len(loop_m), k)].mean(axis=1)
+        return across * np.sign(np.einsum("ij,ij->", loop_m - middle, across) or 1.0)
 
     def near(self, uv_m: Array) -> NDArray[np.bool_]:
         """Return whether flat points (N, 2) lie within NEAR_SEAT spacings of a seat (N,)."""
@@ -119,6 +133,19 @@ class Sheet:
         height = self._height_m[index] - np.einsum("nkj,nkj->nk", step, axis[..., :2]) / axis[..., 2]
         local = np.c_[uv_m, np.einsum("nk,nk->n", weight, height)]
         return local @ self.basis + self.origin_m, unit(np.einsum("nk,nkj->nj", weight, axis)) @ self.basis
+
+
+def _longer_side(flat_m: Array) -> Array:
+    """Return the direction (2,) of the longer side of the smallest rectangle round points (N, 2): lines along it end
+    square to most borders."""
+    if np.linalg.matrix_rank(flat_m - flat_m[0], tol=1e-9) < 2:
+        return np.array([1.0, 0.0]) if len(flat_m) < 2 else unit(flat_m[-1] - flat_m[0])
+    hull = flat_m[ConvexHull(flat_m).vertices]
+    sides = unit(np.roll(hull, -1, axis=0) - hull)
+    extent = np.stack([np.ptp(hull @ sides.T, axis=0), np.ptp(hull @ np.c_[-sides[:, 1], sides[:, 0]].T, axis=0)])
+    best = int(np.argmin(np.prod(extent, axis=0)))
+    along = sides[best]
+    return along if extent[0, best] >= extent[1, best] else np.array([-along[1], along[0]])
 
 
 def parallel_lines(
@@ -143,32 +170,26 @@ def parallel_lines(
     return [line for line in lines if line is not None]
 
 
-def border_lines(sheet: Sheet, step_m: float, inset_m: float = 0.0) -> list[Line]:
-    """Return lines along the rim of the sheet's ground, `inset_m` inside its outermost seats, but no small loops."""
+def border_loops(sheet: Sheet, step_m: float) -> list[Array]:
+    """Return loops (N, 2) along the rim of the sheet's ground, through its outermost seats, but no small ones."""
     pixel = 0.4 * sheet.spacing_m
     low = sheet.low_m - 4 * pixel
     counts = np.ceil((sheet.high_m + 4 * pixel - low) / pixel).astype(int) + 1
     u, v = (low[i] + pixel * np.arange(counts[i]) for i in range(2))
     grid = np.stack(np.meshgrid(u, v), axis=-1)
-    distance = sheet._tree.query(grid.reshape(-1, 2))[0].reshape(grid.shape[:2])
+    distance = sheet.distance_m(grid.reshape(-1, 2)).reshape(grid.shape[:2])
     ground = np.asarray(binary_closing(distance < 0.75 * sheet.spacing_m, iterations=2), bool)
     inside = KDTree(grid[~ground]).query(grid.reshape(-1, 2))[0].reshape(grid.shape[:2])
-    loops = contourpy.contour_generator(u, v, inside).lines(0.75 * sheet.spacing_m + inset_m)
-    lines = []
-    for loop in loops:
-        loop = np.asarray(loop)
+    loops = []
+    for loop in map(np.asarray, contourpy.contour_generator(u, v, inside).lines(0.75 * sheet.spacing_m)):
         length = np.linalg.norm(np.diff(loop, axis=0), axis=1).sum()
         if length < 8.0 * sheet.spacing_m:
             continue
         closed = np.allclose(loop[0], loop[-1])
-        smooth = _resample(loop, max(4, int(np.ceil(length / step_m))))
-        mode = "wrap" if closed else "nearest"
-        body = smooth[:-1] if closed else smooth
-        body = gaussian_filter1d(body, 1.2, axis=0, mode=mode)
-        smooth = np.vstack([body, body[:1]]) if closed else body
-        for run in _runs(sheet.near(smooth)):
-            lines.append(line_through(*sheet.lift(smooth[run])))
-    return [line for line in lines if line is not None]
+        smooth = resampled(loop, max(4, int(np.ceil(length / step_m))))
+        body = gaussian_filter1d(smooth[:-1] if closed else smooth, 1.2, axis=0, mode="wrap" if closed else "nearest")
+        loops.append(np.vstack([body, body[:1]]) if closed else body)
+    return loops
 
 
 def clear_of(border: list[Line], lines: list[Line], distance_m: float) -> list[Line]:
@@ -202,7 +223,8 @@ def cut(line: Line, keep: NDArray[np.bool_], n_min: int = 2) -> list[Line]:
     return [Line(position_m=line.position_m[r], tool_axis=line.tool_axis[r], travel=line.travel[r]) for r in runs]
 
 
-def _resample(points: Array, n: int) -> Array:
+def resampled(points: Array, n: int) -> Array:
+    """Return n + 1 points at equal distances along a polyline (N, D)."""
     s = np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))]
     return np.stack(
         [np.interp(np.linspace(0.0, s[-1], n + 1), s, points[:, i]) for i in range(points.shape[1])], axis=1

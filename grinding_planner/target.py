@@ -1,11 +1,12 @@
-"""Maps of the depth to remove."""
+"""Maps of the depth to remove, and where the CAD lies they are taken against."""
 
 import numpy as np
 
 from cell_core.errors import InputRefusedError
 from cell_core.raycast import RayCaster
+from cell_core.registration import Registration, register
 from cell_core.surface import Surface
-from cell_core.transforms import Array
+from cell_core.transforms import Array, inverse
 
 CAD_DISTANCE_MAX_M = 0.02
 FACING_COSINE_MIN = 0.5
@@ -56,3 +57,26 @@ def target_from_cad(surface: Surface, cad: Surface, deepest_m: float) -> Array:
     if target.max() <= 0.0:
         raise InputRefusedError("CAD: nothing of the scan stands above it")
     return target
+
+
+def lies_on(surface: Surface, cad: Surface) -> bool:
+    """Return whether most of the surface's area lies near the CAD and faces the same way: both are in one frame."""
+    nearest, triangle = RayCaster(cad).closest(surface.vertices_m)
+    near = np.linalg.norm(surface.vertices_m - nearest, axis=1) <= CAD_DISTANCE_MAX_M
+    along = np.einsum("ij,ij->i", surface.vertex_normals, cad.triangle_normals[triangle]) > FACING_COSINE_MIN
+    return float(surface.vertex_areas_m2 @ (near & along)) > 0.5 * float(surface.vertex_areas_m2.sum())
+
+
+def placed_on(surface: Surface, cad: Surface) -> tuple[Surface, Registration]:
+    """Return the CAD moved to where it lies on the surface, a scan, and how well it does.
+
+    Raises:
+        InputRefusedError: too little of the surface comes to lie on it, or it fits in more than one way.
+    """
+    placed = register(surface, cad)
+    if placed.ambiguous:
+        raise InputRefusedError(
+            f"CAD: lies on the surface in more than one way: {100 * placed.overlap_fraction:.1f} % of the surface "
+            f"overlap, in another pose {100 * placed.second_overlap_fraction:.1f} %"
+        )
+    return cad.transformed(inverse(placed.T_target_source), surface.frame), placed

@@ -1,6 +1,6 @@
 """Leave out what a plan is better without: even at top speed a needless pass removes, and nothing puts it back."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse
@@ -15,27 +15,39 @@ GAIN_MIN = 2e-3
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LeastSquares:
-    """Minimise 1/2 sum w (B x - b)^2 over low <= x <= high, b and x in any unit."""
+    """Minimise 1/2 sum w (B x - b)^2 + 1/2 |R x|^2 over low <= x <= high, b and x in any unit."""
 
     matrix: scipy.sparse.csr_matrix
     goal: Array
     weights: Array
     low: Array
     high: Array
+    rough: scipy.sparse.csr_matrix | None = None
+    """R; None: nothing."""
+
+    def weighed(self, weights: Array) -> "LeastSquares":
+        """Return the problem with other weights."""
+        return replace(self, weights=weights)
 
     def solve(self, start: Array, n_iterations: int = 150) -> Array:
         """Return an approximate minimiser by accelerated projected gradients with restart."""
         transposed = self.matrix.T.tocsr()
+        bend = None if self.rough is None else (self.rough.T @ self.rough).tocsr()
+
+        def slope(x: Array, goal: Array | float) -> Array:
+            pull = transposed @ (self.weights * (self.matrix @ x - goal))
+            return pull if bend is None else pull + bend @ x
+
         z, norm = np.ones(len(self.low)), 1.0
         for _ in range(12):
-            z = transposed @ (self.weights * (self.matrix @ z))
+            z = slope(z, 0.0)
             norm = float(np.linalg.norm(z)) or 1.0
             z /= norm
         step = 1.0 / (1.05 * norm)
         x = np.clip(start, self.low, self.high)
         y, momentum = x, 1.0
         for _ in range(n_iterations):
-            gradient = transposed @ (self.weights * (self.matrix @ y - self.goal))
+            gradient = slope(y, self.goal)
             new = np.clip(y - step * gradient, self.low, self.high)
             if gradient @ (new - x) > 0.0:
                 momentum = 1.0

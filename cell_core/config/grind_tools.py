@@ -133,11 +133,15 @@ class BeltTool(RollerTool):
 
 
 class BurrTool(RollerTool):
-    """A cylindrical rotary file for edges: stiff, on a compliant spindle (Winkler)."""
+    """A cylindrical rotary file for edges: stiff, on a compliant spindle (Winkler); its shank leaves it towards +y."""
 
     kind: Literal["burr"]
     motion: Literal["wheel"] = "wheel"
     stiffness_pa_per_m: Positive
+    shank_radius_m: Positive = 0.001
+    shank_length_m: Positive = 0.04
+    """From the end of the working face to the spindle."""
+    spindle_radius_m: Positive = 0.01
 
 
 KINDS: dict[str, type[GrindToolConfig]] = {"pad": PadTool, "wheel": WheelTool, "belt": BeltTool, "burr": BurrTool}

@@ -21,6 +21,7 @@ from cell_core.transforms import Array
 from grinding_planner.contact import nominal_speed
 from grinding_planner.face import reach_m
 from grinding_planner.identification_checks import (
+    LOOSE_SHARE_MAX,
     Ground,
     refuse_little,
     refuse_loose,
@@ -114,9 +115,10 @@ def identify(
     measured = np.asarray(removed_m, float)
     if measured.shape != (len(before.vertices_m),):
         raise InputRefusedError(f"measured: {measured.shape} depths, the surface has {len(before.vertices_m)} vertices")
-    if any(stroke.kind == "bead" for stroke in path.strokes):
+    deep = next((stroke.kind for stroke in path.strokes if stroke.kind in ("bead", "edge")), None)
+    if deep is not None:
         raise InputRefusedError(
-            "tool path: strokes over a bead change the contact as they go; identify on an area or a map"
+            f"tool path: strokes over a {deep} change the contact as they go; identify on an area or a map"
         )
     changed = path.tool.get("disc_changes", ())
     friction = None if signal is None else friction_along(signal, path.strokes, nominal_speed(tool), changed)
@@ -140,9 +142,12 @@ def identify(
     # the pieces on their own: a coefficient that changes along the job is no misfit
     refuse_misfit(ground, depth @ piece_factor, _cells(before, ground.touched, reach))
     warnings += _strayed(piece_factor, piece_error, fit.factor)
-    for level, half in zip(fit.levels, fit.half_widths, strict=True):
-        refuse_loose(float(level), float(half), "preston_per_pa")
     refuse_loose(fit.now, fit.now_half_width, "the Preston coefficient now")
+    warnings += [
+        f"between sudden changes, level {k + 1} of {len(fit.levels)} is known to +/- {100.0 * half / level:.0f} % only"
+        for k, (level, half) in enumerate(zip(fit.levels, fit.half_widths, strict=True))
+        if half > LOOSE_SHARE_MAX * level
+    ]
     left = (measured - fitted)[ground.touched]
     identified, kept = _names(tool, fit.law)
     k0, last = tool.preston_per_pa, int(pieces.level[-1])

@@ -132,6 +132,17 @@ def test_a_halving_is_placed_by_the_signal_and_measured_by_the_scan(halved, orbi
     assert np.sqrt(np.mean((found.fitted_m - depth)[own] ** 2)) < 0.03 * depth[own].mean()
 
 
+def test_an_early_change_leaves_the_coefficient_now_well_known(sheet, orbital) -> None:
+    path = path_of(orbital)
+    early = 0.025 * duration(path)
+    depth = truth(sheet, path, orbital, lambda t: np.where(t < early, 1.0, 0.6))
+    signal = log(path, orbital, lambda t: np.where(t < early, 0.35, 0.27))
+    found = identify(sheet, noisy(depth), path, orbital, signal=signal)
+    assert len(found.changes) == 1
+    assert found.preston_now_per_pa == pytest.approx(0.6 * orbital.preston_per_pa, rel=0.02)
+    assert found.level_half_widths[0] > 5.0 * found.level_half_widths[1]
+
+
 def test_what_is_gone_is_known_better_than_the_scan_is_noisy(halved, sheet) -> None:
     found, _, depth = halved
     gone = removed_so_far(sheet, found, RADIUS)

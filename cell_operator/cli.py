@@ -154,6 +154,39 @@ def build_parser() -> argparse.ArgumentParser:
         "--out", type=Path, required=True, metavar="GUN.yaml", help="gun file to write; residuals go to GUN.png"
     )
 
+    identify = add("identify", "tell a grinding tool's Preston coefficient and wear from a job and the scan after it")
+    job = identify.add_mutually_exclusive_group(required=True)
+    job.add_argument("--job", type=Path, metavar="DIR", help="job folder: its tool path as run, scan and log")
+    job.add_argument("--plan", type=Path, metavar="DIR", help="folder with the toolpath.json that was run")
+    identify.add_argument(
+        "--before", type=Path, metavar="FILE", help="scan before, in the tool path's frame (default: that of --job)"
+    )
+    identify.add_argument(
+        "--after", type=Path, metavar="FILE", help="scan after, in the same frame (default: what --job measured)"
+    )
+    identify.add_argument("--unit", choices=UNITS, default="m", help="unit of the scans (default: m)")
+    identify.add_argument("--register", action="store_true", help="align the scan after to the one before first")
+    identify.add_argument(
+        "--log",
+        type=Path,
+        metavar="FILE.npz",
+        help="arrays time_s, on, process_value [N], spindle_power_w: tells sudden changes (default: that of --job)",
+    )
+    identify.add_argument(
+        "--tool", metavar="FILE", help="tool file or name in config/tools (default: that the tool path names)"
+    )
+    identify.add_argument("--name", metavar="NAME", help="name of the identified tool (default: that of the file)")
+    identify.add_argument(
+        "--out", type=Path, required=True, metavar="TOOL.yaml", help="tool file to write; the picture goes to TOOL.png"
+    )
+
+    identify.add_argument(
+        "--rest",
+        type=Path,
+        metavar="FILE.npz",
+        help="also write target_m, what the plan has left to do, per vertex of the scan before: for cell plan grind",
+    )
+
     cover = add("cover", "lay strokes that pass a round tool over all of a surface it can reach, without ROS")
     _add_surface(cover)
     cover.add_argument(

@@ -36,6 +36,7 @@ def run_command(args: argparse.Namespace) -> int:
         "demo": _demo,
         "plan": _plan,
         "calibrate": _calibrate,
+        "identify": _identify,
         "cover": _cover,
         "predict": _predict,
         "motion": _motion,
@@ -104,6 +105,12 @@ def _calibrate(args: argparse.Namespace) -> int:
     from cell_operator.calibrate import calibrate
 
     return calibrate(args, console)
+
+
+def _identify(args: argparse.Namespace) -> int:
+    from cell_operator.identify import run_identify
+
+    return run_identify(args, console)
 
 
 def write_plan(plan: Plan, surface: Surface, out: Path) -> None:

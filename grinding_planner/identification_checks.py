@@ -17,6 +17,7 @@ FACES_MIN = 4.0
 SHIFT_SHARE_MAX = 0.1
 MISFIT_SHARE_MAX = 0.3
 LOOSE_SHARE_MAX = 0.5
+NOTHING_SHARE = 0.05
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -75,7 +76,6 @@ def refuse_shifted(ground: Ground) -> list[str]:
         ]
     shift = float(np.median(values))
     error = 1.2533 * 1.4826 * float(np.median(np.abs(values - shift))) / np.sqrt(len(values))
-    # a tilt leaves the median alone, but not the spread between places
     if abs(shift) > SHIFT_SHARE_MAX * mean + 3.0 * error:
         raise InputRefusedError(
             f"scans: ground that no stroke reached lies {1e6 * shift:.3g} um lower after the job, against "
@@ -85,14 +85,30 @@ def refuse_shifted(ground: Ground) -> list[str]:
     return []
 
 
+def refuse_unchanged(ground: Ground) -> None:
+    """Refuse where the tool passed but next to nothing is gone."""
+    own = ground.touched
+    mean, planned = float(np.average(ground.measured_m[own], weights=ground.areas_m2[own])), ground.mean_planned_m
+    if mean < NOTHING_SHARE * planned:
+        raise InputRefusedError(
+            f"scans: nothing was removed: {1e6 * mean:.3g} um in the mean where {1e6 * planned:.3g} um were planned",
+            mean_m=mean,
+        )
+
+
 def refuse_misfit(ground: Ground, fitted_m: Array, cell: NDArray[np.int64]) -> None:
-    """Refuse where what was removed lies elsewhere than the path would have taken it; `cell` (T,) of the touched."""
+    """Refuse where what was removed lies elsewhere than the path would have taken it.
+
+    Args:
+        cell: (T,) place of each touched vertex, of the tool's size; what noise leaves of its mean does not count.
+    """
     own = ground.touched
     area, left = ground.areas_m2[own], ground.measured_m[own] - fitted_m[own]
-    weight = np.bincount(cell, area)
-    mean = np.bincount(cell, area * left) / np.maximum(weight, 1e-30)
-    depth = float(np.average(fitted_m[own], weights=area))
-    misfit = float(np.sqrt(np.average(mean**2, weights=weight)))
+    weight = np.maximum(np.bincount(cell, area), 1e-30)
+    mean = np.bincount(cell, area * left) / weight
+    from_noise = np.bincount(cell, (area * (left - mean[cell])) ** 2) / weight**2
+    square = float(np.average(np.maximum(mean**2 - from_noise, 0.0), weights=weight))
+    misfit, depth = np.sqrt(square), float(np.average(ground.measured_m[own], weights=area))
     if misfit > MISFIT_SHARE_MAX * depth:
         raise InputRefusedError(
             f"scans: measured and computed removal differ by {1e6 * misfit:.3g} um rms from place to place, where "
@@ -101,17 +117,11 @@ def refuse_misfit(ground: Ground, fitted_m: Array, cell: NDArray[np.int64]) -> N
         )
 
 
-def refuse_loose(ground: Ground, value: float, half_width: float, name: str) -> None:
-    """Refuse a factor whose interval reaches zero (nothing was removed), or is wider than LOOSE_SHARE_MAX of it."""
-    own = ground.touched
-    if value - half_width <= 0.0:
+def refuse_loose(value: float, half_width: float, name: str) -> None:
+    """Refuse a coefficient whose interval is wider than LOOSE_SHARE_MAX of it."""
+    if not half_width <= LOOSE_SHARE_MAX * value:
         raise InputRefusedError(
-            f"scans: nothing was removed: {1e6 * np.average(ground.measured_m[own], weights=ground.areas_m2[own]):.3g} "
-            f"um in the mean where {1e6 * ground.mean_planned_m:.3g} um were planned",
-        )
-    if half_width > LOOSE_SHARE_MAX * value:
-        raise InputRefusedError(
-            f"scans: {name} is known to +/- {100.0 * half_width / value:.0f} % only, at most "
+            f"scans: {name} is known to +/- {100.0 * half_width / abs(value):.0f} % only, at most "
             f"{100.0 * LOOSE_SHARE_MAX:.0f} % allowed: more ground, a deeper job or a better scan is needed",
             relative_half_width=half_width / value,
         )

@@ -67,7 +67,8 @@ class JobPieces:
             piece=piece,
             energy_j=np.bincount(piece, impulse * wear.energy_j) / weight,
             work_j=middle * wear.work_j,
-            level=level,
+            # a stretch shorter than the path's samples has no piece
+            level=np.unique(level, return_inverse=True)[1].reshape(-1),
             disc=disc,
             energy_end_j=wear.energy_end_j,
         )

@@ -21,7 +21,10 @@ PRESSED_SHARE = 0.2
 """Of the median force; rows with less do not tell friction."""
 IDLE_SHARE = 0.02
 IDLE_ROWS_MIN = 10
+UP_TO_SPEED_SHARE = 0.8
 IMPULSE_MISFIT_MAX = 0.3
+GAP_ROWS = 3.0
+"""Steps of the log longer than so many of its usual ones are gaps."""
 SIGMAS = 6.0
 STEP_MIN = 0.05
 """Relative change of friction below which it is wear, warmth or another place on the part."""
@@ -102,8 +105,9 @@ def friction_along(
     Raises:
         InputRefusedError: nothing was pressed, or the impulse is not this plan's.
     """
-    # each row stands for the time up to the next
+    # each row stands for the time up to the next; over a gap nothing is known to have been pressed
     dt = np.r_[np.diff(signal.time_s), 0.0]
+    dt = np.minimum(dt, GAP_ROWS * np.median(dt))
     impulse = np.where(signal.on, np.maximum(signal.force_n, 0.0) * dt, 0.0)
     planned = impulse_n_s(strokes)
     total, wanted = float(impulse.sum()), float(planned.sum())
@@ -138,8 +142,9 @@ def friction_along(
 def _idle_power(signal: ProcessSignal, typical_n: float) -> tuple[float, list[str]]:
     idle = signal.on & (signal.force_n < IDLE_SHARE * typical_n)
     if idle.sum() >= IDLE_ROWS_MIN:
+        power = signal.power_w[idle]
         # a spindle that comes up to speed takes less than one that has
-        return float(np.quantile(signal.power_w[idle], 0.75)), []
+        return float(np.median(power[power >= UP_TO_SPEED_SHARE * np.quantile(power, 0.9)])), []
     return 0.0, ["log: the spindle never idles: friction is told with the idle power in it, and its changes too small"]
 
 

@@ -42,7 +42,7 @@ class Evidence:
         evidence = self
         for _ in range(ROBUST_ROUNDS):
             left = np.abs(self.measured_m - self.depth_m @ (basis @ fit_levels(evidence, basis).value))
-            bound = HUBER_SIGMAS * 1.4826 * float(np.median(left))
+            bound = max(HUBER_SIGMAS * 1.4826 * float(np.median(left)), 1e-9)
             weights = self.weights * np.minimum(1.0, bound / np.maximum(left, 1e-12))
             evidence = replace(self, weights=weights * len(weights) / weights.sum())
         return evidence
@@ -57,8 +57,6 @@ class LevelFit:
     covariance: Array
     """(J, J) from residuals summed over cells."""
     n_cells: int
-    variance_m2: float
-    """Of one point of weight 1, with the likeness of neighbours in it: what makes the plain covariance as wide."""
 
 
 def fit_levels(evidence: Evidence, basis: Array) -> LevelFit:
@@ -75,9 +73,29 @@ def fit_levels(evidence: Evidence, basis: Array) -> LevelFit:
     sums = np.column_stack([np.bincount(evidence.cell, score[:, j], n_cells) for j in range(x.shape[1])])
     n_seen = int(np.count_nonzero(np.any(sums != 0.0, axis=1)))
     covariance = inverse @ (sums.T @ sums) @ inverse * (n_seen / max(n_seen - x.shape[1], 1))
-    plain = float(np.average(left**2, weights=w))
-    wider = float(np.mean(np.diag(covariance) / np.maximum(plain * np.diag(inverse), 1e-300)))
-    return LevelFit(value=value, covariance=covariance, n_cells=n_seen, variance_m2=plain * max(wider, 1.0))
+    return LevelFit(value=value, covariance=covariance, n_cells=n_seen)
+
+
+def variance_of(evidence: Evidence, basis: Array) -> float:
+    """Return the variance [m2] of a point of weight 1 about the fit in this basis (B, J), likeness of neighbours in it.
+
+    It is that of a point, times how much more sums of residuals over cells scatter than independent ones would.
+    """
+    w = evidence.weights
+    left = evidence.measured_m - evidence.depth_m @ (basis @ fit_levels(evidence, basis).value)
+    sums = np.bincount(evidence.cell, w * left)
+    n = int(np.count_nonzero(sums))
+    wider = float(sums @ sums) / float(np.sum((w * left) ** 2)) * n / max(n - basis.shape[1], 1)
+    return float(np.average(left**2, weights=w)) * max(wider, 1.0)
+
+
+def bending(known: Array, level: NDArray[np.int64], n_bends: int) -> Array:
+    """Return a basis (B, J) that bends along the job: hats over the pieces and a step for each level, times `known`."""
+    n = len(known)
+    knots = np.linspace(0.0, n - 1.0, n_bends)
+    hats = np.stack([np.interp(np.arange(n), knots, row) for row in np.eye(n_bends)], axis=1)
+    steps = np.eye(int(level.max()) + 1)[level][:, 1:]
+    return known[:, None] * np.concatenate([hats, steps], axis=1)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

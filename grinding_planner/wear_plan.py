@@ -49,6 +49,25 @@ def with_wear(
     return served, replace(removal, strokes=strokes), wear
 
 
+def replan_rest(strokes: Sequence[Stroke], tool: GrindToolConfig, share: float, factor: float) -> tuple[Stroke, ...]:
+    """Return what is left of a job when `share` of its impulse is spent, for a coefficient `factor` times the planned.
+
+    For a change that the log of a running job tells. Speeds go with the factor, within the tool's limits: where the
+    slowest is reached, less is removed than planned.
+
+    Args:
+        share: 0..1 of the strokes' force times time; the stroke under way is cut at its next sample.
+    """
+    impulse = [stroke.process_value * stroke.dwell_s for stroke in strokes]
+    spent, wanted = np.cumsum([0.0, *(own.sum() for own in impulse)]), share * sum(float(own.sum()) for own in impulse)
+    first = int(np.clip(np.searchsorted(spent, wanted, side="right") - 1, 0, len(strokes) - 1))
+    at = int(np.searchsorted(spent[first] + np.cumsum(impulse[first]), wanted, side="right"))
+    # a stroke has two samples at least
+    rest = [strokes[first].part(at, len(strokes[first]))] if at <= len(strokes[first]) - 2 else []
+    rest += strokes[first + 1 :]
+    return tuple(_driven(replace(s, speed_m_per_s=factor * s.speed_m_per_s), tool) for s in rest)
+
+
 def _as_worn(tool: Tool, preston_per_pa: float, lowest: float, highest: float) -> Tool:
     # speeds planned with this tool stay within the true tool's limits when multiplied by lowest..highest
     speed = tool.speed_m_per_s

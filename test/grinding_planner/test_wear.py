@@ -11,6 +11,7 @@ from cell_core.plan import Plan
 from cell_core.toolpath import Stroke
 from grinding_planner.planner import plan_grind
 from grinding_planner.wear import compensated, effective_work, energy_after, preston_along, preston_factor
+from grinding_planner.wear_plan import replan_rest
 
 LAW = WearLaw(floor_fraction=0.4, energy_j=900.0, energy_max_j=2500.0)
 
@@ -152,3 +153,17 @@ def test_a_used_abrasive_is_planned_for_within_the_tools_limits(panel, area_reci
     again = np.sum(done * np.concatenate([s.process_value for s in plan.toolpath.strokes]))
     wanted = plan.figures["removed_volume_m3"] / (tool.rpm * 2.0 * np.pi / 60.0 * tool.orbit_radius_m)
     assert again == pytest.approx(wanted, rel=0.05)
+
+
+def test_the_rest_of_a_job_makes_up_for_a_changed_coefficient(orbital: PadTool) -> None:
+    strokes = [straight(81, 0.4, 0.1) for _ in range(4)]
+    rest = replan_rest(strokes, orbital, 0.375, 0.5)
+    # half of the second stroke and the two after it, half as fast
+    assert [len(stroke) for stroke in rest] == [41, 81, 81]
+    assert rest[0].position_m[0] == pytest.approx(strokes[1].position_m[40])
+    assert sum(s.dwell_s.sum() for s in rest) == pytest.approx(2.0 * 0.625 * 16.0, rel=1e-9)
+    assert replan_rest(strokes, orbital, 1.0, 0.5) == ()
+    assert len(replan_rest(strokes, orbital, 0.0, 1.0)) == 4
+    # no slower than the tool can go
+    slow = replan_rest(strokes, orbital, 0.5, 0.01)
+    assert min(s.speed_m_per_s.min() for s in slow) == pytest.approx(orbital.speed_m_per_s.low)

@@ -46,14 +46,19 @@ class Ground(Served):
         return min(float(np.median(share[seats.valid])), 1.0)
 
 
+def ground_samples(surface: Surface, tool: PadTool) -> SurfaceSamples:
+    """Return the samples a pad is tried on."""
+    finest = np.sqrt(surface.area_m2 / SAMPLES_MAX)
+    return sample_surface(surface, max(tool.radius_m / SAMPLES_PER_RADIUS, finest))
+
+
 def survey(surface: Surface, tool: PadTool, force_n: float, *, samples: SurfaceSamples | None = None) -> Ground:
     """Try the pad all over the surface, axis normal to it, and return what it can serve.
 
     Raises:
         CoverageError: no pose anywhere stands firmly with a free body; facts carry the reasons' shares.
     """
-    finest = np.sqrt(surface.area_m2 / SAMPLES_MAX)
-    samples = samples or sample_surface(surface, max(tool.radius_m / SAMPLES_PER_RADIUS, finest))
+    samples = samples or ground_samples(surface, tool)
     seat_spacing = max(tool.radius_m / SEATS_PER_RADIUS, np.sqrt(surface.area_m2 / SEATS_MAX))
     spread = sample_surface(surface, seat_spacing)
     axes = pad_axes(samples, spread.points_m, spread.normals, tool.radius_m, middle_m=AXIS_RADII * tool.radius_m)
@@ -66,6 +71,8 @@ def survey(surface: Surface, tool: PadTool, force_n: float, *, samples: SurfaceS
     open_ground = tool.preston_per_pa * force_n * nominal_speed(tool)
     exposure = rates @ np.where(seats.valid, spread.areas_m2, 0.0) / open_ground
     serviceable = (pressed_by(seats) >= PRESSED_FRACTION_MIN) & (exposure >= EXPOSURE_MIN)
+    if samples.forbidden is not None:
+        serviceable &= ~samples.forbidden
     ground = Ground(
         surface=surface,
         caster=caster,

@@ -107,7 +107,14 @@ class _Solver:
 
     def _seats(self, tilt: Array) -> Seating:
         frames = tool_frames(self._position, *self._tilted(tilt))
-        return seat(self._ground.samples, self._ground.caster, frames, self._tool, self._force)
+        return seat(
+            self._ground.samples,
+            self._ground.caster,
+            frames,
+            self._tool,
+            self._force,
+            any_direction=self._ground.is_sheet,
+        )
 
     def _rates(self, tilt: Array, force_n: Array) -> scipy.sparse.csr_matrix:
         pairs = pad_pairs(

@@ -23,6 +23,7 @@ from grinding_planner.wear_plan import with_wear
 STRATEGIES: dict[str, Callable[[GrindTask, Any], tuple[Served, Removal]]] = {
     "area": plan_sweeps,
     "target": plan_sweeps,
+    "spot": plan_sweeps,
     "bead": plan_bead,
     "edge": plan_edges,
 }

@@ -31,6 +31,8 @@ class SurfaceSamples:
     """(S,) area of the piece [m2]; sums to the surface area."""
     spacing_m: float
     """Nominal distance between neighbours [m]."""
+    forbidden: NDArray[np.bool_] | None = None
+    """(S,) samples that no tool may press; None: all may be."""
 
     def __len__(self) -> int:
         return len(self.points_m)
@@ -51,6 +53,7 @@ class SurfaceSamples:
             normals=self.normals[keep],
             areas_m2=self.areas_m2[keep],
             spacing_m=self.spacing_m,
+            forbidden=None if self.forbidden is None else self.forbidden[keep],
         )
 
     def weights_at(self, points_m: Array, normals: Array, n_nearest: int = 4) -> scipy.sparse.csr_matrix:

@@ -22,6 +22,8 @@ DOWNWARD_NORMAL_Z_MIN = -0.3
 """Surfaces facing further down than this lie towards the table."""
 PRESSURE_FACTOR_MAX = 1.0
 """Over an edge the force goes down so that the ground carries at most this many times the pressure of a full pad."""
+PRESSURE_ROUNDS = 6
+PRESSURE_SLACK = 1.02
 PRESSED_FRACTION_MIN = 0.5
 """A point counts as pressed from this share of the typical pressure of the pose: with less in every pose it cannot come
 within a third of a uniform depth without its neighbours losing too much."""
@@ -189,8 +191,7 @@ def seat(
         np.bincount(pairs.pose, ground * c, pairs.n_poses) / np.maximum(area, 1e-12) for c in (pairs.x_m, pairs.y_m)
     )
     wanted = force_n * np.minimum(1.0, PRESSURE_FACTOR_MAX * area / face)
-    force = np.clip(wanted, tool.force_n.low, tool.force_n.high)
-    contact = balance(pairs, force, tool.stiffness_pa_per_m)
+    force, contact = _borne(pairs, np.clip(wanted, tool.force_n.low, tool.force_n.high), tool)
     return Seating(
         frames=frames,
         force_n=force,
@@ -204,8 +205,37 @@ def seat(
             "faces_down": (-frames[:, 2, 2] < DOWNWARD_NORMAL_Z_MIN) & (not any_direction),
             "slide_stroke": np.abs(contact.advance_m) > 0.5 * tool.slide_stroke_m,
             "body_blocked": ~body_is_free(caster, frames, contact.advance_m, tool.radius_m),
+            **_kept_out(samples, pairs, contact),
+            **_too_hard(contact, tool),
         },
     )
+
+
+def _borne(pairs: PadPairs, force_n: Array, tool: PadTool) -> tuple[Array, PadContact]:
+    """Return forces lowered to what the abrasive bears, as far as the tool goes, and the contact they make."""
+    contact = balance(pairs, force_n, tool.stiffness_pa_per_m)
+    if tool.pressure_max_pa is None:
+        return force_n, contact
+    for _ in range(PRESSURE_ROUNDS):
+        over = contact.pressure_max_pa / tool.pressure_max_pa
+        if not (over > 1.0).any():
+            break
+        force_n = np.maximum(force_n / np.maximum(over, 1.0), tool.force_n.low)
+        contact = balance(pairs, force_n, tool.stiffness_pa_per_m)
+    return force_n, contact
+
+
+def _kept_out(samples: SurfaceSamples, pairs: PadPairs, contact: PadContact) -> dict[str, NDArray[np.bool_]]:
+    if samples.forbidden is None:
+        return {}
+    touching = (contact.pressure_pa > 0.0) & samples.forbidden[pairs.point]
+    return {"kept_out": np.bincount(pairs.pose, touching, pairs.n_poses) > 0}
+
+
+def _too_hard(contact: PadContact, tool: PadTool) -> dict[str, NDArray[np.bool_]]:
+    if tool.pressure_max_pa is None:
+        return {}
+    return {"pressure_too_high": contact.pressure_max_pa > PRESSURE_SLACK * tool.pressure_max_pa}
 
 
 def pressed_by(seating: Seating) -> Array:

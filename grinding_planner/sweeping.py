@@ -1,6 +1,6 @@
 """Sweep a pad over open ground: lay lines, drop what only harms, schedule speed and force. Area, target, spot."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse
@@ -13,18 +13,19 @@ from cell_core.operator.coverage import CoverageOperator
 from cell_core.plan import Progress
 from cell_core.toolpath import Stroke
 from cell_core.transforms import Array
+from grinding_planner.bounds import depth_per_pass_max_m, heat_j_per_m2
 from grinding_planner.contact import balance, nominal_speed, removal_rates
 from grinding_planner.filling import helping_lines
-from grinding_planner.ground import Ground, survey
+from grinding_planner.ground import Ground, ground_samples, survey
 from grinding_planner.layout import Laid, firm_parts, lay, n_least
 from grinding_planner.leaning import Wish, leant
 from grinding_planner.results import Removal, Served, stroke_of
-from grinding_planner.samples import linear_fit
 from grinding_planner.schedule import lowest_shares, scheduled
 from grinding_planner.seating import Seating
 from grinding_planner.strokes import Line
 from grinding_planner.task import GrindTask
 from grinding_planner.thinning import LeastSquares, needed_samples
+from grinding_planner.wanted import wanted_at
 
 RIPPLE_ZERO = 6
 MAP_RIPPLE_ZERO = 8
@@ -38,7 +39,8 @@ win, and would pay for trying with waves of 1.64 R, to which a round pad is blin
 MAP_SMOOTHNESS = 1e-6
 MAP_ITERATIONS = 600
 FILL_ROUNDS = 2
-MAP_REACH = 0.6
+MAPS = ("target", "spot")
+"""Strategies with a depth of their own at every point."""
 """Values of a map count towards a sample within about this many sample spacings."""
 AIM_FRACTION = 0.09
 """Errors of an even depth above this share of it count for more, so that few are above half again as much."""
@@ -57,28 +59,23 @@ def plan_sweeps(task: GrindTask, tool: PadTool) -> tuple[Served, Removal]:
     Raises:
         CoverageError: no pad pose stands firmly, or nothing of the target is serviceable.
     """
-    ground = survey(task.surface, tool, task.recipe.force_n)
-    target = _target_at_samples(ground, task.recipe, task.wanted_m)
-    task.progress(0.4, "laying strokes")
-    return ground, sweep(ground, task.recipe, tool, target, task.progress)
-
-
-def _target_at_samples(ground: Ground, recipe: GrindRecipe, wanted: Array | None) -> Array:
-    if wanted is None:
-        return np.where(ground.serviceable, recipe.target_depth_m, 0.0)
-    surface, samples = ground.surface, ground.samples
-    carry = linear_fit(
-        surface.vertices_m, surface.vertex_normals, samples.points_m, samples.normals, MAP_REACH * samples.spacing_m
-    )
-    # a plane through a map's rim dips below 0 and stands above its highest value
-    target = np.clip(carry @ wanted, 0.0, wanted.max())
-    area = ground.samples.areas_m2
-    if area[ground.serviceable] @ target[ground.serviceable] <= 0.0:
+    recipe, samples = task.recipe, ground_samples(task.surface, tool)
+    wanted = wanted_at(task, samples)
+    if wanted.forbidden.any():
+        samples = replace(samples, forbidden=wanted.forbidden)
+    ground = survey(task.surface, tool, recipe.force_n, samples=samples)
+    area = samples.areas_m2
+    if area[ground.serviceable] @ wanted.depth_m[ground.serviceable] <= 0.0:
         raise CoverageError(
-            f"target: {area @ target * 1e9:.4g} mm3 wanted, none of it where pad {tool_reach(ground)} can press",
-            wanted_volume_m3=float(area @ target),
+            f"target: {area @ wanted.depth_m * 1e9:.4g} mm3 wanted, none of it where pad {tool_reach(ground)} can "
+            "press",
+            wanted_volume_m3=float(area @ wanted.depth_m),
         )
-    return target
+    is_map = recipe.strategy in MAPS
+    target = wanted.depth_m if is_map else np.where(ground.serviceable, wanted.depth_m, 0.0)
+    task.progress(0.4, "laying strokes")
+    removal = sweep(ground, recipe, tool, target, task.progress)
+    return ground, replace(removal, figures={**wanted.figures, **removal.figures})
 
 
 def tool_reach(ground: Ground) -> str:
@@ -105,7 +102,7 @@ def sweep(ground: Ground, recipe: GrindRecipe, tool: PadTool, target_m: Array, p
     areas = ground.samples.areas_m2
     wanted = ground.serviceable & (target_m > 0.05 * target_m.max())
     depth = float(areas[wanted] @ target_m[wanted] / areas[wanted].sum())
-    feed = feed_for(recipe, tool, depth, ground.contact_share)
+    feed = feed_for(recipe, tool, depth, ground.contact_share, deepest_m=float(target_m[wanted].max()))
     goal = np.where(ground.serviceable, target_m, 0.0) / feed.n_passes
     kinds = [
         _one_pass(ground, recipe, tool, feed, goal, wanted, progress, across=across)
@@ -119,10 +116,17 @@ def sweep(ground: Ground, recipe: GrindRecipe, tool: PadTool, target_m: Array, p
         target_m=target_m,
         # a map is judged where it asks for something, an area where the pad can press
         judged=wanted,
+        figures={
+            "n_passes": float(feed.n_passes),
+            "heat_max_j_per_m2": heat_j_per_m2(tool, float(max(one.removed_m.max() for one in order))),
+            "pressure_max_pa": max(one.figures["pressure_max_pa"] for one in order),
+        },
     )
 
 
-def feed_for(recipe: GrindRecipe, tool: PadTool, depth_m: float, contact: float = 1.0) -> Feed:
+def feed_for(
+    recipe: GrindRecipe, tool: PadTool, depth_m: float, contact: float = 1.0, *, deepest_m: float = 0.0
+) -> Feed:
     """Return spacing, speed, force and number of passes with which lines take off a depth.
 
     Where the tool cannot go fast enough the force falls by up to a third, then the spacing grows, unless the recipe
@@ -130,11 +134,12 @@ def feed_for(recipe: GrindRecipe, tool: PadTool, depth_m: float, contact: float 
 
     Args:
         contact: share of its face with which the pad touches the ground; bent ground needs closer lines.
+        deepest_m: where most is to go: no pass takes off more than the tool may.
 
     Raises:
         CoverageError: even so too much or too little would go.
     """
-    force, is_map = recipe.force_n, recipe.strategy == "target"
+    force, is_map = recipe.force_n, recipe.strategy in MAPS
     finest = 2.0 * np.pi / jn_zeros(1, MAP_RIPPLE_ZERO)[-1 if is_map else RIPPLE_ZERO - 1] * max(contact, CONTACT_MIN)
     spacing = recipe.spacing_m or finest * tool.radius_m
     # a pass of parallel lines at speed v takes off k_p F v_rel / (v spacing) on flat ground
@@ -157,6 +162,8 @@ def feed_for(recipe: GrindRecipe, tool: PadTool, depth_m: float, contact: float 
             depth_m=depth_m,
         )
     needed = int(np.ceil(2.0 * tool.speed_m_per_s.low / speed)) * (recipe.n_passes or 1)
+    # the last per cent is what a plan misses its target by
+    needed = max(needed, int(np.ceil(deepest_m / (0.95 * depth_per_pass_max_m(tool)))))
     allowed = recipe.n_passes or PASSES_MAX
     if needed > allowed:
         raise CoverageError(
@@ -180,7 +187,7 @@ def _one_pass(
     *,
     across: bool,
 ) -> Removal:
-    is_map = recipe.strategy == "target"
+    is_map = recipe.strategy in MAPS
     step = (MAP_STEP_RADII if is_map else STEP_RADII) * tool.radius_m
     areas = ground.samples.areas_m2
     weights = np.where(ground.serviceable, areas, OUTSIDE_WEIGHT * areas)
@@ -242,6 +249,7 @@ def _left_by(
         visits=_visits(rates, strokes),
         target_m=np.zeros(len(ground.samples)),
         judged=ground.serviceable,
+        figures={"pressure_max_pa": float(contact.pressure_max_pa.max())},
     )
 
 

@@ -4,16 +4,20 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import KDTree
 
 from cell_core.raycast import RayCaster
 from cell_core.regions import depth_inside, feathered
 from cell_core.surface import Surface
 from cell_core.transforms import Array
+from grinding_planner.edges import find_edges
 from grinding_planner.samples import SurfaceSamples, linear_fit
 from grinding_planner.task import GrindTask
 
 MAP_REACH = 0.6
 """Values of a map count towards a sample within about this many sample spacings."""
+EDGE_SPACINGS = 0.8
+"""A sample this many spacings from an edge lies at it."""
 INWARD_M = 1e-5
 """Rays for a wall's thickness start this far below its face."""
 
@@ -46,12 +50,24 @@ def wanted_at(task: GrindTask, samples: SurfaceSamples) -> Wanted:
         forbidden |= np.any([depth_inside(region, samples.points_m) > 0.0 for region in recipe.keep_out], axis=0)
         depth = depth * (1.0 - share)
         figures["kept_out_area_m2"] = float(areas @ forbidden)
+    if recipe.keep_edges:
+        kept = _on_edges(task, samples)
+        forbidden |= kept
+        figures["kept_edge_area_m2"] = float(areas @ kept)
     if recipe.wall_min_m is not None:
         spare = spare_wall_m(samples, task.surface, task.cad, recipe.wall_min_m)
         figures["wall_limited_area_m2"] = float(areas @ (spare < depth))
         figures["wall_least_m"] = float(np.min(spare, initial=np.inf) + recipe.wall_min_m)
         depth, forbidden = np.clip(spare, 0.0, depth), forbidden | (spare <= 0.0)
     return Wanted(depth_m=np.where(forbidden, 0.0, depth), forbidden=forbidden, figures=figures)
+
+
+def _on_edges(task: GrindTask, samples: SurfaceSamples) -> NDArray[np.bool_]:
+    edges = find_edges(task.surface, task.recipe.edge_angle_min_rad, task.recipe.edge_length_min_m)
+    if not edges:
+        return np.zeros(len(samples), bool)
+    crest = np.concatenate([edge.even(0.5 * samples.spacing_m).position_m for edge in edges])
+    return KDTree(crest).query(samples.points_m)[0] < EDGE_SPACINGS * samples.spacing_m
 
 
 def carried(surface: Surface, values: Array, samples: SurfaceSamples) -> Array:

@@ -100,7 +100,7 @@ class Judge:
             depth = self.depth(spray_strokes(lines, 0.0, 0.0, feed, recipe.force_n))
             mean = float(np.average(depth[self.counts], weights=self.points.areas_m2[self.counts]))
             feed *= mean / recipe.target_depth_m
-        return depth * recipe.target_depth_m / mean, feed
+        return np.asarray(depth * (recipe.target_depth_m / mean)), feed
 
 
 def row(name: str, surface: Surface, tool: GrindToolConfig, recipe: GrindRecipe) -> tuple[list[str], bool]:

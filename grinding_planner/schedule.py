@@ -56,13 +56,13 @@ def scheduled(
     reach = np.concatenate([line.reach_m for line in lines])
     lowest_share = lowest_shares(tool, force_n)
     scale = float(weights @ goal_m / weights.sum())
-    laid = rates @ scipy.sparse.diags(reach)
+    laid = scipy.sparse.csr_matrix(rates @ scipy.sparse.diags(reach))
     rows = np.flatnonzero((weights > 0.0) & (np.diff(laid.indptr) > 0))
-    own = laid[rows]
+    own = scipy.sparse.csr_matrix(laid[rows])
     w, goal = weights[rows] / weights.sum(), goal_m[rows] / scale
     typical = float((own.T @ w) @ np.ones(len(reach))) / scale
     slow = float(w @ goal) / typical
-    matrix = own * (slow / scale)
+    matrix = scipy.sparse.csr_matrix(own * (slow / scale))
     low, high = lowest_share / tool.speed_m_per_s.high / slow, np.full(len(reach), 1.0 / tool.speed_m_per_s.low / slow)
     rough = roughness(lines, tool.radius_m) * np.sqrt(smoothness)
     problem = LeastSquares(matrix=matrix, goal=goal, weights=w, low=low, high=high, rough=rough)

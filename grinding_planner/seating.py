@@ -186,7 +186,7 @@ def seat(
     depth = 0.25 * tool.radius_m
     first = balance(pairs, force_n, tool.stiffness_pa_per_m)
     ground = np.where(pairs.gap_m < first.advance_m[pairs.pose] + depth, pairs.area_m2, 0.0)
-    area = np.bincount(pairs.pose, ground, pairs.n_poses)
+    area = np.bincount(pairs.pose, ground, pairs.n_poses).astype(float)
     x, y = (
         np.bincount(pairs.pose, ground * c, pairs.n_poses) / np.maximum(area, 1e-12) for c in (pairs.x_m, pairs.y_m)
     )

@@ -48,7 +48,9 @@ OUTSIDE_WEIGHT = 0.3
 """Weight of removal where none is asked for."""
 PASSES_MAX = 20
 CONTACT_MIN = 0.6
-FORCE_BEFORE_SPACING = 0.65
+"""Lines are at most so much closer on bent ground, where the pad touches less of it."""
+FORCE_BEFORE_SPACING = 0.8
+"""Lines come closer at the cost of time: the force falls to this share before they are spaced wider."""
 FASTEST = 0.9
 """Lines are spaced for a feed up to this share of the highest: where less is to go the force gives way."""
 
@@ -129,7 +131,7 @@ def feed_for(
 ) -> Feed:
     """Return spacing, speed, force and number of passes with which lines take off a depth.
 
-    Where the tool cannot go fast enough the force falls by up to a third, then the spacing grows, unless the recipe
+    Where the tool cannot go fast enough the force falls a little, then the spacing grows, unless the recipe
     gives it, then the force falls further.
 
     Args:

@@ -64,12 +64,13 @@ def midpoint_patches(surface: Surface, n: int) -> tuple[np.ndarray, np.ndarray, 
 
 def test_area_is_uniform_and_complete(area_plan, panel, orbital):
     figures = area_plan.figures
-    assert figures["in_tolerance_area_fraction"] >= 0.95
+    assert figures["in_tolerance_area_fraction"] >= 0.99
     assert figures["coverage_area_fraction"] >= 0.99
-    assert figures["serviceable_area_m2"] > 0.95 * panel.area_m2
+    assert figures["serviceable_area_m2"] > 0.99 * panel.area_m2
     volume = figures["removed_volume_m3"]
     ideal = volume / (orbital.preston_per_pa * 50.0 * nominal_speed(orbital))
-    assert figures["duration_s"] == pytest.approx(ideal, rel=0.15)
+    # evenness is paid with force, not with more removal: at the borders and where the arm cannot change speed in time
+    assert ideal < figures["duration_s"] < 1.7 * ideal
 
 
 def test_prediction_holds_on_patches_four_times_denser(area_plan, panel):
@@ -80,9 +81,9 @@ def test_prediction_holds_on_patches_four_times_denser(area_plan, panel):
     assert areas @ dense == pytest.approx(area_plan.figures["removed_volume_m3"], rel=0.03)
     share = areas / areas.sum()
     assert share @ np.abs(dense - planned) < 0.06 * (share @ dense)
-    assert share @ (np.abs(dense / 30e-6 - 1.0) <= 0.35) >= 0.93
+    assert share @ (np.abs(dense / 30e-6 - 1.0) <= 0.15) >= 0.93
     # edges are not burned through
-    assert dense.max() < 2.0 * 30e-6
+    assert dense.max() < 1.5 * 30e-6
 
 
 def test_strokes_are_what_a_machine_can_run(area_plan, panel, orbital):
@@ -99,10 +100,10 @@ def test_strokes_are_what_a_machine_can_run(area_plan, panel, orbital):
         assert stroke.process_value.min() >= orbital.force_n.low
         assert stroke.process_value.max() <= 50.0
         assert np.abs(np.einsum("ij,ij->i", stroke.tool_axis, stroke.travel)).max() < 1e-6
-        # pad centres on the surface, overhang below two thirds of the radius
+        # pad centres on the surface, half the pad over the border at most
         distance, _ = panel.tree.query(stroke.position_m)
-        assert distance.max() < 0.005
-        assert np.all(np.abs(stroke.position_m[:, 0]) < 0.21 - 0.3 * orbital.radius_m)
+        assert distance.max() < 0.006
+        assert np.all(np.abs(stroke.position_m[:, 0]) < 0.21 + 0.02 * orbital.radius_m)
 
 
 def test_fields_and_tool_block_are_complete(area_plan, panel, orbital, tmp_path):
@@ -160,6 +161,41 @@ def test_many_passes_where_the_slowest_feed_is_not_enough(make_sheet, area_recip
     assert plan.figures["in_tolerance_area_fraction"] > 0.9
 
 
+def test_passes_asked_for_share_the_depth_and_cross_each_other(make_sheet, area_recipe, orbital):
+    plate = make_sheet((0.4, 0.3), 0.01, lambda x, y: 0.0 * x)
+    four = area_recipe.model_copy(update={"target_depth_m": 150e-6, "n_passes": 4})
+    plan = plan_grind(plate, four, orbital)
+    strokes = plan.toolpath.strokes
+    assert len(strokes) % 4 == 0
+    once = strokes[: len(strokes) // 4]
+    assert all(a is b for a, b in zip(strokes, once * 4, strict=True))
+    assert plan.figures["mean_m"] == pytest.approx(150e-6, rel=0.03)
+
+    crossed = plan_grind(plate, four.model_copy(update={"cross_hatch": True}), orbital)
+    assert crossed.figures["mean_m"] == pytest.approx(150e-6, rel=0.03)
+    assert crossed.figures["in_tolerance_area_fraction"] > 0.95
+    half = len(crossed.toolpath.strokes) // 2
+    first, again = crossed.toolpath.strokes[:half], crossed.toolpath.strokes[half:]
+    assert all(a is b for a, b in zip(first, again, strict=True))
+
+    assert min(_straight_lengths(first)) > 0.3 * max(_straight_lengths(first))
+
+
+def _straight_lengths(strokes) -> tuple[float, float]:
+    """Length of the strokes that run along x, and along y [m]."""
+    turns = [np.abs(np.diff(s.position_m, axis=0)).sum(axis=0)[:2] for s in strokes]
+    return sum(t[0] for t in turns if t[0] > 20.0 * t[1]), sum(t[1] for t in turns if t[1] > 20.0 * t[0])
+
+
+def test_cross_hatch_alone_makes_two_passes(make_sheet, area_recipe, orbital):
+    plate = make_sheet((0.3, 0.25), 0.01, lambda x, y: 0.0 * x)
+    recipe = area_recipe.model_copy(update={"target_depth_m": 60e-6})
+    assert min(_straight_lengths(plan_grind(plate, recipe, orbital).toolpath.strokes)) == 0.0
+    plan = plan_grind(plate, recipe.model_copy(update={"cross_hatch": True}), orbital)
+    assert min(_straight_lengths(plan.toolpath.strokes)) > 0.2
+    assert plan.figures["mean_m"] == pytest.approx(60e-6, rel=0.03)
+
+
 def test_plan_moves_with_the_part(panel, area_plan, area_recipe, orbital):
     T = transform_from_xyz_rpy([0.4, -0.3, 0.2], [0.0, 0.0, 1.1])
     plan = plan_grind(panel.transformed(T, "part"), area_recipe, orbital)
@@ -172,7 +208,9 @@ def test_plan_moves_with_the_part(panel, area_plan, area_recipe, orbital):
     [
         ({"force_n": 500.0}, LimitError, "500 N is outside 10..80 N"),
         ({"target_depth_m": 1e-9}, CoverageError, "less than tool"),
-        ({"target_depth_m": 0.005}, CoverageError, "passes of tool"),
+        ({"target_depth_m": 0.005, "force_n": 20.0}, CoverageError, "passes of tool .* at most 20 planned"),
+        ({"target_depth_m": 0.001, "n_passes": 1}, CoverageError, "needs [0-9]+ passes .* at most 1 given"),
+        ({"n_passes": 20, "target_depth_m": 10e-6}, CoverageError, "in 20 passes is less than tool"),
         ({"strategy": "target"}, InputRefusedError, "neither given"),
         ({"strategy": "bead"}, CoverageError, "nothing stands"),
     ],
@@ -211,4 +249,5 @@ def test_cad_lug_is_sanded_evenly(area_recipe, orbital):
     assert figures["in_tolerance_area_fraction"] >= 0.95
     assert figures["coverage_area_fraction"] >= 0.98
     assert figures["serviceable_area_m2"] > 0.35
-    assert figures["duration_s"] < 1.2 * figures["ideal_duration_s"]
+    # the ground is narrow: the pad hangs over, at less force
+    assert figures["duration_s"] < 2.2 * figures["ideal_duration_s"]

@@ -9,22 +9,29 @@ from grinding_planner.contact import PadContact, PadPairs, balance, pad_pairs
 from grinding_planner.roller import contact_half_sizes_m, press_elastic, roller_pairs
 from grinding_planner.samples import SurfaceSamples
 
-DEPTH_RADII = 0.25
-"""Rollers may sink in by this share of their radius."""
+SINK_APPROACHES, SINK_MIN_M = 4.0, 1e-3
+"""Rollers are looked at as if they sank in by so many times what they do on flat ground at their largest force."""
 
 
-def reach_m(tool: GrindToolConfig, force_n: float) -> float:
-    """Return the radius of what touches flat ground [m]: the pad's, or the mean half size of a roller's contact."""
+def reach_m(tool: GrindToolConfig, force_n: float | None = None) -> float:
+    """Return the radius of what touches flat ground [m]: the pad's, or the mean half size of a roller's contact.
+
+    Args:
+        force_n: None: the middle of the tool's range.
+    """
     if not isinstance(tool, RollerTool):
         return tool.radius_m
-    along, across = contact_half_sizes_m(tool, force_n)
+    force = 0.5 * (tool.force_n.low + tool.force_n.high) if force_n is None else force_n
+    along, across = contact_half_sizes_m(tool, force)
     return float(np.sqrt(along * across))
 
 
 def pairs_under(samples: SurfaceSamples, frames: Array, tool: GrindToolConfig) -> PadPairs:
     """Return the samples under the tool in each frame (N, 4, 4), with their gaps to its face."""
     if isinstance(tool, RollerTool):
-        return roller_pairs(samples, frames, tool, depth_m=DEPTH_RADII * tool.radius_m)
+        along, _ = contact_half_sizes_m(tool, tool.force_n.high)
+        sunk = max(SINK_APPROACHES * along**2 / (2.0 * tool.radius_m), SINK_MIN_M)
+        return roller_pairs(samples, frames, tool, depth_m=sunk)
     return pad_pairs(samples, frames, tool.radius_m)
 
 

@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from cell_core.config import PadTool
+from cell_core.config import GrindToolConfig
 from cell_core.transforms import Array
 from grinding_planner.contact import removal_rates
+from grinding_planner.face import reach_m
 from grinding_planner.ground import Ground
 from grinding_planner.strokes import Line, Sheet, line_through
 
@@ -15,7 +16,7 @@ HELP_MIN = 0.12
 
 
 def helping_lines(
-    ground: Ground, tool: PadTool, removed_m: Array, goal_m: Array, weights: Array, step_m: float
+    ground: Ground, tool: GrindToolConfig, removed_m: Array, goal_m: Array, weights: Array, step_m: float
 ) -> list[Line]:
     """Return short lines through the valid seats that best reduce the squared error.
 
@@ -34,16 +35,16 @@ def helping_lines(
     while open_.any() and len(lines) < LINES_PER_ROUND:
         best = int(np.argmax(np.where(open_, pull, -np.inf)))
         distance = np.linalg.norm(points - points[best], axis=1)
-        open_ &= distance > 0.4 * tool.radius_m
-        near = np.flatnonzero((distance < 1.5 * tool.radius_m) & (axes @ axes[best] > 0.7))
+        open_ &= distance > 0.4 * reach_m(tool)
+        near = np.flatnonzero((distance < 1.5 * reach_m(tool)) & (axes @ axes[best] > 0.7))
         if len(near) < 3:
             continue
         sheet = Sheet(points[near], axes[near], ground.seat_spacing_m)
         flat = (points[near] - points[best]) @ sheet.basis[:2].T
-        weight = np.maximum(help_[near], 0.0) * (np.linalg.norm(flat, axis=1) < tool.radius_m)
+        weight = np.maximum(help_[near], 0.0) * (np.linalg.norm(flat, axis=1) < reach_m(tool))
         along = np.linalg.eigh((flat * weight[:, None]).T @ flat + 1e-15 * np.eye(2))[1][:, 1]
         centre = (points[best] - sheet.origin_m) @ sheet.basis[:2].T
-        n = int(np.ceil(HALF_LENGTH_RADII * tool.radius_m / step_m))
+        n = int(np.ceil(HALF_LENGTH_RADII * reach_m(tool) / step_m))
         uv = centre + np.arange(-n, n + 1)[:, None] * step_m * along
         uv = uv[sheet.near(uv)]
         if len(uv) >= 3 and np.allclose(np.diff(uv, axis=0), step_m * along):

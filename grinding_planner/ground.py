@@ -4,12 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cell_core.config import PadTool
+from cell_core.config import GrindToolConfig
 from cell_core.errors import CoverageError
 from cell_core.raycast import RayCaster
 from cell_core.surface import Surface
 from cell_core.transforms import Array, tool_frames
 from grinding_planner.contact import nominal_speed, removal_rates
+from grinding_planner.face import reach_m
 from grinding_planner.results import Served
 from grinding_planner.samples import SurfaceSamples, sample_surface
 from grinding_planner.seating import PRESSED_FRACTION_MIN, Seating, any_perpendicular, pad_axes, pressed_by, seat
@@ -46,22 +47,22 @@ class Ground(Served):
         return min(float(np.median(share[seats.valid])), 1.0)
 
 
-def ground_samples(surface: Surface, tool: PadTool) -> SurfaceSamples:
+def ground_samples(surface: Surface, tool: GrindToolConfig) -> SurfaceSamples:
     """Return the samples a pad is tried on."""
     finest = np.sqrt(surface.area_m2 / SAMPLES_MAX)
-    return sample_surface(surface, max(tool.radius_m / SAMPLES_PER_RADIUS, finest))
+    return sample_surface(surface, max(reach_m(tool) / SAMPLES_PER_RADIUS, finest))
 
 
-def survey(surface: Surface, tool: PadTool, force_n: float, *, samples: SurfaceSamples | None = None) -> Ground:
+def survey(surface: Surface, tool: GrindToolConfig, force_n: float, *, samples: SurfaceSamples | None = None) -> Ground:
     """Try the pad all over the surface, axis normal to it, and return what it can serve.
 
     Raises:
         CoverageError: no pose anywhere stands firmly with a free body; facts carry the reasons' shares.
     """
     samples = samples or ground_samples(surface, tool)
-    seat_spacing = max(tool.radius_m / SEATS_PER_RADIUS, np.sqrt(surface.area_m2 / SEATS_MAX))
+    seat_spacing = max(reach_m(tool) / SEATS_PER_RADIUS, np.sqrt(surface.area_m2 / SEATS_MAX))
     spread = sample_surface(surface, seat_spacing)
-    axes = pad_axes(samples, spread.points_m, spread.normals, tool.radius_m, middle_m=AXIS_RADII * tool.radius_m)
+    axes = pad_axes(samples, spread.points_m, spread.normals, reach_m(tool), middle_m=AXIS_RADII * reach_m(tool))
     caster = RayCaster(surface)
     # the area vectors of a closed surface add up to nothing, whichever way it lies
     is_sheet = bool(np.linalg.norm(surface.triangle_area_vectors_m2.sum(axis=0)) > SHEET_MIN * surface.area_m2)
@@ -88,7 +89,7 @@ def survey(surface: Surface, tool: PadTool, force_n: float, *, samples: SurfaceS
     if not serviceable.any():
         told = ", ".join(f"{reason} {share:.0%}" for reason, share in ground.refusals.items() if share > 0.0)
         raise CoverageError(
-            f"pad {tool.name} of radius {tool.radius_m:.4g} m finds no ground to stand on: of {len(axes)} poses {told}",
+            f"pad {tool.name} of radius {reach_m(tool):.4g} m finds no ground to stand on: of {len(axes)} poses {told}",
             refusals=ground.refusals,
         )
     return ground

@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d, minimum_filter1d
 
-from cell_core.config import PadTool
+from cell_core.config import GrindToolConfig
 from cell_core.errors import CoverageError
 from cell_core.transforms import Array, tool_frames
+from grinding_planner.face import reach_m
 from grinding_planner.ground import AXIS_RADII, Ground
 from grinding_planner.seating import Seating, any_perpendicular, pad_axes, seat
 from grinding_planner.strokes import (
@@ -58,7 +59,7 @@ class Laid:
 
 def lay(
     ground: Ground,
-    tool: PadTool,
+    tool: GrindToolConfig,
     force_n: float,
     spacing_m: float,
     wanted: NDArray[np.bool_],
@@ -76,7 +77,7 @@ def lay(
     Raises:
         CoverageError: no line of SHORTEST_STROKE_RADII fits.
     """
-    seats, radius = ground.seats, tool.radius_m
+    seats, radius = ground.seats, reach_m(tool)
     on_wanted = (seats.contact.pressure_pa > 0.0) & wanted[seats.pairs.point]
     use = seats.valid & (np.bincount(seats.pairs.pose, on_wanted, seats.pairs.n_poses) > 0)
     points, axes = seats.frames[use, :3, 3], seats.frames[use, :3, 2]
@@ -100,12 +101,14 @@ def lay(
     return laid
 
 
-def _outermost(ground: Ground, tool: PadTool, force_n: float, sheet: Sheet, loop: Array, step_m: float) -> Array:
+def _outermost(
+    ground: Ground, tool: GrindToolConfig, force_n: float, sheet: Sheet, loop: Array, step_m: float
+) -> Array:
     """Return a border loop (N, 2) moved, sample by sample, as far out as the pad still stands firmly."""
-    out = OUT_RADII * tool.radius_m
+    out = OUT_RADII * reach_m(tool)
     tried = (loop[:, None] + out[:, None] * sheet.outward(loop)[:, None]).reshape(-1, 2)
     position, axis = sheet.lift(tried)
-    axis = pad_axes(ground.samples, position, -axis, tool.radius_m, n_rounds=1, middle_m=AXIS_RADII * tool.radius_m)
+    axis = pad_axes(ground.samples, position, -axis, reach_m(tool), n_rounds=1, middle_m=AXIS_RADII * reach_m(tool))
     frames = tool_frames(position, axis, any_perpendicular(axis))
     firm = seat(ground.samples, ground.caster, frames, tool, force_n, any_direction=ground.is_sheet).valid.reshape(
         len(loop), len(out)
@@ -128,13 +131,15 @@ def _shifted(sheet: Sheet, loop: Array, shift_m: Array, step_m: float) -> Array:
     return resampled(moved, max(4, int(np.ceil(length / step_m))))
 
 
-def firm_parts(ground: Ground, tool: PadTool, force_n: float, lines: list[Line], step_m: float) -> "Laid | None":
+def firm_parts(
+    ground: Ground, tool: GrindToolConfig, force_n: float, lines: list[Line], step_m: float
+) -> "Laid | None":
     """Return the lines with the axis that lays the pad flat along them, cut to where it then stands firmly."""
     if not lines:
         return None
     ends = np.cumsum([len(line) for line in lines])[:-1]
     points, axes = (np.concatenate([getattr(line, n) for line in lines]) for n in ("position_m", "tool_axis"))
-    radius = tool.radius_m
+    radius = reach_m(tool)
     flat = pad_axes(ground.samples, points, -axes, radius, n_rounds=1, middle_m=AXIS_RADII * radius)
     lines = [turned(line, axis) for line, axis in zip(lines, np.split(flat, ends), strict=True)]
     frames = np.concatenate([tool_frames(line.position_m, line.tool_axis, line.travel) for line in lines])
@@ -142,6 +147,6 @@ def firm_parts(ground: Ground, tool: PadTool, force_n: float, lines: list[Line],
     return Laid(lines=lines, seats=seats).cut(seats.valid, n_least(tool, step_m))
 
 
-def n_least(tool: PadTool, step_m: float) -> int:
+def n_least(tool: GrindToolConfig, step_m: float) -> int:
     """Return the samples of the shortest stroke worth laying."""
-    return 1 + round(SHORTEST_STROKE_RADII * tool.radius_m / step_m)
+    return 1 + round(SHORTEST_STROKE_RADII * reach_m(tool) / step_m)

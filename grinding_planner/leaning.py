@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import scipy.sparse
 
-from cell_core.config import PadTool
+from cell_core.config import GrindToolConfig
 from cell_core.transforms import Array, tool_frames, unit
-from grinding_planner.contact import balance, pad_pairs, removal_rates
+from grinding_planner.contact import removal_rates
+from grinding_planner.face import pairs_under, press, reach_m
 from grinding_planner.ground import Ground
 from grinding_planner.layout import Laid
 from grinding_planner.schedule import roughness
@@ -62,7 +63,7 @@ class _Lean:
     value: float
 
 
-def leant(ground: Ground, tool: PadTool, force_n: float, laid: Laid, wish: Wish) -> Laid:
+def leant(ground: Ground, tool: GrindToolConfig, force_n: float, laid: Laid, wish: Wish) -> Laid:
     """Return the lines with the pad leant, at most by the tool's tilt along and across travel, to come closer."""
     if tool.tilt_max_rad <= 0.0:
         return laid
@@ -84,7 +85,9 @@ def leant(ground: Ground, tool: PadTool, force_n: float, laid: Laid, wish: Wish)
 
 
 class _Solver:
-    def __init__(self, ground: Ground, tool: PadTool, force_n: float, lines: Sequence[Line], wish: Wish) -> None:
+    def __init__(
+        self, ground: Ground, tool: GrindToolConfig, force_n: float, lines: Sequence[Line], wish: Wish
+    ) -> None:
         self._ground, self._tool, self._force, self._wish = ground, tool, force_n, wish
         self._scale = float(wish.weights @ wish.goal_m / wish.weights.sum())
         self._goal, self._even = wish.goal_m / self._scale, wish.weights / wish.weights.sum()
@@ -93,7 +96,7 @@ class _Solver:
             np.concatenate([getattr(line, n) for line in lines]) for n in ("tool_axis", "position_m", "travel")
         )
         self._ends = np.cumsum([len(line) for line in lines])[:-1]
-        self._rough = roughness(lines, tool.radius_m)
+        self._rough = roughness(lines, reach_m(tool))
         self._stands = self._seats(np.zeros((len(wish.low_s), 2))).valid
 
     def lines_at(self, tilt: Array) -> list[Line]:
@@ -117,15 +120,13 @@ class _Solver:
         )
 
     def _rates(self, tilt: Array, force_n: Array) -> scipy.sparse.csr_matrix:
-        pairs = pad_pairs(
-            self._ground.samples, tool_frames(self._position, *self._tilted(tilt)), self._tool.radius_m
-        )
-        return removal_rates(pairs, balance(pairs, force_n, self._tool.stiffness_pa_per_m), self._tool) / self._scale
+        pairs = pairs_under(self._ground.samples, tool_frames(self._position, *self._tilted(tilt)), self._tool)
+        return removal_rates(pairs, press(pairs, force_n, self._tool), self._tool) / self._scale
 
     def pressed(self, tilt: Array, start_s: Array) -> _Lean:
         """Return the pad pressed at a tilt, with the dwell that then suits best."""
         seats = self._seats(tilt)
-        rates = (removal_rates(seats.pairs, seats.contact, self._tool) / self._scale).tocsr()
+        rates = scipy.sparse.csr_matrix(removal_rates(seats.pairs, seats.contact, self._tool) / self._scale)
         problem = LeastSquares(
             matrix=rates, goal=self._goal, weights=self._weights, low=self._wish.low_s, high=self._wish.high_s
         )
@@ -150,7 +151,7 @@ class _Solver:
         # dwell counts in its own size, so that all unknowns are of order one
         size = np.maximum(now.dwell_s, 0.2 * float(np.mean(now.dwell_s)))
         slopes = [self._slope(now, k) for k in range(2)]
-        matrix = scipy.sparse.hstack([now.rates @ scipy.sparse.diags(size), *slopes]).tocsr()
+        matrix = scipy.sparse.csr_matrix(scipy.sparse.hstack([now.rates @ scipy.sparse.diags(size), *slopes]))
         price = scipy.sparse.vstack(
             [np.sqrt(2.0 * SMOOTH) * self._rough, np.sqrt(2.0 * UPRIGHT / n) * scipy.sparse.eye(n)]
         )
@@ -163,7 +164,7 @@ class _Solver:
             weights=self._weights,
             low=np.concatenate([self._wish.low_s / size, low.T.ravel()]),
             high=np.concatenate([self._wish.high_s / size, high.T.ravel()]),
-            rough=scipy.sparse.block_diag([scipy.sparse.csr_matrix((1, n)), price, price]).tocsr(),
+            rough=scipy.sparse.csr_matrix(scipy.sparse.block_diag([scipy.sparse.csr_matrix((1, n)), price, price])),
         )
         after = problem.solve(here, ITERATIONS)
         tilt = after[n:].reshape(2, n).T

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from cell_core.config import BurrTool, GrindRecipe, GrindToolConfig, PadTool
+from cell_core.config import BeltTool, BurrTool, GrindRecipe, GrindToolConfig, PadTool, WheelTool
 from cell_core.errors import InputRefusedError
 from cell_core.plan import Plan, Progress, no_progress
 from cell_core.surface import Surface
@@ -27,7 +27,13 @@ STRATEGIES: dict[str, Callable[[GrindTask, Any], tuple[Served, Removal]]] = {
     "bead": plan_bead,
     "edge": plan_edges,
 }
-TOOLS: dict[str, tuple[type[GrindToolConfig], ...]] = {"edge": (PadTool, BurrTool)}
+ROLLERS = (PadTool, WheelTool, BeltTool)
+TOOLS: dict[str, tuple[type[GrindToolConfig], ...]] = {
+    "edge": (PadTool, BurrTool),
+    "area": ROLLERS,
+    "target": ROLLERS,
+    "spot": ROLLERS,
+}
 """Tools that a strategy takes; those not named here take a pad."""
 
 

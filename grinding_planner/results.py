@@ -21,6 +21,18 @@ from grinding_planner.strokes import Line
 from grinding_planner.wear import Wear, wear_block, wear_figures
 
 TILT_PRESSURE_FRACTION = 0.4
+_WINKLER = "winkler: p = stiffness_pa_per_m * max(0, advance - gap); sum over the projected face = force"
+_HERTZ = (
+    "hertz: p = p0 sqrt(1 - (gap - least gap) / h), h half the approach; gap from the rim of radius_m about an axle "
+    "along tool y, crown_radius_m across; p0 from force, h from effective_modulus_pa"
+)
+CONTACT = {"pad": _WINKLER, "burr": _WINKLER + "; gap from the rim of radius_m", "wheel": _HERTZ, "belt": _HERTZ}
+SPEED = {
+    "orbital": "v_rel = omega * orbit_radius_m",
+    "disc": "v_rel = |omega x r + feed|",
+    "wheel": "v_rel = omega * radius_m + feed",
+    "belt": "v_rel = belt_speed_m_per_s + feed",
+}
 UNTOUCHED_FRACTION = 0.05
 """A point that loses less than this share of its target counts as untouched."""
 
@@ -61,17 +73,19 @@ class Removal:
     """What the strategy has to say besides."""
 
 
-def tolerable_tilt(tool: PadTool, force_n: float) -> float:
+def tolerable_tilt(tool: GrindToolConfig, force_n: float) -> float:
     """Return the tilt [rad] that motion may use: the tool's, or less where it would upset the pressure.
 
     A tilt t adds K R t to the pressure at the rim; it stays below TILT_PRESSURE_FRACTION of a full pad's.
     """
+    if not isinstance(tool, PadTool):
+        return tool.tilt_max_rad
     compression = force_n / (np.pi * tool.radius_m**2 * tool.stiffness_pa_per_m)
     return float(min(tool.tilt_max_rad, TILT_PRESSURE_FRACTION * compression / tool.radius_m))
 
 
 def stroke_of(
-    line: Line, force_n: Array, kind: Literal["area", "bead"], speed_m_per_s: ArrayLike, tool: PadTool
+    line: Line, force_n: Array, kind: Literal["area", "bead"], speed_m_per_s: ArrayLike, tool: GrindToolConfig
 ) -> Stroke:
     """Return the line as a stroke at the given force (N,) and speed."""
     return Stroke(
@@ -82,7 +96,9 @@ def stroke_of(
         speed_m_per_s=np.broadcast_to(np.asarray(speed_m_per_s, float), (len(line),)),
         process_value=force_n,
         on=np.ones(len(line), bool),
-        freedom=Freedom(spin="free", tilt_rad=tolerable_tilt(tool, float(np.min(force_n)))),
+        freedom=Freedom(
+            spin="free" if tool.spin == "free" else "fixed", tilt_rad=tolerable_tilt(tool, float(np.min(force_n)))
+        ),
     )
 
 
@@ -182,7 +198,7 @@ def tool_block(tool: GrindToolConfig) -> dict[str, Any]:
     """Return what a stranger needs to recompute the removal."""
     return {
         **tool.model_dump(mode="json", exclude={"format", "version"}),
-        "contact": "winkler: p = stiffness_pa_per_m * max(0, advance - gap); sum over the projected pad = force",
+        "contact": CONTACT[tool.kind],
         "removal": "preston: dz/dt = preston_per_pa * p * v_rel",
-        "pad_rotation": "orbital: v_rel = omega * orbit_radius_m; disc: v_rel = |omega x r + feed|",
+        "relative_speed": SPEED[tool.motion],
     }

@@ -12,14 +12,18 @@ Validity: the rim is thick over the contact, friction does not deflect it, and t
 """
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from cell_core.config import BeltTool, BurrTool, RollerTool, WheelTool
+from cell_core.raycast import RayCaster
 from cell_core.transforms import Array
 from grinding_planner.contact import FACING_COSINE_MIN, PadContact, PadPairs
 from grinding_planner.samples import SurfaceSamples
 
-BISECTIONS = 40
+BISECTIONS = 22
+BODY_MARGIN_M = 0.003
+BODY_HEIGHTS = np.array([0.3, 0.6, 1.0, 1.5, 2.0])
+"""Heights over the rim, in radii, at which a roller must have room; lower it touches the ground beside its contact."""
 DEEPEST_SHARE = 0.5
 """The rim is looked at to this share of its radius behind the tool centre point."""
 
@@ -80,7 +84,9 @@ def press_elastic(
     n = pairs.n_poses
     force = np.broadcast_to(np.asarray(force_n, float), (n,))
     least = np.full(n, np.inf)
-    np.minimum.at(least, pairs.pose, gap)
+    own, starts = np.unique(pairs.pose, return_index=True)
+    if len(own):
+        least[own] = np.minimum.reduceat(gap, starts)
     ahead = gap - least[pairs.pose]
     nearness = pairs.area_m2 / _distance_m(pairs, ahead)
 
@@ -90,7 +96,7 @@ def press_elastic(
     def profile(h: Array) -> Array:
         return np.sqrt(np.maximum(1.0 - ahead / h[pairs.pose], 0.0))
 
-    low, high = np.full(n, 1e-9), np.full(n, 1.0)
+    low, high = np.full(n, 1e-7), np.full(n, 0.1)
     for _ in range(BISECTIONS):
         h = np.sqrt(low * high)
         s = profile(h)
@@ -120,10 +126,9 @@ def press_elastic(
 
 def _distance_m(pairs: PadPairs, ahead_m: Array) -> Array:
     # from the deepest point of the pose; a piece's own share of the integral of 1/r is that of a disc of its area
-    order = np.lexsort((ahead_m, pairs.pose))
-    first = order[np.searchsorted(pairs.pose[order], np.arange(pairs.n_poses))] if len(order) else order
-    has = np.bincount(pairs.pose, minlength=pairs.n_poses) > 0
-    first = np.where(has, np.minimum(first, max(len(order) - 1, 0)), 0) if len(order) else first
+    deepest = np.flatnonzero(ahead_m == 0.0)
+    first = np.zeros(pairs.n_poses, np.int64)
+    first[pairs.pose[deepest]] = deepest
     x, y = pairs.x_m - pairs.x_m[first][pairs.pose], pairs.y_m - pairs.y_m[first][pairs.pose]
     return np.sqrt(x**2 + y**2 + pairs.area_m2 / (4.0 * np.pi))
 
@@ -146,3 +151,20 @@ def contact_half_sizes_m(tool: RollerTool, force_n: float) -> tuple[float, float
     round_ = (0.75 * force_n * mean / tool.effective_modulus_pa) ** (1.0 / 3.0)
     longer = (tool.radius_m / tool.crown_radius_m) ** (1.0 / 3.0)
     return float(round_ * longer), float(min(round_ / longer, half))
+
+
+def roller_is_free(caster: RayCaster, frames: Array, advance_m: Array, tool: RollerTool) -> NDArray[np.bool_]:
+    """Return for each pose whether the roller and what holds it above meet nothing but the ground it runs on (N,)."""
+    radius, half = tool.radius_m, 0.5 * tool.width_m + BODY_MARGIN_M
+    centre = frames[:, :3, 3] + frames[:, :3, 2] * advance_m[:, None]
+    angle = np.arange(16) * (2.0 * np.pi / 16)
+    spokes = np.cos(angle)[:, None, None] * frames[:, :3, 0] + np.sin(angle)[:, None, None] * frames[:, :3, 1]
+    free = np.ones(len(frames), bool)
+    for height in BODY_HEIGHTS * radius:
+        along = np.sqrt(max(radius**2 - (radius - min(height, radius)) ** 2, 0.0)) + BODY_MARGIN_M
+        with np.errstate(divide="ignore"):
+            length = np.minimum(along / np.abs(np.cos(angle)), half / np.abs(np.sin(angle)))
+        origins = np.broadcast_to(centre - height * frames[:, :3, 2], spokes.shape)
+        distance, _ = caster.first_hit(origins.reshape(-1, 3), spokes.reshape(-1, 3))
+        free &= np.all(distance.reshape(spokes.shape[:2]) > length[:, None], axis=0)
+    return free

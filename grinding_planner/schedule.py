@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse
 
-from cell_core.config import PadTool
+from cell_core.config import GrindToolConfig
 from cell_core.optimise.dwell import limit_acceleration
 from cell_core.transforms import Array
+from grinding_planner.face import reach_m
 from grinding_planner.strokes import Line
 from grinding_planner.thinning import LeastSquares
 
@@ -38,7 +39,7 @@ def scheduled(
     lines: Sequence[Line],
     goal_m: Array,
     weights: Array,
-    tool: PadTool,
+    tool: GrindToolConfig,
     force_n: Array,
     *,
     aim_fraction: float | None = None,
@@ -64,7 +65,7 @@ def scheduled(
     slow = float(w @ goal) / typical
     matrix = scipy.sparse.csr_matrix(own * (slow / scale))
     low, high = lowest_share / tool.speed_m_per_s.high / slow, np.full(len(reach), 1.0 / tool.speed_m_per_s.low / slow)
-    rough = roughness(lines, tool.radius_m) * np.sqrt(smoothness)
+    rough = roughness(lines, reach_m(tool)) * np.sqrt(smoothness)
     problem = LeastSquares(matrix=matrix, goal=goal, weights=w, low=low, high=high, rough=rough)
     x = problem.solve(np.ones(len(reach)).clip(low, high), iterations)
     if aim_fraction is not None:
@@ -76,7 +77,7 @@ def scheduled(
     return _driven(lines, x * slow, tool, lowest_share)
 
 
-def lowest_shares(tool: PadTool, force_n: Array) -> Array:
+def lowest_shares(tool: GrindToolConfig, force_n: Array) -> Array:
     """Return down to which share of the forces (N,) a schedule may go (N,)."""
     return np.maximum(FORCE_SHARE_MIN, np.minimum(tool.force_n.low / force_n, 1.0))
 
@@ -92,7 +93,7 @@ def roughness(lines: Sequence[Line], radius_m: float) -> scipy.sparse.csr_matrix
     return scipy.sparse.csr_matrix(entries, shape=(len(first), counts.sum()))
 
 
-def _driven(lines: Sequence[Line], slowness: Array, tool: PadTool, lowest_share: Array) -> Schedule:
+def _driven(lines: Sequence[Line], slowness: Array, tool: GrindToolConfig, lowest_share: Array) -> Schedule:
     speeds, shares = [], []
     ends = np.cumsum([len(line) for line in lines])[:-1]
     for line, wanted, least in zip(lines, np.split(slowness, ends), np.split(lowest_share, ends), strict=True):

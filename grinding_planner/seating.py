@@ -5,10 +5,12 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cell_core.config import PadTool
+from cell_core.config import GrindToolConfig, RollerTool
 from cell_core.raycast import RayCaster
 from cell_core.transforms import Array, tool_frames, unit
-from grinding_planner.contact import PadContact, PadPairs, balance, pad_pairs
+from grinding_planner.contact import PadContact, PadPairs, pad_pairs
+from grinding_planner.face import pairs_under, press, reach_m
+from grinding_planner.roller import roller_is_free
 from grinding_planner.samples import SurfaceSamples
 
 BODY_LENGTH_M = 0.10
@@ -171,7 +173,7 @@ def seat(
     samples: SurfaceSamples,
     caster: RayCaster,
     frames: Array,
-    tool: PadTool,
+    tool: GrindToolConfig,
     force_n: float,
     *,
     any_direction: bool = False,
@@ -181,10 +183,10 @@ def seat(
     Args:
         any_direction: what faces down is no underside that lies on a table.
     """
-    pairs = pad_pairs(samples, frames, tool.radius_m)
-    face = np.pi * tool.radius_m**2
-    depth = 0.25 * tool.radius_m
-    first = balance(pairs, force_n, tool.stiffness_pa_per_m)
+    pairs = pairs_under(samples, frames, tool)
+    face = np.pi * reach_m(tool)**2
+    depth = 0.25 * reach_m(tool)
+    first = press(pairs, force_n, tool)
     ground = np.where(pairs.gap_m < first.advance_m[pairs.pose] + depth, pairs.area_m2, 0.0)
     area = np.bincount(pairs.pose, ground, pairs.n_poses).astype(float)
     x, y = (
@@ -200,20 +202,26 @@ def seat(
         ground_area_m2=area,
         reasons={
             "no_ground": area <= 0.02 * face,
-            "overhang": np.hypot(x, y) > GROUND_OFFSET_MAX * tool.radius_m,
+            "overhang": np.hypot(x, y) > GROUND_OFFSET_MAX * reach_m(tool),
             "force_too_high": wanted < 0.7 * tool.force_n.low,
             "faces_down": (-frames[:, 2, 2] < DOWNWARD_NORMAL_Z_MIN) & (not any_direction),
             "slide_stroke": np.abs(contact.advance_m) > 0.5 * tool.slide_stroke_m,
-            "body_blocked": ~body_is_free(caster, frames, contact.advance_m, tool.radius_m),
+            "body_blocked": ~_free(caster, frames, contact.advance_m, tool),
             **_kept_out(samples, pairs, contact),
             **_too_hard(contact, tool),
         },
     )
 
 
-def _borne(pairs: PadPairs, force_n: Array, tool: PadTool) -> tuple[Array, PadContact]:
+def _free(caster: RayCaster, frames: Array, advance_m: Array, tool: GrindToolConfig) -> NDArray[np.bool_]:
+    if isinstance(tool, RollerTool):
+        return roller_is_free(caster, frames, advance_m, tool)
+    return body_is_free(caster, frames, advance_m, tool.radius_m)
+
+
+def _borne(pairs: PadPairs, force_n: Array, tool: GrindToolConfig) -> tuple[Array, PadContact]:
     """Return forces lowered to what the abrasive bears, as far as the tool goes, and the contact they make."""
-    contact = balance(pairs, force_n, tool.stiffness_pa_per_m)
+    contact = press(pairs, force_n, tool)
     if tool.pressure_max_pa is None:
         return force_n, contact
     for _ in range(PRESSURE_ROUNDS):
@@ -221,7 +229,7 @@ def _borne(pairs: PadPairs, force_n: Array, tool: PadTool) -> tuple[Array, PadCo
         if not (over > 1.0).any():
             break
         force_n = np.maximum(force_n / np.maximum(over, 1.0), tool.force_n.low)
-        contact = balance(pairs, force_n, tool.stiffness_pa_per_m)
+        contact = press(pairs, force_n, tool)
     return force_n, contact
 
 
@@ -232,7 +240,7 @@ def _kept_out(samples: SurfaceSamples, pairs: PadPairs, contact: PadContact) -> 
     return {"kept_out": np.bincount(pairs.pose, touching, pairs.n_poses) > 0}
 
 
-def _too_hard(contact: PadContact, tool: PadTool) -> dict[str, NDArray[np.bool_]]:
+def _too_hard(contact: PadContact, tool: GrindToolConfig) -> dict[str, NDArray[np.bool_]]:
     if tool.pressure_max_pa is None:
         return {}
     return {"pressure_too_high": contact.pressure_max_pa > PRESSURE_SLACK * tool.pressure_max_pa}

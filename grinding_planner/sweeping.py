@@ -7,14 +7,15 @@ import scipy.sparse
 from numpy.typing import NDArray
 from scipy.special import jn_zeros
 
-from cell_core.config import GrindRecipe, PadTool
+from cell_core.config import GrindRecipe, GrindToolConfig
 from cell_core.errors import CoverageError
 from cell_core.operator.coverage import CoverageOperator
 from cell_core.plan import Progress
 from cell_core.toolpath import Stroke
 from cell_core.transforms import Array
 from grinding_planner.bounds import depth_per_pass_max_m, heat_j_per_m2
-from grinding_planner.contact import balance, nominal_speed, removal_rates
+from grinding_planner.contact import nominal_speed, removal_rates
+from grinding_planner.face import press, reach_m
 from grinding_planner.filling import helping_lines
 from grinding_planner.ground import Ground, ground_samples, survey
 from grinding_planner.layout import Laid, firm_parts, lay, n_least
@@ -55,7 +56,7 @@ FASTEST = 0.9
 """Lines are spaced for a feed up to this share of the highest: where less is to go the force gives way."""
 
 
-def plan_sweeps(task: GrindTask, tool: PadTool) -> tuple[Served, Removal]:
+def plan_sweeps(task: GrindTask, tool: GrindToolConfig) -> tuple[Served, Removal]:
     """Return strokes over all that the pad can serve, and what they leave.
 
     Raises:
@@ -96,7 +97,7 @@ class Feed:
     n_passes: int
 
 
-def sweep(ground: Ground, recipe: GrindRecipe, tool: PadTool, target_m: Array, progress: Progress) -> Removal:
+def sweep(ground: Ground, recipe: GrindRecipe, tool: GrindToolConfig, target_m: Array, progress: Progress) -> Removal:
     """Lay lines over the ground where removal is wanted, and find speeds and forces that leave the target (S,).
 
     Every pass is planned for its share of the depth; with `cross_hatch` every other one runs across.
@@ -127,7 +128,7 @@ def sweep(ground: Ground, recipe: GrindRecipe, tool: PadTool, target_m: Array, p
 
 
 def feed_for(
-    recipe: GrindRecipe, tool: PadTool, depth_m: float, contact: float = 1.0, *, deepest_m: float = 0.0
+    recipe: GrindRecipe, tool: GrindToolConfig, depth_m: float, contact: float = 1.0, *, deepest_m: float = 0.0
 ) -> Feed:
     """Return spacing, speed, force and number of passes with which lines take off a depth.
 
@@ -143,7 +144,7 @@ def feed_for(
     """
     force, is_map = recipe.force_n, recipe.strategy in MAPS
     finest = 2.0 * np.pi / jn_zeros(1, MAP_RIPPLE_ZERO)[-1 if is_map else RIPPLE_ZERO - 1] * max(contact, CONTACT_MIN)
-    spacing = recipe.spacing_m or finest * tool.radius_m
+    spacing = recipe.spacing_m or finest * reach_m(tool)
     # a pass of parallel lines at speed v takes off k_p F v_rel / (v spacing) on flat ground
     speed = tool.preston_per_pa * force * nominal_speed(tool) / (spacing * depth_m) * (recipe.n_passes or 1)
     fastest = FASTEST * tool.speed_m_per_s.high
@@ -151,7 +152,7 @@ def feed_for(
         lower = max(tool.force_n.low, FORCE_BEFORE_SPACING * force, force * fastest / speed)
         speed, force = speed * lower / force, lower
     if speed > fastest and recipe.spacing_m is None:
-        widest = min(0.75 * tool.radius_m, spacing * speed / fastest)
+        widest = min(0.75 * reach_m(tool), spacing * speed / fastest)
         speed, spacing = speed * spacing / widest, widest
     if speed > fastest:
         lower = max(tool.force_n.low, force * fastest / speed)
@@ -181,7 +182,7 @@ def feed_for(
 def _one_pass(
     ground: Ground,
     recipe: GrindRecipe,
-    tool: PadTool,
+    tool: GrindToolConfig,
     feed: Feed,
     goal_m: Array,
     wanted: NDArray[np.bool_],
@@ -190,7 +191,7 @@ def _one_pass(
     across: bool,
 ) -> Removal:
     is_map = recipe.strategy in MAPS
-    step = (MAP_STEP_RADII if is_map else STEP_RADII) * tool.radius_m
+    step = (MAP_STEP_RADII if is_map else STEP_RADII) * reach_m(tool)
     areas = ground.samples.areas_m2
     weights = np.where(ground.serviceable, areas, OUTSIDE_WEIGHT * areas)
     if is_map:
@@ -225,7 +226,7 @@ def _one_pass(
     return _left_by(ground, tool, lines, seats, plan.speed_m_per_s, seats.force_n * plan.force_share)
 
 
-def _wish(laid: Laid, tool: PadTool, goal_m: Array, weights: Array, aim_fraction: float | None) -> Wish:
+def _wish(laid: Laid, tool: GrindToolConfig, goal_m: Array, weights: Array, aim_fraction: float | None) -> Wish:
     length = np.concatenate([line.reach_m for line in laid.lines])
     return Wish(
         goal_m=goal_m,
@@ -237,12 +238,12 @@ def _wish(laid: Laid, tool: PadTool, goal_m: Array, weights: Array, aim_fraction
 
 
 def _left_by(
-    ground: Ground, tool: PadTool, lines: list[Line], seats: Seating, speeds: list[Array], force_n: Array
+    ground: Ground, tool: GrindToolConfig, lines: list[Line], seats: Seating, speeds: list[Array], force_n: Array
 ) -> Removal:
     """Return the lines as strokes and what they leave, the pad pressed anew at the forces (N,)."""
     forces = np.split(force_n, np.cumsum([len(line) for line in lines])[:-1])
     strokes = [stroke_of(line, f, "area", v, tool) for line, f, v in zip(lines, forces, speeds, strict=True)]
-    contact = balance(seats.pairs, force_n, tool.stiffness_pa_per_m)
+    contact = press(seats.pairs, force_n, tool)
     rates = removal_rates(seats.pairs, contact, tool, float(np.mean(np.concatenate(speeds))))
     dwell = np.concatenate([s.dwell_s for s in strokes])
     return Removal(
@@ -261,7 +262,7 @@ def _visits(rates: scipy.sparse.csr_matrix, strokes: list[Stroke]) -> Array:
     return operator.visits(np.concatenate([s.dwell_s for s in strokes]))
 
 
-def thinned(laid: Laid, tool: PadTool, goal_m: Array, weights: Array, n_min: int) -> tuple[Laid, Array]:
+def thinned(laid: Laid, tool: GrindToolConfig, goal_m: Array, weights: Array, n_min: int) -> tuple[Laid, Array]:
     """Return the lines without what only harms, and about what they can take off (S,) [m]."""
     lines, seats = laid.lines, laid.seats
     length = np.concatenate([line.reach_m for line in lines])

@@ -22,6 +22,9 @@ WINDOW_M = 0.040
 SUPPORT_SPACING_M = 0.008
 SAME_SIDE_COSINE = np.cos(np.deg2rad(35.0))
 ROUNDS = 10
+FIT_WINDOW_M = 0.030
+FIT_ROUNDS = 4
+FIT_POINTS_MIN = 30
 HEIGHT_MIN_M = 0.35e-3
 """A bead somewhere stands at least this high."""
 FOOT_M = 0.10e-3
@@ -126,12 +129,48 @@ def parent_of(surface: Surface) -> Parent:
     )
 
 
+def fit_parent(surface: Surface, is_parent: NDArray[np.bool_]) -> Parent:
+    """Return the parent near something known to stand on it, from the vertices (V,) that are parent only.
+
+    Plain weighted quadratics over FIT_WINDOW_M: shorter than the window of `parent_of`, for nothing has to be outvoted.
+    """
+    support = sample_surface(surface, SUPPORT_SPACING_M)
+    points, normals = surface.vertices_m[is_parent], surface.vertex_normals[is_parent]
+    areas = surface.vertex_areas_m2[is_parent]
+    w = -pad_axes(sample_surface(surface, 0.5 * SUPPORT_SPACING_M), support.points_m, support.normals, FIT_WINDOW_M)
+    u = any_perpendicular(w)
+    frames = np.stack([u, np.cross(w, u), w], axis=1)
+    near = KDTree(points).query_ball_point(support.points_m, FIT_WINDOW_M)
+    coefficients, rms = np.zeros((len(support), 6)), np.full(len(support), np.inf)
+    for k, found in enumerate(near):
+        own = np.asarray(found, np.int64)
+        own = own[normals[own] @ w[k] > SAME_SIDE_COSINE]
+        if len(own) < FIT_POINTS_MIN:
+            continue
+        local = (points[own] - support.points_m[k]) @ frames[k].T
+        basis = _basis(local[:, 0] / WINDOW_M, local[:, 1] / WINDOW_M)
+        taper = areas[own] * np.sqrt(np.maximum(1.0 - np.sum(local[:, :2] ** 2, axis=1) / FIT_WINDOW_M**2, 0.0))
+        weight = taper
+        for _ in range(FIT_ROUNDS):
+            normal = (basis * weight[:, None]).T @ basis
+            ridge = 1e-9 * np.trace(normal) * np.eye(6)
+            coefficients[k] = np.linalg.solve(normal + ridge, (basis * weight[:, None]).T @ local[:, 2])
+            miss = local[:, 2] - basis @ coefficients[k]
+            rms[k] = np.sqrt(np.average(miss**2, weights=weight))
+            weight = taper / (1.0 + (miss / max(2.5 * rms[k], 1e-9)) ** 4)
+    return Parent(support_m=support.points_m, frames=frames, coefficients=coefficients, rms_m=rms)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Bead:
     """One raised region."""
 
     members: NDArray[np.int64]
     """(M,) samples on it."""
+    points_m: Array
+    """(M, 3) their positions [m]."""
+    spacing_m: float
+    """Distance between them [m]."""
     middle_m: Array
     """(L, 3) polyline along its middle, end to end [m]."""
     width_m: float
@@ -172,15 +211,43 @@ def find_beads(samples: SurfaceSamples, height_m: Array, scatter_m: Array) -> li
         flat = around & sure & (np.abs(height_m) < 2.0 * foot)
         if samples.areas_m2[flat].sum() < RIM_FLAT_MIN * samples.areas_m2[around].sum():
             continue
-        middle = _middle_line(samples, graph, members, height_m)
-        length = max(np.linalg.norm(np.diff(middle, axis=0), axis=1).sum(), 1e-6)
-        beads.append(Bead(members=members, middle_m=middle, width_m=float(area / length)))
+        beads.append(_bead(samples, graph, members, height_m))
     if not beads:
         raise CoverageError(
             f"bead: nothing stands {top * 1e3:.2f} mm above its surroundings over {AREA_MIN_M2 * 1e4:g} cm2 "
             f"({float(samples.areas_m2[sure].sum()):.4g} of {float(samples.areas_m2.sum()):.4g} m2 could be judged)"
         )
     return sorted(beads, key=lambda b: -float(samples.areas_m2[b.members] @ height_m[b.members]))
+
+
+def known_beads(samples: SurfaceSamples, known_m: Array) -> list[Bead]:
+    """Return the beads that stand, or stood, where the map (S,) is above 0, however high they are by now.
+
+    Raises:
+        CoverageError: there is none of any size.
+    """
+    graph = _neighbours(samples)
+    label = _components(graph, known_m > 0.0)
+    beads = []
+    for k in range(label.max() + 1):
+        members = np.flatnonzero(label == k)
+        if samples.areas_m2[members].sum() >= AREA_MIN_M2:
+            beads.append(_bead(samples, graph, members, known_m))
+    if not beads:
+        raise CoverageError(f"bead: the map is above 0 m nowhere over {AREA_MIN_M2 * 1e4:g} cm2")
+    return beads
+
+
+def _bead(samples: SurfaceSamples, graph: scipy.sparse.csr_matrix, members: NDArray[np.int64], height_m: Array) -> Bead:
+    middle = _middle_line(samples, graph, members, height_m)
+    length = max(np.linalg.norm(np.diff(middle, axis=0), axis=1).sum(), 1e-6)
+    return Bead(
+        members=members,
+        points_m=samples.points_m[members],
+        spacing_m=samples.spacing_m,
+        middle_m=middle,
+        width_m=float(samples.areas_m2[members].sum() / length),
+    )
 
 
 def _neighbours(samples: SurfaceSamples) -> scipy.sparse.csr_matrix:

@@ -10,14 +10,21 @@ where the bead stood (the first plan's target). Forces are off by a constant 1 N
 Judged on the true surface: what is left over the bead's footprint (30 um), how deep it goes below the parent anywhere
 (15 um), in at most three cycles; the loop ends earlier where the planner finds nothing more.
 
+Detection first: the same 50 beads on their first scan; 20 round stubs of 6 to 15 mm and 2 to 5 mm high; 20 sheets
+without anything, noise of 0.03 to 0.1 mm RMS correlated over 3 to 30 mm and as much white noise, with and without a rim
+that is off by 0.3 mm RMS besides; and the shared scans, none of which carries a bead.
+
     cell bench beads
     BEADS=8 cell bench beads        the first eight
+    SEEDS=3,7 TOLD=1 cell bench beads    these, cycle by cycle
+    DATA=folder                     where the shared scans lie
 """
 
 import os
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +38,13 @@ from cell_core.config import GrindRecipe, GrindToolConfig, load_named, load_reci
 from cell_core.errors import CellError, CoverageError
 from cell_core.raycast import RayCaster
 from cell_core.surface import Surface
+from cell_core.surface_io import load_surface
 from cell_core.transforms import Array
+from grinding_planner.bead import find_beads, rim_distance
+from grinding_planner.bead_parent import parent_of
+from grinding_planner.bead_plan import LOOK_SAMPLES_MAX, LOOK_SPACING_M
 from grinding_planner.planner import plan_grind
+from grinding_planner.samples import sample_surface
 
 HEIGHT_M, WIDTH_M = 1.5e-3, 14e-3
 LEFT_MAX_M, UNDERCUT_MAX_M = 30e-6, 15e-6
@@ -41,6 +53,8 @@ N_BEADS = 50
 MARGIN_M = 0.055
 SMOOTH_M = 0.030
 FORCE_BIAS_N, FORCE_RIPPLE_N = 1.0, 1.0
+DATA = Path(__file__).parents[2] / "shared" / "data"
+SCANS = ("noether_raw_mesh.ply", "puzzle_piece.ply", "fanuc_DAC/DAC_580813_scan.ply")
 KINDS = ("flat", "convex", "concave")
 COURSES = ("straight", "arc", "S")
 
@@ -108,13 +122,20 @@ class Case:
         return part, part.height_m > 0.0
 
 
-def sheet(part: Part, vertex_m: float, smooth_m: float, white_m: float, rng: np.random.Generator) -> Surface:
+def sheet(
+    part: Part,
+    vertex_m: float,
+    smooth_m: float,
+    white_m: float,
+    rng: np.random.Generator,
+    correlated_m: float = SMOOTH_M,
+) -> Surface:
     """Return a scan: a jittered open sheet with a ragged rim, noise along the parent's normal."""
     half = [float(-part.u_m.min()), float(-part.v_m.min())]
     axes = [np.arange(-h, h + 1e-9, vertex_m) for h in half]
     u, v = np.meshgrid(*axes, indexing="ij")
     field = rng.normal(size=u.shape)
-    field = gaussian_filter(np.pad(field, 60, mode="reflect"), SMOOTH_M / vertex_m / np.sqrt(2.0), mode="reflect")
+    field = gaussian_filter(np.pad(field, 60, mode="reflect"), correlated_m / vertex_m / np.sqrt(2.0), mode="reflect")
     field = field[60:-60, 60:-60] - field[60:-60, 60:-60].mean()
     noise = smooth_m * field / max(field.std(), 1e-12) + rng.normal(0.0, white_m, u.shape)
     i = np.arange(u.size).reshape(u.shape)
@@ -217,6 +238,8 @@ def main() -> int:
     seeds = range(int(os.environ.get("BEADS", N_BEADS)))
     if os.environ.get("SEEDS"):
         seeds = [int(s) for s in os.environ["SEEDS"].split(",")]
+    if not os.environ.get("SEEDS"):
+        console.print(detection(len(seeds)))
     results = []
     for seed in seeds:
         case = Case.draw(seed)
@@ -231,6 +254,59 @@ def main() -> int:
         )
     console.print(table_of(results))
     return 0
+
+
+def looked_at(surface: Surface) -> int:
+    """Return how many beads are found."""
+    spacing = max(LOOK_SPACING_M, float(np.sqrt(surface.area_m2 / LOOK_SAMPLES_MAX)))
+    look = sample_surface(surface, spacing)
+    height, _, scatter = parent_of(surface).at(look.points_m, look.normals)
+    try:
+        return len(find_beads(look, height, scatter, rim_distance(surface, look.points_m)).beads)
+    except CoverageError:
+        return 0
+
+
+def stub(part: Part, rng: np.random.Generator) -> Part:
+    """Return the part with a round stub instead of its bead."""
+    radius, height = float(rng.uniform(3e-3, 7.5e-3)), float(rng.uniform(2e-3, 5e-3))
+    wall = (np.hypot(part.u_m - 0.01, part.v_m) - radius) / 0.15e-3
+    part.height_m = height / (1.0 + np.exp(np.clip(wall, -50.0, 50.0)))
+    return part
+
+
+def detection(n_beads: int) -> Table:
+    """Return what is found where something is and where nothing is."""
+    table = Table("surfaces", "of", "as they should be", "found in the others", title="detection")
+    tried: dict[str, tuple[int, list[int]]] = {}
+
+    def ask(name: str, wanted: int, surface: Surface) -> None:
+        tried.setdefault(name, (wanted, []))[1].append(looked_at(surface))
+
+    for seed in range(n_beads):
+        case = Case.draw(seed)
+        rng = np.random.default_rng([47, seed, 0])
+        ask("beads", 1, sheet(case.part()[0], case.vertex_m, case.smooth_m, case.white_m, rng))
+    for seed in range(min(n_beads, 20)):
+        case = Case.draw(seed)
+        rng = np.random.default_rng([53, seed])
+        part = stub(case.part()[0], rng)
+        ask("stubs", 1, sheet(part, case.vertex_m, case.smooth_m, case.white_m, rng))
+        part.height_m = 0.0 * part.height_m
+        waves, smooth, white = (0.003, 0.006, 0.012, 0.030)[seed % 4], *rng.uniform(0.03e-3, 0.10e-3, 2)
+        empty = sheet(part, case.vertex_m, smooth, white, rng, waves)
+        ask("nothing", 0, empty)
+        off = rng.normal(0.0, 0.3e-3, len(empty.vertices_m)) * (rim_distance(empty, empty.vertices_m) < 0.006)
+        moved = empty.vertices_m + off[:, None] * empty.vertex_normals
+        ask("nothing, a rough rim", 0, Surface(vertices_m=moved, triangles=empty.triangles))
+    for name in SCANS:
+        path = Path(os.environ.get("DATA", DATA)) / name
+        if path.exists():
+            ask(name, 0, load_surface(path, "m")[0])
+    for name, (wanted, found) in tried.items():
+        wrong = [n for n in found if n != wanted]
+        table.add_row(name, str(len(found)), str(len(found) - len(wrong)), ", ".join(map(str, wrong)))
+    return table
 
 
 def table_of(results: list[Result]) -> Table:

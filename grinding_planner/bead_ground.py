@@ -14,7 +14,8 @@ from scipy.spatial import KDTree
 
 from cell_core.surface import Surface
 from cell_core.transforms import Array, unit
-from grinding_planner.bead import Bead, Parent, fit_parent
+from grinding_planner.bead import Bead
+from grinding_planner.bead_parent import Parent, fit_parent
 from grinding_planner.samples import SurfaceSamples, sample_surface
 
 ALONG_MAX_M = 0.008

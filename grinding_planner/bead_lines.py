@@ -11,8 +11,9 @@ from scipy.spatial import KDTree
 from cell_core.config import PadTool
 from cell_core.errors import CoverageError
 from cell_core.transforms import Array, unit
-from grinding_planner.bead import Bead, Parent
+from grinding_planner.bead import Bead
 from grinding_planner.bead_ground import BeadGround
+from grinding_planner.bead_parent import Parent
 from grinding_planner.strokes import Line, line_through
 
 STEP_RADII, STEP_MIN_M, STEP_MAX_M = 0.16, 0.0008, 0.002
@@ -20,7 +21,7 @@ PITCH_M = 0.003
 LINES_MAX = 9
 OVERHANG_M = 0.006
 """The contact reaches so far past the bead's feet and ends."""
-SIDE_RADII, END_RADII = 0.14, 0.6
+SIDE_RADII, END_RADII = 0.14, 0.3
 """A disc too large for that still goes so far to the sides, for its middle stands still, and so near to the ends."""
 RISE_MAX_M = 0.15e-3
 """A disc whose rim a hollow lifts further than this leaves its middle out."""

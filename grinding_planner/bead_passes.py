@@ -25,16 +25,12 @@ from grinding_planner.thinning import LeastSquares
 STROKES_MAX = 40
 AIM_M = 8e-6
 """Passes aim this high above the parent: the middle between the 30 um that may be left and 15 um of undercut."""
-FORCE_ERROR_N = 1.5
-"""Force control may be off by this much: what a pass could take too much stays standing."""
 DEPTH_PER_PASS_M, DEPTH_SHARE, DEPTH_LEAST_M = 0.30e-3, 0.6, 20e-6
 """Contact is taken as it is at the start of a pass; more than this, or than this share of what stands highest, would
 change it too much."""
 UNDERCUT_WEIGHT = 12.0
 ENOUGH_M, ENOUGH_DOUBT = 3e-6, 0.2
 """No more passes once what surely is left above the aim comes down to this much, and this share of what is in doubt."""
-UNDERCUT_MAX_M = 5e-6
-"""No pass is run that goes deeper below the parent in the model."""
 TRIES, GUARD_FACTOR = 4, 8.0
 """Where a pass would, it is planned again with that place weighing so much more, so many times."""
 KNOT_M = 0.006
@@ -48,6 +44,16 @@ LIFT_SHARE = 0.5
 TOUCHED_M = 1e-7
 LEAST_M = 0.004
 """Shorter strokes are made this long."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Care:
+    """What passes are careful about."""
+
+    force_error_n: float
+    """Force control may be off by this much: what a pass could take too much stays standing."""
+    undercut_max_m: float
+    """No pass is run that goes deeper below the parent in the model."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -79,7 +85,7 @@ def grind_down(
     lines: Sequence[Line],
     tool: PadTool,
     force_n: float,
-    force_error_n: float = FORCE_ERROR_N,
+    care: Care,
 ) -> BeadRemoval:
     """Return passes that bring `wanted` samples down to AIM_M above the parent and leave the others alone.
 
@@ -91,7 +97,7 @@ def grind_down(
         height_m: (S,) its height over the parent.
         doubt_m: (S,) how far that may be wrong.
         force_n: highest force; smaller ones down to the tool's lowest are tried too.
-        force_error_n: how far force control may be off all the time.
+        care: what must not happen.
     """
     tracks = [_track(surface, line, tool) for line in lines]
     forces = sorted({tool.force_n.low, float(np.sqrt(tool.force_n.low * force_n)), force_n})
@@ -104,7 +110,7 @@ def grind_down(
         doubt_m=doubt_m,
         harmed_m=nothing,
         guard=np.ones(len(surface)),
-        force_error_n=force_error_n,
+        care=care,
     )
     strokes: list[Stroke] = []
     visits, turn, revived_at = nothing, 0, -1
@@ -145,7 +151,7 @@ class _State:
     """What the parent lost at worst."""
     guard: Array
     """How much more than others a sample's undercut weighs."""
-    force_error_n: float
+    care: Care
 
     @property
     def left_m(self) -> Array:
@@ -167,7 +173,7 @@ class _State:
         return replace(
             self,
             removed_m=self.removed_m + taken_m,
-            doubt_m=self.doubt_m + np.where(self.wanted, taken_m, 0.0) * (self.force_error_n / force_n),
+            doubt_m=self.doubt_m + np.where(self.wanted, taken_m, 0.0) * (self.care.force_error_n / force_n),
             harmed_m=self.harmed_m + harm_m,
         )
 
@@ -175,7 +181,7 @@ class _State:
         """Return where the last pass took what it must not."""
         low = np.where(self.wanted, self.height_m - self.removed_m, np.minimum(self.height_m, 0.0) - self.harmed_m)
         changed = (self.removed_m - before.removed_m) + (self.harmed_m - before.harmed_m)
-        return (low < -UNDERCUT_MAX_M) & (changed > TOUCHED_M)
+        return (low < -self.care.undercut_max_m) & (changed > TOUCHED_M)
 
 
 def _best(
@@ -265,7 +271,7 @@ def _plan(track: _Track, state: _State, force_n: float, tool: PadTool) -> _Dwell
     touched = np.flatnonzero(np.diff(seconds.indptr) > 0)
     if len(touched) == 0:
         return None
-    surely = 1.0 + state.force_error_n / force_n
+    surely = 1.0 + state.care.force_error_n / force_n
     left, areas = state.left_m, state.surface.areas_m2
     highest = max(DEPTH_SHARE * float(left[touched].max()), DEPTH_LEAST_M)
     deepest = min(DEPTH_PER_PASS_M, tool.depth_per_pass_max_m or np.inf, highest)

@@ -9,17 +9,18 @@ from cell_core.raycast import RayCaster
 from cell_core.surface import Surface
 from cell_core.toolpath import Stroke
 from cell_core.transforms import Array, tool_frames
-from grinding_planner.bead import find_beads, known_beads, parent_of
+from grinding_planner.bead import Bead, find_beads, known_beads, rim_distance
 from grinding_planner.bead_ground import BeadGround, ground_of
 from grinding_planner.bead_lines import lines_over
-from grinding_planner.bead_passes import AIM_M, FORCE_ERROR_N, BeadRemoval, grind_down
+from grinding_planner.bead_parent import parent_of
+from grinding_planner.bead_passes import AIM_M, BeadRemoval, Care, grind_down
 from grinding_planner.results import Removal, Served
 from grinding_planner.samples import SurfaceSamples, sample_surface
 from grinding_planner.seating import seat
 from grinding_planner.strokes import Line, cut
 from grinding_planner.task import GrindTask
 
-LOOK_SPACING_M = 0.003
+LOOK_SPACING_M = 0.002
 LOOK_SAMPLES_MAX = 80_000
 WORK_SPACING_M = (0.0007, 0.0015)
 """Samples of the ground stand a twelfth of the disc's radius apart within these bounds."""
@@ -29,6 +30,9 @@ KNOWN_LEFT_MIN_M = 20e-6
 KNOWN_AREA_MIN_M2 = 10e-6
 SURE_SIGMAS = 2.5
 DOUBT_SHARE = 0.7
+FORCE_ERROR_N = 1.5
+UNDERCUT_MAX_M, UNDERCUT_SHARE = 15e-6, 1.0 / 3.0
+"""What a recipe allows unless it says so itself, and the share of it that the plan may use up."""
 LAST_CAUTION = 0.3
 """Where no other cycle follows, so much of what is in doubt is still left standing."""
 
@@ -44,17 +48,17 @@ def plan_bead(task: GrindTask, tool: PadTool) -> tuple[Served, Removal]:
     """
     surface, recipe, progress = task.surface, task.recipe, task.progress
     look = sample_surface(surface, max(LOOK_SPACING_M, float(np.sqrt(surface.area_m2 / LOOK_SAMPLES_MAX))))
-    if task.wanted_m is not None:
-        beads = known_beads(look, task.wanted_m[surface.tree.query(look.points_m)[1]])
-    else:
-        height, _, scatter = parent_of(surface).at(look.points_m, look.normals)
-        beads = find_beads(look, height, scatter)
-    progress(0.2, f"{len(beads)} bead(s) found")
+    beads, refused_told = _beads(task, look)
+    progress(0.2, f"{len(beads)} bead(s) found" + (f"; refused: {refused_told}" if refused_told else ""))
     spacing = float(np.clip(tool.radius_m / 12.0, *WORK_SPACING_M))
     reach = MARGIN_RADII * tool.radius_m
     standing = np.concatenate([bead.points_m for bead in beads])
     caster = RayCaster(surface)
     caution = 1.0 if recipe.cycles_max > 1 else LAST_CAUTION
+    care = Care(
+        force_error_n=caution * FORCE_ERROR_N,
+        undercut_max_m=UNDERCUT_SHARE * (recipe.acceptance.undercut_max_m or UNDERCUT_MAX_M),
+    )
     done: list[tuple[BeadGround, BeadRemoval, Array]] = []
     refused: list[dict[str, float]] = []
     too_hollow: CoverageError | None = None
@@ -81,7 +85,7 @@ def plan_bead(task: GrindTask, tool: PadTool) -> tuple[Served, Removal]:
             lines,
             tool,
             recipe.force_n,
-            caution * FORCE_ERROR_N,
+            care,
         )
         centres = KDTree(np.concatenate([line.position_m for line in lines]))
         reached = wanted & (centres.query(ground.feet.points_m)[0] < tool.radius_m + bead.spacing_m)
@@ -105,6 +109,15 @@ def plan_bead(task: GrindTask, tool: PadTool) -> tuple[Served, Removal]:
             refusals=reasons,
         )
     return _together(surface, look, done, reasons)
+
+
+def _beads(task: GrindTask, look: SurfaceSamples) -> tuple[list[Bead], str]:
+    surface = task.surface
+    if task.wanted_m is not None:
+        return known_beads(look, task.wanted_m[surface.tree.query(look.points_m)[1]]), ""
+    height, _, scatter = parent_of(surface).at(look.points_m, look.normals)
+    found = find_beads(look, height, scatter, rim_distance(surface, look.points_m))
+    return list(found.beads), found.told
 
 
 def _worth_it(ground: BeadGround) -> bool:

@@ -1,8 +1,4 @@
-"""Find what stands above its surroundings: weld beads, sprues, runs. The parent surface is a robust local quadratic.
-
-Validity: beads narrower than about half the window on parents that a quadratic follows over the window to well under
-the threshold. Where the window sees an edge, a fillet or mostly bead, nothing is claimed.
-"""
+"""Find what stands above its surroundings: weld beads, sprues, runs; and say what else stands high, and why not."""
 
 from dataclasses import dataclass
 
@@ -14,116 +10,25 @@ from scipy.spatial import KDTree
 
 from cell_core.errors import CoverageError
 from cell_core.surface import Surface
-from cell_core.transforms import Array, unit
-from grinding_planner.samples import SurfaceSamples, sample_surface
-from grinding_planner.seating import any_perpendicular, pad_axes
+from cell_core.transforms import Array
+from grinding_planner.samples import SurfaceSamples
 
-WINDOW_M = 0.040
-SUPPORT_SPACING_M = 0.008
-SAME_SIDE_COSINE = np.cos(np.deg2rad(35.0))
-ROUNDS = 10
 HEIGHT_MIN_M = 0.35e-3
 """A bead somewhere stands at least this high."""
-FOOT_M = 0.10e-3
-"""It reaches down to this height."""
-AREA_MIN_M2 = 0.5e-4
-PARENT_SUPPORT_MIN = 0.45
-"""Share of the window that must be parent, and lie on its quadratic."""
-PARENT_RMS_MAX_M = 0.15e-3
-RIM_FLAT_MIN = 0.7
+TOP_SIGMAS = 6.0
+"""And this many times the noise around it."""
+FOOT_M, FOOT_SIGMAS = 0.10e-3, 2.5
+"""It reaches down to this height, or to this many times the noise."""
+AREA_MIN_M2 = 0.2e-4
+RIM_M, RIM_SHARE_MAX = 0.005, 0.3
+"""Scans are worst near their rims: no more than this share of a bead may lie so near to one."""
+RING_M = 0.012
+RING_FLAT_MIN = 0.7
 """Share of a bead's surroundings that must lie on the parent."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Parent:
-    """The surface without what stands on it: quadratics about support points."""
-
-    support_m: Array
-    """(K, 3) support points [m]."""
-    frames: Array
-    """(K, 3, 3) rows u, v, w; w outward."""
-    coefficients: Array
-    """(K, 6) height over (1, u, v, uu, uv, vv), lengths over WINDOW_M, height in m."""
-    rms_m: Array
-    """(K,) scatter of the parent's own points about the quadratic [m]; infinite where nothing can be claimed."""
-
-    def at(self, points_m: Array, normals: Array) -> tuple[Array, Array, Array]:
-        """Return height over the parent (N,) [m], the parent's outward normals (N, 3) and its scatter (N,) [m]."""
-        tree = KDTree(self.support_m)
-        distance, near = tree.query(points_m, k=min(6, len(self.support_m)))
-        distance, near = distance.reshape(len(points_m), -1), near.reshape(len(points_m), -1)
-        turned = np.einsum("nkj,nj->nk", self.frames[near, 2], normals) < 0.5
-        weight = np.exp(-0.5 * (distance / SUPPORT_SPACING_M) ** 2) * ~turned + 1e-12
-        weight *= np.where(np.isfinite(self.rms_m[near]), 1.0, 1e-6)
-        weight /= weight.sum(axis=1, keepdims=True)
-        local = np.einsum("nkij,nkj->nki", self.frames[near], points_m[:, None] - self.support_m[near])
-        u, v = local[..., 0] / WINDOW_M, local[..., 1] / WINDOW_M
-        c = self.coefficients[near]
-        height = local[..., 2] - np.einsum("nkc,nkc->nk", c, _basis(u, v))
-        slope = (
-            np.stack(
-                [-(c[..., 1] + 2 * c[..., 3] * u + c[..., 4] * v), -(c[..., 2] + c[..., 4] * u + 2 * c[..., 5] * v)],
-                axis=-1,
-            )
-            / WINDOW_M
-        )
-        upward = unit(np.concatenate([slope, np.ones((*slope.shape[:2], 1))], axis=-1))
-        outward = unit(np.einsum("nk,nki->ni", weight, np.einsum("nkij,nki->nkj", self.frames[near], upward)))
-        scatter = np.where(np.isfinite(self.rms_m[near[:, 0]]), self.rms_m[near[:, 0]], np.inf)
-        return np.einsum("nk,nk->n", weight, height * upward[..., 2]), outward, scatter
-
-
-def _basis(u: Array, v: Array) -> Array:
-    return np.stack([np.ones_like(u), u, v, u * u, u * v, v * v], axis=-1)
-
-
-def parent_of(surface: Surface) -> Parent:
-    """Fit the parent: least squares, then again and again without what stands above or lies below it."""
-    support = sample_surface(surface, SUPPORT_SPACING_M)
-    axes = pad_axes(support, support.points_m, support.normals, 0.6 * WINDOW_M)
-    w = -axes
-    u = any_perpendicular(w)
-    frames = np.stack([u, np.cross(w, u), w], axis=1)
-    pairs = support.tree.query_pairs(WINDOW_M, output_type="ndarray")
-    n = len(support)
-    i = np.concatenate([pairs[:, 0], pairs[:, 1], np.arange(n)])
-    j = np.concatenate([pairs[:, 1], pairs[:, 0], np.arange(n)])
-    same = np.einsum("ij,ij->i", w[i], support.normals[j]) > SAME_SIDE_COSINE
-    i, j = i[same], j[same]
-    order = np.argsort(i, kind="stable")
-    i, j = i[order], j[order]
-    local = np.einsum("pij,pj->pi", frames[i], support.points_m[j] - support.points_m[i])
-    basis = _basis(local[:, 0] / WINDOW_M, local[:, 1] / WINDOW_M)
-    taper = support.areas_m2[j] * (1.0 - np.minimum(np.sum(local[:, :2] ** 2, axis=1) / WINDOW_M**2, 1.0)) ** 0.5
-    upper = np.triu_indices(6)
-    products = np.hstack([basis[:, upper[0]] * basis[:, upper[1]], basis * local[:, 2:]])
-    starts = np.searchsorted(i, np.arange(n))
-
-    trust = np.ones(n)
-    coefficients, rms = np.zeros((n, 6)), np.zeros(n)
-    for _ in range(ROUNDS):
-        weight = taper * trust[j]
-        # every point is its own neighbour, so no run of `i` is empty
-        total = np.add.reduceat(weight, starts)
-        sums = np.add.reduceat(products * weight[:, None], starts, axis=0) / np.maximum(total, 1e-15)[:, None]
-        normal = np.empty((n, 6, 6))
-        normal[:, upper[0], upper[1]] = normal[:, upper[1], upper[0]] = sums[:, :21]
-        normal += 1e-6 * np.eye(6)
-        coefficients = np.linalg.solve(normal, sums[:, 21:, None])[..., 0]
-        own = local[:, 2] - np.einsum("pc,pc->p", basis, coefficients[i])
-        rms = np.sqrt(np.add.reduceat(weight * own**2, starts) / np.maximum(total, 1e-15))
-        # the calm fifth tells the noise; windows over edges and rounds, often the most, tell only form
-        scale = max(1.5 * float(np.quantile(rms, 0.2)), 0.04e-3)
-        trust = 1.0 / (1.0 + (coefficients[:, 0] / (2.5 * scale)) ** 4)
-    share = np.bincount(i, taper * trust[j], n) / np.maximum(np.bincount(i, taper, n), 1e-15)
-    neighbours = np.bincount(i, minlength=n)
-    poor = (share < PARENT_SUPPORT_MIN) | (rms > PARENT_RMS_MAX_M) | (neighbours < 25)
-    return Parent(
-        support_m=support.points_m,
-        frames=frames,
-        coefficients=np.asarray(coefficients, np.float64),
-        rms_m=np.where(poor, np.inf, rms),
-    )
+SIDE_SHARE_MIN = 0.2
+"""Share of the surroundings that must be parent seen on either side."""
+NOISE_WINDOW_M, NOISE_NEAREST, NOISE_SAMPLES_MAX = 0.020, 64, 6000
+TOLD_MAX = 3
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -132,6 +37,10 @@ class Bead:
 
     members: NDArray[np.int64]
     """(M,) samples on it."""
+    points_m: Array
+    """(M, 3) their positions [m]."""
+    spacing_m: float
+    """Distance between them [m]."""
     middle_m: Array
     """(L, 3) polyline along its middle, end to end [m]."""
     width_m: float
@@ -143,44 +52,191 @@ class Bead:
         return float(np.linalg.norm(np.diff(self.middle_m, axis=0), axis=1).sum())
 
 
-def find_beads(samples: SurfaceSamples, height_m: Array, scatter_m: Array) -> list[Bead]:
-    """Return the raised regions, largest volume first.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Refused:
+    """Something raised that is not taken for a bead."""
 
-    Connected above FOOT_M, somewhere above HEIGHT_MIN_M, and with the parent all around.
+    middle_m: Array
+    """(3,) [m]."""
+    area_m2: float
+    height_m: float
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Found:
+    """Beads, largest volume first, and what else stands high but gives no evidence of being one."""
+
+    beads: tuple[Bead, ...]
+    refused: tuple[Refused, ...]
+
+    @property
+    def told(self) -> str:
+        """What was refused and why, the largest first; empty where nothing was."""
+        return "; ".join(
+            f"{r.height_m * 1e3:.2f} mm over {r.area_m2 * 1e4:.2g} cm2 at "
+            f"({', '.join(f'{x:.3f}' for x in r.middle_m)}) m: {r.reason}"
+            for r in self.refused[:TOLD_MAX]
+        )
+
+
+def find_beads(samples: SurfaceSamples, height_m: Array, scatter_m: Array, rim_m: Array | None = None) -> Found:
+    """Return what stands on its parent with evidence of being a bead, a sprue or a run.
+
+    Connected above its foot; high against the noise around, which is told by what lies below the parent, where no bead
+    can be; large enough; away from the rim of the scan; with parent seen on both sides of it.
+
+    Args:
+        height_m: (S,) over the parent.
+        scatter_m: (S,) of the parent; infinite where it is not known.
+        rim_m: (S,) distance to the scan's open border; None: it has none.
 
     Raises:
-        CoverageError: there is none.
+        CoverageError: there is none; `facts` carries what was refused.
     """
-    sure = np.isfinite(scatter_m)
-    noise = float(np.median(np.abs(height_m[sure]))) if sure.any() else 0.0
-    foot, top = max(FOOT_M, 2.5 * noise), max(HEIGHT_MIN_M, 6.0 * noise)
-    raised = (height_m > foot) & sure
     graph = _neighbours(samples)
-    label = _components(graph, raised)
+    sure = np.isfinite(scatter_m)
+    calm = _averaged(graph, np.where(sure, height_m, 0.0), samples.areas_m2 * sure)
+    noise = _noise_below(samples, calm, sure)
+    foot = np.maximum(FOOT_M, FOOT_SIGMAS * noise)
+    label = _components(graph, (np.minimum(calm, height_m) > foot) & sure)
+    rim = np.full(len(samples), np.inf) if rim_m is None else rim_m
+    beads: list[Bead] = []
+    refused: list[Refused] = []
+    for k in range(label.max() + 1):
+        members = np.flatnonzero(label == k)
+        height = float(np.quantile(calm[members], 0.9))
+        area = float(samples.areas_m2[members].sum())
+        if height < HEIGHT_MIN_M and area < AREA_MIN_M2:
+            continue
+        bead = _bead(samples, graph, members, height_m)
+        reason = _doubt(samples, graph, bead, calm, sure, foot, noise, rim)
+        if reason is None:
+            beads.append(bead)
+        else:
+            refused.append(
+                Refused(middle_m=samples.points_m[members].mean(axis=0), area_m2=area, height_m=height, reason=reason)
+            )
+    refused.sort(key=lambda r: -r.area_m2 * r.height_m)
+    found = Found(
+        beads=tuple(sorted(beads, key=lambda b: -float(samples.areas_m2[b.members] @ height_m[b.members]))),
+        refused=tuple(refused),
+    )
+    if not beads:
+        raise CoverageError(
+            f"bead: nothing stands {HEIGHT_MIN_M * 1e3:.2f} mm above its surroundings over {AREA_MIN_M2 * 1e4:g} cm2 "
+            f"({float(samples.areas_m2[sure].sum()):.4g} of {float(samples.areas_m2.sum()):.4g} m2 could be judged)"
+            + (f"; refused: {found.told}" if refused else ""),
+            refused=found.refused,
+        )
+    return found
+
+
+def rim_distance(surface: Surface, points_m: Array) -> Array:
+    """Return how far points (N, 3) lie from the open border of a surface (N,) [m]; infinite where it is closed."""
+    pairs = np.sort(surface.triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
+    keys, counts = np.unique(pairs[:, 0] * len(surface.vertices_m) + pairs[:, 1], return_counts=True)
+    border = np.unique(np.stack(np.divmod(keys[counts == 1], len(surface.vertices_m))))
+    if len(border) == 0:
+        return np.full(len(points_m), np.inf)
+    return KDTree(surface.vertices_m[border]).query(points_m)[0]
+
+
+def _doubt(
+    samples: SurfaceSamples,
+    graph: scipy.sparse.csr_matrix,
+    bead: Bead,
+    height_m: Array,
+    sure: NDArray[np.bool_],
+    foot_m: Array,
+    noise_m: Array,
+    rim_m: Array,
+) -> str | None:
+    """Return why a raised region is no bead, or None."""
+    members, areas = bead.members, samples.areas_m2
+    height = float(np.quantile(height_m[members], 0.9))
+    noise = float(np.median(noise_m[members]))
+    if height < HEIGHT_MIN_M:
+        return f"lower than {HEIGHT_MIN_M * 1e3:g} mm"
+    if height < TOP_SIGMAS * noise:
+        return f"lower than {TOP_SIGMAS:g} times the noise around it, {noise * 1e3:.2g} mm"
+    if areas[members].sum() < AREA_MIN_M2:
+        return f"smaller than {AREA_MIN_M2 * 1e4:g} cm2"
+    at_rim = float(areas[members[rim_m[members] < RIM_M]].sum() / areas[members].sum())
+    if at_rim > RIM_SHARE_MAX:
+        return f"{at_rim:.0%} of it within {RIM_M * 1e3:g} mm of the scan's rim"
+    inside = np.zeros(len(samples), bool)
+    inside[members] = True
+    ring = inside
+    for _ in range(int(np.ceil(RING_M / samples.spacing_m))):
+        ring = ring | ((graph @ ring.astype(np.int8)) > 0)
+    around = np.flatnonzero(ring & ~inside)
+    flat = sure[around] & (np.abs(height_m[around]) < 2.0 * foot_m[around])
+    share = float(areas[around[flat]].sum() / areas[around].sum())
+    if share < RING_FLAT_MIN:
+        return f"only {share:.0%} of what surrounds it lies on the parent"
+    tangent = np.gradient(bead.middle_m, axis=0)
+    _, near = KDTree(bead.middle_m).query(samples.points_m[around])
+    side = np.cross(samples.normals[around], tangent[near])
+    left = np.einsum("ij,ij->i", samples.points_m[around] - bead.middle_m[near], side) > 0.0
+    seen = float(min(areas[around[flat & own]].sum() for own in (left, ~left)) / areas[around].sum())
+    if seen < SIDE_SHARE_MIN:
+        return "parent is seen on one side of it only"
+    return None
+
+
+def _averaged(graph: scipy.sparse.csr_matrix, values: Array, weights: Array) -> Array:
+    # the mean over the samples around, each by its area
+    ones = graph.copy()
+    ones.data = np.ones_like(ones.data)
+    ones.setdiag(1.0)
+    total = ones @ weights
+    return np.divide(ones @ (weights * values), total, out=np.zeros_like(values), where=total > 0.0)
+
+
+def _noise_below(samples: SurfaceSamples, height_m: Array, sure: NDArray[np.bool_]) -> Array:
+    # root mean square of what lies below the parent within NOISE_WINDOW_M, at least as much as over the whole
+    below = np.flatnonzero(sure & (height_m < 0.0))
+    if len(below) == 0:
+        return np.zeros(len(samples))
+    whole = float(np.sqrt(np.mean(np.minimum(np.abs(height_m[below]), 3.0 * np.median(np.abs(height_m[below]))) ** 2)))
+    some = below[:: max(1, len(below) // NOISE_SAMPLES_MAX)]
+    k = min(NOISE_NEAREST, len(some))
+    distance, near = KDTree(samples.points_m[some]).query(samples.points_m, k=k)
+    distance, near = distance.reshape(-1, k), near.reshape(-1, k)
+    weight = np.exp(-0.5 * (distance / NOISE_WINDOW_M) ** 2) + 1e-12
+    local = np.einsum("nk,nk->n", weight, height_m[some][near] ** 2) / weight.sum(axis=1)
+    return np.maximum(np.sqrt(local), whole)
+
+
+def known_beads(samples: SurfaceSamples, known_m: Array) -> list[Bead]:
+    """Return the beads that stand, or stood, where the map (S,) is above 0, however high they are by now.
+
+    Raises:
+        CoverageError: there is none of any size.
+    """
+    graph = _neighbours(samples)
+    label = _components(graph, known_m > 0.0)
     beads = []
     for k in range(label.max() + 1):
         members = np.flatnonzero(label == k)
-        area = samples.areas_m2[members].sum()
-        if area < AREA_MIN_M2 or np.quantile(height_m[members], 0.9) < top:
-            continue
-        inside = np.zeros(len(samples), bool)
-        inside[members] = True
-        ring = inside
-        for _ in range(4):
-            ring = ring | ((graph @ ring.astype(np.int8)) > 0)
-        around = ring & ~inside
-        flat = around & sure & (np.abs(height_m) < 2.0 * foot)
-        if samples.areas_m2[flat].sum() < RIM_FLAT_MIN * samples.areas_m2[around].sum():
-            continue
-        middle = _middle_line(samples, graph, members, height_m)
-        length = max(np.linalg.norm(np.diff(middle, axis=0), axis=1).sum(), 1e-6)
-        beads.append(Bead(members=members, middle_m=middle, width_m=float(area / length)))
+        if samples.areas_m2[members].sum() >= AREA_MIN_M2:
+            beads.append(_bead(samples, graph, members, known_m))
     if not beads:
-        raise CoverageError(
-            f"bead: nothing stands {top * 1e3:.2f} mm above its surroundings over {AREA_MIN_M2 * 1e4:g} cm2 "
-            f"({float(samples.areas_m2[sure].sum()):.4g} of {float(samples.areas_m2.sum()):.4g} m2 could be judged)"
-        )
-    return sorted(beads, key=lambda b: -float(samples.areas_m2[b.members] @ height_m[b.members]))
+        raise CoverageError(f"bead: the map is above 0 m nowhere over {AREA_MIN_M2 * 1e4:g} cm2")
+    return beads
+
+
+def _bead(samples: SurfaceSamples, graph: scipy.sparse.csr_matrix, members: NDArray[np.int64], height_m: Array) -> Bead:
+    middle = _middle_line(samples, graph, members, height_m)
+    length = max(np.linalg.norm(np.diff(middle, axis=0), axis=1).sum(), 1e-6)
+    return Bead(
+        members=members,
+        points_m=samples.points_m[members],
+        spacing_m=samples.spacing_m,
+        middle_m=middle,
+        width_m=float(samples.areas_m2[members].sum() / length),
+    )
 
 
 def _neighbours(samples: SurfaceSamples) -> scipy.sparse.csr_matrix:

@@ -1,4 +1,4 @@
-"""Strategy bead: detect, sample finely around what was found, grind down pass by pass."""
+"""Strategy bead: detect, model the ground around what was found, grind it down pass by pass."""
 
 import numpy as np
 from scipy.spatial import KDTree
@@ -7,101 +7,162 @@ from cell_core.config import PadTool
 from cell_core.errors import CoverageError
 from cell_core.raycast import RayCaster
 from cell_core.surface import Surface
-from cell_core.transforms import tool_frames
-from grinding_planner.bead import HEIGHT_MIN_M, Bead, find_beads, parent_of
-from grinding_planner.bead_passes import grind_down, middle_lines
+from cell_core.toolpath import Stroke
+from cell_core.transforms import Array, tool_frames
+from grinding_planner.bead import Bead, find_beads, known_beads, rim_distance
+from grinding_planner.bead_ground import BeadGround, ground_of
+from grinding_planner.bead_lines import lines_over
+from grinding_planner.bead_parent import parent_of
+from grinding_planner.bead_passes import AIM_M, BeadRemoval, Care, grind_down
 from grinding_planner.results import Removal, Served
 from grinding_planner.samples import SurfaceSamples, sample_surface
 from grinding_planner.seating import seat
 from grinding_planner.strokes import Line, cut
 from grinding_planner.task import GrindTask
 
-LOOK_SPACING_M = 0.003
+LOOK_SPACING_M = 0.002
 LOOK_SAMPLES_MAX = 80_000
-WORK_SPACING_M = 0.002
+WORK_SPACING_M = (0.0007, 0.0015)
+"""Samples of the ground stand a twelfth of the disc's radius apart within these bounds."""
 MARGIN_RADII = 1.3
-JUDGED_HEIGHT_M = HEIGHT_MIN_M
+KNOWN_LEFT_MIN_M = 20e-6
+"""Less than this above the parent, where a bead is known to have stood, is not worth another pass."""
+KNOWN_AREA_MIN_M2 = 10e-6
+SURE_SIGMAS = 2.5
+DOUBT_SHARE = 0.7
+FORCE_ERROR_N = 1.5
+UNDERCUT_MAX_M, UNDERCUT_SHARE = 15e-6, 1.0 / 3.0
+"""What a recipe allows unless it says so itself, and the share of it that the plan may use up."""
+LAST_CAUTION = 0.3
+"""Where no other cycle follows, so much of what is in doubt is still left standing."""
 
 
 def plan_bead(task: GrindTask, tool: PadTool) -> tuple[Served, Removal]:
     """Return the strokes that take every bead off a surface, and what they leave.
 
+    With `task.wanted_m` beads are not looked for: they are where it is above 0 (an earlier plan's target), however low
+    they are by now.
+
     Raises:
         CoverageError: nothing stands above its surroundings, or no pose over it is firm with a free body.
     """
     surface, recipe, progress = task.surface, task.recipe, task.progress
-    parent = parent_of(surface)
     look = sample_surface(surface, max(LOOK_SPACING_M, float(np.sqrt(surface.area_m2 / LOOK_SAMPLES_MAX))))
-    height, _, scatter = parent.at(look.points_m, look.normals)
-    beads = find_beads(look, height, scatter)
-    progress(0.4, f"{len(beads)} bead(s) found")
-    samples = _refined(surface, look, beads, tool.radius_m)
-    height, _, scatter = parent.at(samples.points_m, samples.normals)
+    beads, refused_told = _beads(task, look)
+    progress(0.2, f"{len(beads)} bead(s) found" + (f"; refused: {refused_told}" if refused_told else ""))
+    spacing = float(np.clip(tool.radius_m / 12.0, *WORK_SPACING_M))
+    reach = MARGIN_RADII * tool.radius_m
+    standing = np.concatenate([bead.points_m for bead in beads])
     caster = RayCaster(surface)
-    removed, visits, target = np.zeros(len(samples)), np.zeros(len(samples)), np.zeros(len(samples))
-    serviceable = np.zeros(len(samples), bool)
-    strokes = []
-    refused = []
+    caution = 1.0 if recipe.cycles_max > 1 else LAST_CAUTION
+    care = Care(
+        force_error_n=caution * FORCE_ERROR_N,
+        undercut_max_m=UNDERCUT_SHARE * (recipe.acceptance.undercut_max_m or UNDERCUT_MAX_M),
+    )
+    done: list[tuple[BeadGround, BeadRemoval, Array]] = []
+    refused: list[dict[str, float]] = []
+    too_hollow: CoverageError | None = None
     for k, bead in enumerate(beads):
-        near = KDTree(look.points_m[bead.members]).query(samples.points_m)[0] < 2.0 * look.spacing_m
-        wanted = np.where(near & (height > 0.0), np.minimum(height, recipe.target_depth_m), 0.0)
-        lines, refusals = _firm(samples, caster, middle_lines(bead, parent, tool.radius_m), tool, recipe.force_n)
+        ground = ground_of(surface, bead, standing, reach, spacing, task.wanted_m)
+        wanted = ground.bead & (ground.height_m > max(AIM_M, 0.0))
+        if task.wanted_m is not None and not _worth_it(ground):
+            continue
+        try:
+            lines = lines_over(ground, bead, tool)
+        except CoverageError as error:
+            too_hollow = error
+            continue
+        lines, refusals = _firm(ground.surface, caster, lines, tool, recipe.force_n)
         refused.append(refusals)
-        target = np.maximum(target, wanted)
         if not lines:
             continue
-        centres = KDTree(np.concatenate([line.position_m for line in lines]))
-        reached = near & (centres.query(samples.points_m)[0] < 0.9 * tool.radius_m)
-        serviceable |= reached
-        result = grind_down(
-            samples,
-            height - removed,
-            np.where(reached, wanted - removed, 0.0).clip(min=0.0),
+        height = np.minimum(ground.height_m, recipe.target_depth_m)
+        removal = grind_down(
+            ground.surface,
+            height,
+            caution * DOUBT_SHARE * ground.doubt_m,
+            wanted,
             lines,
             tool,
             recipe.force_n,
+            care,
         )
-        removed, visits = removed + result.removed_m, visits + result.visits
-        strokes += result.strokes
-        progress(0.4 + 0.5 * (k + 1) / len(beads), f"bead {k + 1}: {len(result.strokes)} passes")
-    served = Served(
-        surface=surface,
-        samples=samples,
-        serviceable=serviceable,
-        to_vertices=samples.weights_at(surface.vertices_m, surface.vertex_normals),
-        refusals={name: float(np.mean([r[name] for r in refused])) for name in refused[0]},
-    )
+        centres = KDTree(np.concatenate([line.position_m for line in lines]))
+        reached = wanted & (centres.query(ground.feet.points_m)[0] < tool.radius_m + bead.spacing_m)
+        done.append((ground, removal, reached))
+        progress(0.2 + 0.7 * (k + 1) / len(beads), f"bead {k + 1}: {len(removal.strokes)} passes")
+    strokes: list[Stroke] = [stroke for _, removal, _ in done for stroke in removal.strokes]
+    reasons = {name: float(np.mean([r[name] for r in refused])) for name in refused[0]} if refused else {}
     if not strokes:
-        told = ", ".join(f"{name} {share:.0%}" for name, share in served.refusals.items() if share > 0.0)
+        if task.wanted_m is not None and not refused and too_hollow is None:
+            raise CoverageError(
+                f"bead: nothing stands {KNOWN_LEFT_MIN_M * 1e6:g} um above its surroundings "
+                f"where {len(beads)} bead(s) stood"
+            )
+        if too_hollow is not None and not refused:
+            raise too_hollow
+        told = ", ".join(f"{name} {share:.0%}" for name, share in reasons.items() if share > 0.0)
         raise CoverageError(
             f"bead: {len(beads)} found, none that tool {tool.name} can take off at {recipe.force_n:g} N"
             + (f": of the poses over them {told}" if told else "")
             + "; where it stands firmly it takes too much off the parent: a stiffer or smaller tool is needed",
-            refusals=served.refusals,
+            refusals=reasons,
         )
+    return _together(surface, look, done, reasons)
+
+
+def _beads(task: GrindTask, look: SurfaceSamples) -> tuple[list[Bead], str]:
+    surface = task.surface
+    if task.wanted_m is not None:
+        return known_beads(look, task.wanted_m[surface.tree.query(look.points_m)[1]]), ""
+    height, _, scatter = parent_of(surface).at(look.points_m, look.normals)
+    found = find_beads(look, height, scatter, rim_distance(surface, look.points_m))
+    return list(found.beads), found.told
+
+
+def _worth_it(ground: BeadGround) -> bool:
+    high = ground.bead & (ground.height_m > max(KNOWN_LEFT_MIN_M, AIM_M + SURE_SIGMAS * ground.sigma_m))
+    return bool(ground.feet.areas_m2[high].sum() > KNOWN_AREA_MIN_M2)
+
+
+def _together(
+    surface: Surface, look: SurfaceSamples, done: list[tuple[BeadGround, BeadRemoval, Array]], reasons: dict[str, float]
+) -> tuple[Served, Removal]:
+    """Return what was planned bead by bead on one set of samples: the rest of the part as it was looked at."""
+    parts, values = [], []
+    taken = np.zeros(len(look), bool)
+    for ground, removal, reached in done:
+        feet = ground.feet
+        # ground near two beads belongs to the first
+        own = np.ones(len(feet), bool)
+        for other, *_ in done[: len(parts)]:
+            own &= KDTree(other.feet.points_m).query(feet.points_m)[0] > feet.spacing_m
+        target = np.where(reached, np.maximum(ground.height_m, 0.0), 0.0)
+        parts.append(ground.surface.subset(own))
+        values.append(np.c_[removal.removed_m, removal.visits, target, reached][own])
+        taken |= KDTree(ground.surface.points_m).query(look.points_m)[0] < look.spacing_m
+    parts.append(look.subset(~taken))
+    values.append(np.zeros((int((~taken).sum()), 4)))
+    samples = SurfaceSamples(
+        points_m=np.concatenate([p.points_m for p in parts]),
+        normals=np.concatenate([p.normals for p in parts]),
+        areas_m2=np.concatenate([p.areas_m2 for p in parts]),
+        spacing_m=parts[0].spacing_m,
+    )
+    removed, visits, target, reached = np.concatenate(values).T
+    served = Served(
+        surface=surface,
+        samples=samples,
+        serviceable=reached > 0.0,
+        to_vertices=samples.weights_at(surface.vertices_m, surface.vertex_normals),
+        refusals=reasons,
+    )
     return served, Removal(
-        strokes=tuple(strokes),
+        strokes=tuple(stroke for _, removal, _ in done for stroke in removal.strokes),
         removed_m=removed,
         visits=visits,
         target_m=target,
-        judged=serviceable & (target > JUDGED_HEIGHT_M),
-    )
-
-
-def _refined(surface: Surface, look: SurfaceSamples, beads: list[Bead], radius_m: float) -> SurfaceSamples:
-    # fine samples under every place the tool may stand on, the others as they are
-    middle = KDTree(np.concatenate([look.points_m[bead.members] for bead in beads]))
-    reach = MARGIN_RADII * radius_m
-    corners = middle.query(surface.vertices_m)[0][surface.triangles].min(axis=1)
-    inside = surface.select_triangles((corners < reach) | (middle.query(surface.centroids_m)[0] < reach))
-    fine = sample_surface(inside, min(WORK_SPACING_M, look.spacing_m))
-    distance, _ = RayCaster(inside).closest(look.points_m)
-    outside = np.linalg.norm(distance - look.points_m, axis=1) > 0.5 * look.spacing_m
-    return SurfaceSamples(
-        points_m=np.vstack([fine.points_m, look.points_m[outside]]),
-        normals=np.vstack([fine.normals, look.normals[outside]]),
-        areas_m2=np.r_[fine.areas_m2, look.areas_m2[outside]],
-        spacing_m=fine.spacing_m,
+        judged=(reached > 0.0) & (target > 2.0 * AIM_M),
     )
 
 

@@ -53,7 +53,8 @@ def plan_grind(
 
     Args:
         cad: nominal shape in the surface's frame, for strategy "target": what stands above it is removed.
-        target_m: (V,) depth wanted at each vertex [m], for strategy "target"; goes before `cad`.
+        target_m: (V,) depth wanted at each vertex [m], for strategy "target"; goes before `cad`. For strategy "bead":
+            above 0 where beads are known to stand or to have stood, such as an earlier plan's target.
         disc_energy_j: friction work the abrasive has done before this job.
 
     Raises:
@@ -81,6 +82,8 @@ def plan_grind(
 
 
 def _wanted(surface: Surface, recipe: GrindRecipe, cad: Surface | None, target_m: Array | None) -> Array | None:
+    if recipe.strategy == "bead":
+        return None if target_m is None else check_map(target_m, len(surface.vertices_m))
     if recipe.strategy != "target":
         return None
     if target_m is not None:

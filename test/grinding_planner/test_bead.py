@@ -5,7 +5,8 @@ import pytest
 
 from cell_core.errors import CoverageError
 from cell_core.surface import Surface
-from grinding_planner.bead import find_beads, parent_of
+from grinding_planner.bead import find_beads, rim_distance
+from grinding_planner.bead_parent import parent_of
 from grinding_planner.planner import plan_grind
 from grinding_planner.samples import sample_surface
 
@@ -41,7 +42,7 @@ def plan(casting, bead_recipe, disc):
 def test_the_bead_is_found_with_its_middle_and_width(casting):
     samples = sample_surface(casting, 0.003)
     height, outward, scatter = parent_of(casting).at(samples.points_m, samples.normals)
-    beads = find_beads(samples, height, scatter)
+    beads = find_beads(samples, height, scatter).beads
     assert len(beads) == 1
     line = beads[0].middle_m
     assert np.abs(line[:, 1] - middle(line[:, 0])).max() < 0.004
@@ -94,3 +95,53 @@ def test_a_step_is_no_bead(make_sheet, bead_recipe, disc):
     step = make_sheet((0.2, 0.15), 0.003, lambda x, y: 0.002 * (x > 0.0))
     with pytest.raises(CoverageError, match="nothing stands"):
         plan_grind(step, bead_recipe, disc)
+
+
+def looked_at(surface):
+    samples = sample_surface(surface, 0.002)
+    height, _, scatter = parent_of(surface).at(samples.points_m, samples.normals)
+    return find_beads(samples, height, scatter, rim_distance(surface, samples.points_m))
+
+
+def test_a_rough_rim_is_no_bead_and_says_so(make_sheet):
+    smooth = make_sheet((0.2, 0.15), 0.002, parent_height)
+    near = rim_distance(smooth, smooth.vertices_m) < 0.006
+    off = np.abs(np.random.default_rng(3).normal(0.0, 0.8e-3, len(near))) * near
+    scan = Surface(vertices_m=smooth.vertices_m + np.c_[0 * off, 0 * off, off], triangles=smooth.triangles)
+    with pytest.raises(CoverageError, match="of the scan's rim") as raised:
+        looked_at(scan)
+    assert len(raised.value.facts["refused"]) > 0
+
+
+def test_the_stub_of_a_sprue_is_found_beside_a_rough_rim(make_sheet):
+    def height(x, y):
+        return parent_height(x, y) + 3e-3 * (np.hypot(x - 0.02, y) < 4e-3)
+
+    smooth = make_sheet((0.2, 0.15), 0.002, height)
+    near = rim_distance(smooth, smooth.vertices_m) < 0.006
+    off = np.random.default_rng(3).normal(0.0, 0.5e-3, len(near)) * near
+    found = looked_at(Surface(vertices_m=smooth.vertices_m + np.c_[0 * off, 0 * off, off], triangles=smooth.triangles))
+    assert len(found.beads) == 1
+    assert np.linalg.norm(found.beads[0].points_m.mean(axis=0)[:2] - [0.02, 0.0]) < 0.002
+
+
+def test_distance_to_the_rim(make_sheet):
+    flat = make_sheet((0.2, 0.1), 0.005, lambda x, y: 0.0 * x)
+    assert rim_distance(flat, np.array([[0.0, 0.0, 0.0], [0.09, 0.0, 0.0]])) == pytest.approx([0.05, 0.01])
+
+
+def test_a_known_bead_is_ground_on_however_low_it_is(casting, bead_recipe, disc, plan):
+    removed = plan.fields["predicted_change_m"]
+    x, y, _ = casting.vertices_m.T
+    # all but 60 um of the bead is gone: too low to be found, yet known
+    low = np.minimum(bead_height(x, y), 60e-6)
+    noise = np.random.default_rng(8).normal(0.0, 0.01e-3, len(x))
+    rescan = Surface(vertices_m=np.c_[x, y, parent_height(x, y) + low + noise], triangles=casting.triangles)
+    with pytest.raises(CoverageError, match="nothing stands"):
+        plan_grind(rescan, bead_recipe, disc)
+    again = plan_grind(rescan, bead_recipe, disc, target_m=plan.fields["target_change_m"])
+    on_bead = bead_height(x, y) > 0.4e-3
+    left = (low - again.fields["predicted_change_m"])[on_bead]
+    assert np.median(left) < 30e-6
+    assert left.min() > -15e-6
+    assert removed.max() > 10 * again.fields["predicted_change_m"].max()

@@ -7,9 +7,7 @@ from cell_core.raycast import RayCaster
 from cell_core.registration import Registration, register
 from cell_core.surface import Surface
 from cell_core.transforms import Array, inverse
-
-CAD_DISTANCE_MAX_M = 0.02
-FACING_COSINE_MIN = 0.5
+from grinding_planner.stock import AREA_MIN_M2, CAD_DISTANCE_MAX_M, CERTAIN_SIGMAS, FACING_COSINE_MIN, stock_on
 
 
 def check_map(target_m: Array, n_vertices: int) -> Array:
@@ -33,29 +31,20 @@ def check_map(target_m: Array, n_vertices: int) -> Array:
 
 
 def target_from_cad(surface: Surface, cad: Surface, deepest_m: float) -> Array:
-    """Return how far each vertex (V,) stands above the CAD along its outward normal, cut to [0, deepest_m] [m].
+    """Return how far each vertex (V,) that is certainly stock stands above the CAD, cut to [0, deepest_m] [m].
 
-    Vertices further than CAD_DISTANCE_MAX_M from the CAD, or facing another way than its nearest face, belong to
-    something else (fixture, clutter) and get 0. Both surfaces are in one frame; alignment is the caller's.
+    What that is: `stock.stock_on`. Both surfaces are in one frame; alignment is the caller's.
 
     Raises:
         InputRefusedError: no vertex belongs to the CAD, or nothing stands above it.
     """
-    nearest, triangle = RayCaster(cad).closest(surface.vertices_m)
-    offset = surface.vertices_m - nearest
-    normal = cad.triangle_normals[triangle]
-    height = np.einsum("ij,ij->i", offset, normal)
-    own = (np.linalg.norm(offset, axis=1) <= CAD_DISTANCE_MAX_M) & (
-        np.einsum("ij,ij->i", surface.vertex_normals, normal) > FACING_COSINE_MIN
-    )
-    if not own.any():
-        raise InputRefusedError(
-            f"CAD: no vertex of the scan lies within {CAD_DISTANCE_MAX_M:g} m of it and faces the same way: "
-            "are both in one frame?"
-        )
-    target = np.where(own, np.clip(height, 0.0, deepest_m), 0.0)
+    stock = stock_on(surface, cad)
+    target = stock.depth_m(deepest_m)
     if target.max() <= 0.0:
-        raise InputRefusedError("CAD: nothing of the scan stands above it")
+        raise InputRefusedError(
+            f"CAD: nothing of the scan certainly stands above it: nowhere {CERTAIN_SIGMAS:g} times the "
+            f"{stock.sigma_m * 1e6:.3g} um by which it lies below over {AREA_MIN_M2 * 1e4:g} cm2"
+        )
     return target
 
 

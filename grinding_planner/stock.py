@@ -1,0 +1,126 @@
+"""What a scan has too much against its CAD: signed deviation, and what of it is certain."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse
+from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components
+
+from cell_core.errors import InputRefusedError
+from cell_core.icp import point_to_plane_step
+from cell_core.raycast import RayCaster
+from cell_core.surface import Surface
+from cell_core.transforms import Array, apply, inverse, rotate
+
+CAD_DISTANCE_MAX_M = 0.02
+FACING_COSINE_MIN = 0.5
+CERTAIN_SIGMAS, FOLLOWED_SIGMAS = 3.0, 1.0
+"""A region of stock stands somewhere this many standard deviations above the CAD, and is followed down to so many."""
+MISSING_WEIGHT, OUTLIER_SIGMAS = 20.0, 3.0
+FIT_POINTS, FIT_POINTS_MIN, FIT_ROUNDS, FIT_CONVERGED_M = 8000, 50, 40, 2e-6
+ANCHOR_WEIGHT, ANCHOR_EVERY = 0.02, 40
+AREA_MIN_M2 = 0.5e-4
+
+
+def fit_inside(surface: Surface, cad: Surface, T_surface_cad: Array) -> Array:
+    """Return a pose of the CAD (4, 4) close to a given one at which stock lies upon it rather than is missing of it.
+
+    Point-to-plane steps in which what lies below the CAD weighs MISSING_WEIGHT times what stands above it, and neither
+    counts beyond OUTLIER_SIGMAS: a casting's allowance may be uneven, but cannot be put on.
+    """
+    keep = np.arange(0, len(surface.vertices_m), max(1, len(surface.vertices_m) // FIT_POINTS))
+    points, facing = surface.vertices_m[keep], surface.vertex_normals[keep]
+    caster, T = RayCaster(cad), inverse(T_surface_cad)
+    for _ in range(FIT_ROUNDS):
+        moved = apply(T, points)
+        nearest, triangle = caster.closest(moved)
+        normal = cad.triangle_normals[triangle]
+        deviation = np.einsum("ij,ij->i", moved - nearest, normal)
+        own = (np.linalg.norm(moved - nearest, axis=1) <= CAD_DISTANCE_MAX_M) & (
+            np.einsum("ij,ij->i", rotate(T, facing), normal) > FACING_COSINE_MIN
+        )
+        if own.sum() < FIT_POINTS_MIN:
+            raise InputRefusedError(
+                f"CAD: only {int(own.sum())} points of the scan lie near it, {FIT_POINTS_MIN} needed"
+            )
+        size = np.abs(deviation[own])
+        reach = OUTLIER_SIGMAS * 1.48 * float(np.median(size))
+        weight = np.where(deviation < 0.0, MISSING_WEIGHT, 1.0) * np.maximum(1.0 - (deviation / reach) ** 2, 0.0) ** 2
+        # held a little where they were: a shell slides on itself for next to nothing
+        anchors = moved[own][::ANCHOR_EVERY]
+        drift = anchors - apply(inverse(T_surface_cad), points[own][::ANCHOR_EVERY])
+        hold = ANCHOR_WEIGHT * float(weight[own].sum()) / drift.size
+        step = point_to_plane_step(
+            np.vstack([moved[own], np.repeat(anchors, 3, axis=0)]),
+            np.r_[deviation[own], drift.ravel()],
+            np.vstack([normal[own], np.tile(np.eye(3), (len(anchors), 1))]),
+            np.r_[weight[own], np.full(drift.size, hold)],
+            float(np.linalg.norm(moved[own].std(axis=0))),
+        )
+        T = step @ T
+        if np.abs(apply(step, moved) - moved).max() < FIT_CONVERGED_M:
+            break
+    return inverse(T)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Stock:
+    """What stands above the CAD."""
+
+    deviation_m: Array
+    """(V,) height of each vertex over the CAD, negative below it [m]; 0 where it is no part of it."""
+    own: NDArray[np.bool_]
+    """(V,) vertices that belong to the part: near the CAD and facing as it does."""
+    sigma_m: float
+    """How far the scan lies below the CAD, taken for one half of a normal distribution: stock never does, so that is
+    noise, form and alignment."""
+    regions: tuple[NDArray[np.int64], ...]
+    """Vertices of each region of certain stock, largest volume first."""
+
+    def depth_m(self, deepest_m: float) -> Array:
+        """Return how much to take off each vertex (V,): its height where it is stock, cut to [0, deepest_m] [m]."""
+        depth = np.zeros(len(self.deviation_m))
+        for region in self.regions:
+            depth[region] = np.clip(self.deviation_m[region], 0.0, deepest_m)
+        return depth
+
+
+def stock_on(surface: Surface, cad: Surface) -> Stock:
+    """Return what of a scan is certainly stock. Both are in one frame.
+
+    Vertices further than CAD_DISTANCE_MAX_M from the CAD, or facing another way than its nearest face, belong to
+    something else (fixture, clutter).
+
+    Raises:
+        InputRefusedError: no vertex belongs to the CAD.
+    """
+    nearest, triangle = RayCaster(cad).closest(surface.vertices_m)
+    offset, normal = surface.vertices_m - nearest, cad.triangle_normals[triangle]
+    own = (np.linalg.norm(offset, axis=1) <= CAD_DISTANCE_MAX_M) & (
+        np.einsum("ij,ij->i", surface.vertex_normals, normal) > FACING_COSINE_MIN
+    )
+    if not own.any():
+        raise InputRefusedError(
+            f"CAD: no vertex of the scan lies within {CAD_DISTANCE_MAX_M:g} m of it and faces the same way: "
+            "are both in one frame?"
+        )
+    deviation = np.where(own, np.einsum("ij,ij->i", offset, normal), 0.0)
+    areas = surface.vertex_areas_m2
+    # what is missing outright, such as a neck cast too narrow, is no noise
+    below = np.minimum(np.maximum(-deviation, 0.0), OUTLIER_SIGMAS * float(np.median(np.abs(deviation[own]))))
+    sigma = float(np.sqrt(2.0 * np.average(below[own] ** 2, weights=np.maximum(areas[own], 1e-15))))
+    calm = _averaged(surface, deviation, own)
+    members = np.flatnonzero(own & (calm > FOLLOWED_SIGMAS * sigma))
+    graph: scipy.sparse.csr_matrix = surface.adjacency[members][:, members]
+    label = connected_components(graph, directed=False)[1] if len(members) else np.zeros(0, np.int64)
+    regions = [members[label == k] for k in range(int(label.max(initial=-1)) + 1)]
+    regions = [r for r in regions if calm[r].max() > CERTAIN_SIGMAS * sigma and areas[r].sum() >= AREA_MIN_M2]
+    regions.sort(key=lambda r: -float(areas[r] @ deviation[r]))
+    return Stock(deviation_m=deviation, own=own, sigma_m=sigma, regions=tuple(regions))
+
+
+def _averaged(surface: Surface, values: Array, own: NDArray[np.bool_]) -> Array:
+    # the mean over a vertex and its neighbours on the part
+    links = surface.adjacency.astype(bool).astype(float) + scipy.sparse.identity(len(values))
+    return (links @ (values * own)) / np.maximum(links @ own.astype(float), 1.0)

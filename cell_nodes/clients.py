@@ -5,9 +5,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from rclpy.action import ActionClient
-
 from cell_core.errors import CellError, ConfigurationError, DeviceError, InputRefusedError
+from cell_nodes.action_client import ActionClient
 from cell_nodes.action_work import EXIT_CANCELLED, Cancelled
 from cell_nodes.node_base import CellNode
 

@@ -12,7 +12,6 @@ import rclpy
 from cell_interfaces.action import RunJob
 from cell_interfaces.msg import JobState, StepSummary, ToolState
 from cell_interfaces.srv import Abort, Approve, Reject
-from rclpy.action import ActionClient
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.signals import SignalHandlerOptions
@@ -20,6 +19,7 @@ from sensor_msgs.msg import JointState
 
 from cell_core.errors import CellError, DeviceError
 from cell_core.jobs import JobFolder
+from cell_nodes.action_client import ActionClient
 from cell_nodes.lifecycle_manager import LifecycleManager
 from cell_nodes.names import NAMESPACE, NODES
 from cell_nodes.processes import NodeProcesses

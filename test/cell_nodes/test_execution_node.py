@@ -9,13 +9,13 @@ from cell_interfaces.action import ExecuteProcess
 from cell_interfaces.msg import ToolState
 from cell_interfaces.srv import Abort, Pause
 from node_kit import swing, until, wait
-from rclpy.action import ActionClient
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
 
 from cell_core.files import read_npz
 from cell_core.resume import Journal, last_attempt
 from cell_core.trajectory import Segment
+from cell_nodes.action_client import ActionClient
 from cell_nodes.clients import PAUSED
 from cell_nodes.execution import ExecutionNode
 from cell_nodes.node_base import STREAM

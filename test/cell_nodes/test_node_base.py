@@ -7,10 +7,10 @@ import pytest
 from cell_interfaces.action import RunJob
 from cell_interfaces.msg import Heartbeat
 from node_kit import until, wait
-from rclpy.action import ActionClient
 from rclpy.parameter import Parameter
 
 from cell_core.errors import ConfigurationError, InputRefusedError
+from cell_nodes.action_client import ActionClient
 from cell_nodes.action_work import ActionWorker
 from cell_nodes.node_base import STREAM, CellNode
 

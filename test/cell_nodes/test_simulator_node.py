@@ -8,7 +8,6 @@ from cell_interfaces.msg import Heartbeat, ToolState
 from cell_interfaces.srv import ArmTool, ScheduleEvents, SelectTool, WriteTruth
 from control_msgs.action import FollowJointTrajectory
 from node_kit import swing, until, wait
-from rclpy.action import ActionClient
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import Bool, String
@@ -16,6 +15,7 @@ from std_srvs.srv import Trigger
 
 from cell_core.files import read_npz
 from cell_core.surface_io import read_ply
+from cell_nodes.action_client import ActionClient
 from cell_nodes.messages import depth_from, events_message, trajectory_message
 from cell_nodes.node_base import LATCHED, STREAM
 from cell_nodes.simulator import SimulatorNode

@@ -22,7 +22,7 @@ from grinding_planner.samples import SurfaceSamples
 from grinding_planner.strokes import Line, cut
 from grinding_planner.thinning import LeastSquares
 
-STROKES_MAX = 40
+STROKES_MAX = 120
 AIM_M = 8e-6
 """Passes aim this high above the parent: the middle between the 30 um that may be left and 15 um of undercut."""
 DEPTH_PER_PASS_M, DEPTH_SHARE, DEPTH_LEAST_M = 0.30e-3, 0.6, 20e-6

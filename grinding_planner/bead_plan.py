@@ -13,7 +13,8 @@ from grinding_planner.bead import Bead, find_beads, known_beads, rim_distance
 from grinding_planner.bead_ground import BeadGround, ground_of
 from grinding_planner.bead_lines import lines_over
 from grinding_planner.bead_parent import parent_of
-from grinding_planner.bead_passes import AIM_M, BeadRemoval, Care, grind_down
+from grinding_planner.bead_passes import BeadRemoval, grind_down
+from grinding_planner.bead_state import AIM_M, Care
 from grinding_planner.results import Removal, Served
 from grinding_planner.samples import SurfaceSamples, sample_surface
 from grinding_planner.seating import seat

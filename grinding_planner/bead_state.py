@@ -1,0 +1,81 @@
+"""The ground under a bead between two passes, and what is wrong with it."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cell_core.transforms import Array
+from grinding_planner.samples import SurfaceSamples
+
+AIM_M = 8e-6
+"""Passes aim this high above the parent: the middle between the 30 um that may be left and 15 um of undercut."""
+UNDERCUT_WEIGHT = 12.0
+ENOUGH_M, ENOUGH_DOUBT = 3e-6, 0.2
+"""No more passes once what surely is left above the aim comes down to this much, and this share of what is in doubt."""
+TOUCHED_M = 1e-7
+
+
+@dataclass(frozen=True, kw_only=True)
+class Care:
+    """What passes are careful about."""
+
+    force_error_n: float
+    """Force control may be off by this much: what a pass could take too much stays standing."""
+    undercut_max_m: float
+    """No pass is run that goes deeper below the parent in the model."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BeadState:
+    """The ground between two passes; arrays are (S,)."""
+
+    surface: SurfaceSamples
+    height_m: Array
+    wanted: NDArray[np.bool_]
+    removed_m: Array
+    doubt_m: Array
+    harmed_m: Array
+    """What the parent lost at worst."""
+    guard: Array
+    """How much more than others a sample's undercut weighs."""
+    care: Care
+
+    @property
+    def left_m(self) -> Array:
+        """What surely stands above the parent, or is missing of it."""
+        return np.where(
+            self.wanted, self.height_m - self.removed_m - self.doubt_m, np.minimum(self.height_m - self.harmed_m, 0.0)
+        )
+
+    @property
+    def cost(self) -> float:
+        """What is wrong with the ground: squares over its area [m4]."""
+        return cost_of(self.surface.areas_m2, self.left_m)
+
+    @property
+    def enough(self) -> float:
+        """The cost at which no more passes are worth it."""
+        own = self.wanted
+        return float(self.surface.areas_m2[own] @ (ENOUGH_M + ENOUGH_DOUBT * self.doubt_m[own]) ** 2)
+
+    def without(self, taken_m: Array, harm_m: Array, force_n: float) -> "BeadState":
+        """Return the ground after a pass at that force; `harm_m` (S,) is what the parent lost at worst."""
+        return replace(
+            self,
+            removed_m=self.removed_m + taken_m,
+            doubt_m=self.doubt_m + np.where(self.wanted, taken_m, 0.0) * (self.care.force_error_n / force_n),
+            harmed_m=self.harmed_m + harm_m,
+        )
+
+    def too_deep(self, before: "BeadState") -> NDArray[np.bool_]:
+        """Return where the last pass took what it must not."""
+        low = np.where(self.wanted, self.height_m - self.removed_m, np.minimum(self.height_m, 0.0) - self.harmed_m)
+        changed = (self.removed_m - before.removed_m) + (self.harmed_m - before.harmed_m)
+        return (low < -self.care.undercut_max_m) & (changed > TOUCHED_M)
+
+
+def cost_of(areas_m2: Array, left_m: Array) -> float:
+    """Return the cost of what surely stands above the parent (S,), or is missing of it where below 0."""
+    over = np.maximum(left_m - AIM_M, 0.0)
+    return float(areas_m2 @ (over**2 + UNDERCUT_WEIGHT * np.minimum(left_m, 0.0) ** 2))

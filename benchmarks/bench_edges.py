@@ -28,7 +28,7 @@ from scorer_edge import Array, FeatureLine, measure, summary, unit
 from cell_core.config import GrindRecipe, GrindToolConfig, load_named, load_recipe
 from cell_core.plan import Plan
 from cell_core.surface import Surface
-from cell_core.surface_io import load_surface
+from cell_core.surface_io import Unit, load_surface
 from grinding_planner.planner import plan_grind
 
 STRAIGHT_COSINE = 0.75
@@ -58,9 +58,9 @@ def bored_cylinder() -> Surface:
     return mesh_part(trimesh.creation.annulus(r_min=0.012, r_max=0.03, height=0.03, sections=96))
 
 
-def of_file(name: str, unit_: str) -> Callable[[], Surface]:
+def of_file(name: str, unit_: Unit) -> Callable[[], Surface]:
     """Return a reader of a data file."""
-    return lambda: load_surface(DATA / name, unit_)[0]  # type: ignore[arg-type]
+    return lambda: load_surface(DATA / name, unit_)[0]
 
 
 PARTS = [

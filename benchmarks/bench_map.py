@@ -4,12 +4,9 @@ Targets are white noise filtered by a Gaussian and scaled to 20..120 um. Feature
 shorter than 1.64 pad radii, where the transfer of a flat round pad is zero, then carry next to nothing at 0.8 R. One
 row per tool takes the stricter reading, a correlation length (1/e) of 0.8 R, which is a sigma of 0.4 R.
 
-The score integrates Preston's law along the tool path file's rules (constant acceleration between samples, axis and
-force linear, a switch half way) with steps of R/20 over points R/20 apart on the true surface, pressure from the gap
-at force balance. Judged twice: `all` is what some firm pose can press on (its ground's centre within 0.24 R of the
-pad's; at a straight border the pad's centre stays 0.36 R inside), `open` is 1.36 R and more from the border, where
-every pose that touches a point is firm. In between no dwell >= 0 reaches 1 %: with a pad at every firm pose least
-squares over all of it leaves 8 %.
+Scored by scorer_grind.py with steps of R/20 over points R/20 apart on the true surface. Judged twice: `all` is what some
+firm pose can press on, up to the border (half the pad may hang over a straight one), `open` is 1.36 R and more from the
+border.
 
 The first table is the problem without borders: a zone of a larger flat plate, lines run 1.5 R past it, nothing is asked
 of what lies around; speeds from cell_core's operator and optimise_speed alone, the same score.
@@ -29,13 +26,14 @@ from rich.console import Console
 from rich.table import Table
 from scipy.interpolate import RegularGridInterpolator
 from scipy.ndimage import gaussian_filter
-from scipy.spatial import KDTree
 from scipy.special import jn_zeros
+from scorer_grind import removed_depth
 
-from cell_core.config import GrindRecipe, GrindToolConfig, load_recipe
+from cell_core.config import GrindRecipe, PadTool, load_recipe
 from cell_core.operator.coverage import coverage_of_points
 from cell_core.operator.footprint import RoundFootprint
 from cell_core.optimise.dwell import SpeedLimits, optimise_speed
+from cell_core.sampling import SurfaceSamples
 from cell_core.surface import Surface
 from cell_core.toolpath import Stroke, ToolPath
 from cell_core.transforms import Array, unit
@@ -56,9 +54,9 @@ SHAPES: dict[str, Callable[[Array, Array], Array]] = {
 }
 
 
-def tool(radius_m: float, force_high_n: float) -> GrindToolConfig:
+def tool(radius_m: float, force_high_n: float) -> PadTool:
     """Return a random-orbital sander with a pad of this radius; figures as in config/tools/orbital_32.yaml."""
-    return GrindToolConfig.model_validate(
+    return PadTool.model_validate(
         {
             "format": "grind_spray_cell/grind_tool",
             "version": 1,
@@ -107,17 +105,17 @@ class Panel:
         vertices = np.c_[x.ravel(), y.ravel(), self.height(x, y).ravel()]
         return Surface(vertices_m=vertices, triangles=np.concatenate([np.c_[a, b, c], np.c_[a, c, d]]))
 
-    def points(self, step_m: float) -> tuple[Array, Array, Array]:
-        """Return points (P, 3) [m], outward normals and areas [m2] of equal cells in x and y, on the true surface."""
+    def samples(self, step_m: float) -> SurfaceSamples:
+        """Return points of equal cells in x and y, on the true surface."""
         x, y = self.grid(step_m, centres=True)
         e = 1e-5
         dx, dy = ((self.height(x + e * k, y + e * (1 - k)) - self.height(x - e * k, y - e * (1 - k))) for k in (1, 0))
         normal = np.c_[-dx.ravel() / (2 * e), -dy.ravel() / (2 * e), np.ones(x.size)]
         cell = self.size_m[0] * self.size_m[1] / x.size
-        return (
-            np.c_[x.ravel(), y.ravel(), self.height(x, y).ravel()],
-            unit(normal),
-            cell * np.linalg.norm(normal, axis=1),
+        return SurfaceSamples(
+            points_m=np.c_[x.ravel(), y.ravel(), self.height(x, y).ravel()],
+            normals=unit(normal),
+            areas_m2=cell * np.linalg.norm(normal, axis=1),
         )
 
     def inside(self, points_m: Array) -> Array:
@@ -136,71 +134,13 @@ def random_map(panel: Panel, sigma_m: float, seed: int) -> Callable[[Array, Arra
     return lambda x, y: np.clip(spline(np.stack([x, y], axis=-1)), LOW_M, HIGH_M)
 
 
-def removed(path: ToolPath, points_m: Array, normals: Array, areas_m2: Array) -> Array:
-    """Return the depth (P,) [m] that a tool path takes off, by this benchmark's own model."""
-    pad = path.tool
-    radius, stiffness = pad["radius_m"], pad["stiffness_pa_per_m"]
-    orbit = pad["rpm"] * 2.0 * np.pi / 60.0 * pad["orbit_radius_m"]
-    angle = np.arange(64) * 2.0 * np.pi / 64
-    tree, depth = KDTree(points_m), np.zeros(len(points_m))
-    for stroke in path.strokes:
-        for position, axis, force, seconds, feed in zip(*_moments(stroke, FINE_RADII * radius), strict=True):
-            near = np.asarray(tree.query_ball_point(position, 1.1 * radius), np.int64)
-            offset = points_m[near] - position
-            gap = offset @ axis
-            lateral = np.sqrt(np.maximum(np.einsum("ij,ij->i", offset, offset) - gap**2, 0.0))
-            # cells half under the rim count half
-            share = np.clip((radius - lateral) / (FINE_RADII * radius) + 0.5, 0.0, 1.0)
-            under = share > 0.0
-            near, gap, share = near[under], gap[under], share[under]
-            if len(near) == 0:
-                continue
-            face = share * areas_m2[near] * np.maximum(-(normals[near] @ axis), 0.0)
-            pressure = stiffness * np.maximum(_advance(gap, face, force / stiffness) - gap, 0.0)
-            speed = np.hypot(orbit * np.cos(angle) + feed, orbit * np.sin(angle)).mean()
-            depth[near] += pad["preston_per_pa"] * pressure * share * speed * seconds
-    return depth
+def removed(path: ToolPath, panel: Panel, samples: SurfaceSamples) -> Array:
+    """Return the depth (P,) [m] that a tool path takes off, by the scorer's model on a mesh as fine as the points."""
+    surface = panel.surface(FINE_RADII * path.tool["radius_m"])
+    return removed_depth(surface, samples, path.strokes, path.tool, step_radii=FINE_RADII)
 
 
-def _advance(gap: Array, face: Array, volume: float) -> float:
-    """Return d with sum face max(0, d - gap) = volume: sorted gaps make the sum piecewise linear."""
-    order = np.argsort(gap)
-    gap, area = gap[order], np.cumsum(face[order])
-    filled = gap * area - np.cumsum(face[order] * gap)
-    k = int(np.searchsorted(filled, volume, side="right")) - 1
-    return float(gap[k] + (volume - filled[k]) / area[k])
-
-
-def _moments(stroke: Stroke, step_m: float) -> tuple[Array, Array, Array, Array, Array]:
-    """Return position, axis, force, duration [s] and feed of short pieces of a stroke with the process on."""
-    parts = []
-    for i, length in enumerate(stroke.step_lengths_m):
-        n = 2 * max(1, int(np.ceil(0.5 * length / step_m)))
-        edges = np.linspace(0.0, 1.0, n + 1)
-        middle = 0.5 * (edges[1:] + edges[:-1])
-        square = stroke.speed_m_per_s[i] ** 2 * (1.0 - edges) + stroke.speed_m_per_s[i + 1] ** 2 * edges
-        v = np.sqrt(square)
-        seconds = 2.0 * length / n / (v[1:] + v[:-1])
-        on = np.where(middle < 0.5, stroke.on[i], stroke.on[i + 1])
-
-        def between(values: Array, i: int = i, middle: Array = middle) -> Array:
-            share = middle if values.ndim == 1 else middle[:, None]
-            return values[i] * (1.0 - share) + values[i + 1] * share
-
-        parts.append(
-            (
-                between(stroke.position_m)[on],
-                unit(between(stroke.tool_axis))[on],
-                between(stroke.process_value)[on],
-                seconds[on],
-                (length / n / seconds)[on],
-            )
-        )
-    position, axis, force, seconds, feed = (np.concatenate([p[k] for p in parts]) for k in range(5))
-    return position, axis, force, seconds, feed
-
-
-def zone_path(pad: GrindToolConfig, panel: Panel, wanted: Callable[[Array, Array], Array], force_n: float) -> ToolPath:
+def zone_path(pad: PadTool, panel: Panel, wanted: Callable[[Array, Array], Array], force_n: float) -> ToolPath:
     """Return parallel lines over a flat zone and past it, speeds fitted by the core's operator of a round face."""
     radius = pad.radius_m
     spacing = 2.0 * np.pi / jn_zeros(1, ZONE_RIPPLE_ZERO)[-1] * radius
@@ -222,9 +162,10 @@ def zone_path(pad: GrindToolConfig, panel: Panel, wanted: Callable[[Array, Array
         )
         for y, at in ((y, x if k % 2 == 0 else x[::-1]) for k, y in enumerate(rows))
     ]
-    points, normals, areas = panel.points(0.08 * radius)
+    samples = panel.samples(0.08 * radius)
+    points, areas = samples.points_m, samples.areas_m2
     face = RoundFootprint(radius, depth_m=0.1 * radius)
-    unit_rate = coverage_of_points(points, normals, strokes, face, caster=None)
+    unit_rate = coverage_of_points(points, samples.normals, strokes, face, caster=None)
     operator = replace(unit_rate, matrix=unit_rate.matrix * np.float32(rate))
     limits = SpeedLimits(
         low_m_per_s=pad.speed_m_per_s.low,
@@ -250,9 +191,10 @@ def zone_table(radius: float, force: float) -> Table:
         path = zone_path(pad, panel, wanted, 0.75 * force)
         seconds = time.process_time() - started
         around = replace(panel, size_m=(panel.size_m[0] + 2.2 * radius, panel.size_m[1] + 2.2 * radius))
-        points, normals, areas = around.points(FINE_RADII * radius)
+        fine = around.samples(FINE_RADII * radius)
+        points, areas = fine.points_m, fine.areas_m2
         inside = panel.inside(points) > 0.0
-        depth = removed(path, points, normals, areas)[inside]
+        depth = removed(path, around, fine)[inside]
         goal, own = wanted(points[inside, 0], points[inside, 1]), areas[inside]
         left, size = rms(goal - depth, own), rms(goal, own)
         varied = rms(goal - np.average(goal, weights=own), own)
@@ -285,7 +227,8 @@ def main() -> int:
         for shape, height in list(SHAPES.items())[: 1 if quick else 3]:
             panel = Panel(size_m=(SIZE_RADII[0] * radius, SIZE_RADII[1] * radius), height=height)
             surface = panel.surface(MESH_RADII * radius)
-            fine, normals, areas = panel.points(FINE_RADII * radius)
+            samples = panel.samples(FINE_RADII * radius)
+            fine, areas = samples.points_m, samples.areas_m2
             for feature in (*FEATURES_RADII, *((STRICT_RADII,) if shape == "flat" else ())):
                 wanted = random_map(panel, feature * radius, seed=7)
                 used = recipe.model_copy(
@@ -296,7 +239,7 @@ def main() -> int:
                 plan = plan_grind(surface, used, pad, target_m=target)
                 seconds = time.process_time() - started
                 goal = wanted(fine[:, 0], fine[:, 1])
-                left = goal - removed(plan.toolpath, fine, normals, areas)
+                left = goal - removed(plan.toolpath, panel, samples)
                 judged = plan.fields["serviceable"][surface.tree.query(fine)[1]] > 0.5
                 inner = panel.inside(fine) >= OPEN_RADII * radius
                 row = [

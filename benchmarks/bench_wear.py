@@ -24,7 +24,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from bench_map import HIGH_M, OPEN_RADII, SHAPES, Panel, random_map, rms
+from bench_map import FINE_RADII, HIGH_M, OPEN_RADII, SHAPES, SIZE_RADII, Panel, random_map, rms
+from bench_map import tool as tool_of
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -46,41 +47,17 @@ from grinding_planner.remaining import removed_so_far
 from grinding_planner.wear_plan import replan_rest
 
 RADIUS_M = 0.025
-FORCE_N = 15.0
+FORCE_N, FORCE_HIGH_N = 15.0, 20.0
 NOISE_M = 10e-6
 IDLE_W, RATE_HZ, POWER_NOISE, FORCE_RIPPLE_N = 60.0, 25.0, 0.03, 0.3
-FINE_RADII = 1.0 / 20.0
 LOOK_SHARE = 0.05
 SEEDS = 12
 N_JOBS = 3
-SIZE_RADII = (12.0, 10.0)
 
 
 def pad(wear: WearLaw | None = None) -> PadTool:
-    """Return the random-orbital sander of bench_map."""
-    return PadTool.model_validate(
-        {
-            "format": "grind_spray_cell/grind_tool",
-            "version": 1,
-            "name": "orbital_r25",
-            "kind": "pad",
-            "radius_m": RADIUS_M,
-            "stiffness_pa_per_m": 2.0e7,
-            "preston_per_pa": 1.0e-9,
-            "wear": wear,
-            "motion": "orbital",
-            "rpm": 8000.0,
-            "orbit_radius_m": 0.0015,
-            "force_n": {"low": 5.0, "high": 20.0},
-            "speed_m_per_s": {"low": 0.005, "high": 0.4},
-            "acceleration_m_per_s2": 1.0,
-            "tilt_max_rad": 0.02,
-            "slide_stroke_m": 0.02,
-            "slide_stiffness_n_per_m": 3.0e4,
-            "spin_up_s": 0.5,
-            "spin_down_s": 0.5,
-        }
-    )
+    """Return the random-orbital sander of bench_map, with an abrasive that wears."""
+    return tool_of(RADIUS_M, FORCE_HIGH_N).model_copy(update={"wear": wear})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -97,15 +74,14 @@ class Bench:
     def of(size_radii: tuple[float, float]) -> "Bench":
         """Return the panel of this size."""
         panel = Panel(size_m=(size_radii[0] * RADIUS_M, size_radii[1] * RADIUS_M), height=SHAPES["flat"])
-        points, normals, areas = panel.points(FINE_RADII * RADIUS_M)
-        fine = SurfaceSamples(points_m=points, normals=normals, areas_m2=areas)
+        fine = panel.samples(FINE_RADII * RADIUS_M)
         surface = panel.surface(0.1 * RADIUS_M)
         return Bench(
             panel=panel,
             surface=surface,
             caster=RayCaster(surface),
             fine=fine,
-            open_=panel.inside(points) >= OPEN_RADII * RADIUS_M,
+            open_=panel.inside(fine.points_m) >= OPEN_RADII * RADIUS_M,
         )
 
     def scan(self, gone_m: Array, rng: np.random.Generator) -> Surface:

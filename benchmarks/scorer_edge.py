@@ -22,7 +22,6 @@ from cell_core.toolpath import Stroke, ToolPath
 from cell_core.transforms import Array, unit
 
 ALONG_M = 0.04e-3
-ALONG_PAD_RADII = 0.02
 ACROSS_M = 0.025e-3
 HALF_WIDTHS = 1.2
 """The strip reaches so many wanted widths to either side of the edge."""

@@ -1,6 +1,7 @@
 """Strategy bead: detect, model the ground around what was found, grind it down pass by pass."""
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from cell_core.config import PadTool
@@ -20,6 +21,7 @@ from grinding_planner.samples import SurfaceSamples, sample_surface
 from grinding_planner.seating import seat
 from grinding_planner.strokes import Line, cut
 from grinding_planner.task import GrindTask
+from grinding_planner.wanted import guarded
 
 LOOK_SPACING_M = 0.002
 LOOK_SAMPLES_MAX = 80_000
@@ -73,7 +75,8 @@ def plan_bead(task: GrindTask, tool: PadTool) -> tuple[Served, Removal]:
         except CoverageError as error:
             too_hollow = error
             continue
-        lines, refusals = _firm(ground.surface, caster, lines, tool, recipe.force_n)
+        forbidden = guarded(task, ground.surface, ground.height_m).forbidden
+        lines, refusals = _firm(ground.surface, forbidden, caster, lines, tool, recipe.force_n)
         refused.append(refusals)
         if not lines:
             continue
@@ -168,12 +171,19 @@ def _together(
 
 
 def _firm(
-    samples: SurfaceSamples, caster: RayCaster, lines: list[Line], tool: PadTool, force_n: float
+    samples: SurfaceSamples,
+    forbidden: NDArray[np.bool_],
+    caster: RayCaster,
+    lines: list[Line],
+    tool: PadTool,
+    force_n: float,
 ) -> tuple[list[Line], dict[str, float]]:
     kept: list[Line] = []
     refusals = []
     for line in lines:
         seating = seat(samples, caster, tool_frames(line.position_m, line.tool_axis, line.travel), tool, force_n)
-        refusals.append(seating.refusals)
-        kept += cut(line, seating.valid, 4)
+        # what lies under the disc is pressed once the bead is gone
+        over = np.bincount(seating.pairs.pose, forbidden[seating.pairs.point], len(line)) > 0
+        refusals.append({**seating.refusals, "kept_out": float(np.mean(over))})
+        kept += cut(line, seating.valid & ~over, 4)
     return kept, {name: float(np.mean([r[name] for r in refusals])) for name in refusals[0]} if refusals else {}

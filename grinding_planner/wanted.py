@@ -36,13 +36,19 @@ class Wanted:
 
 def wanted_at(task: GrindTask, samples: SurfaceSamples) -> Wanted:
     """Return the depth wanted at samples and where nothing may touch."""
-    recipe, areas = task.recipe, samples.areas_m2
+    recipe = task.recipe
     if task.wanted_m is not None:
         depth = carried(task.surface, task.wanted_m, samples)
     elif recipe.strategy == "spot":
         depth = recipe.target_depth_m * np.max([feathered(spot, samples.points_m) for spot in recipe.spots], axis=0)
     else:
         depth = np.full(len(samples), recipe.target_depth_m)
+    return guarded(task, samples, depth)
+
+
+def guarded(task: GrindTask, samples: SurfaceSamples, depth_m: Array) -> Wanted:
+    """Return a depth (S,) less what keep-outs, kept edges and walls hold back, and where nothing may touch."""
+    recipe, areas, depth = task.recipe, samples.areas_m2, depth_m
     forbidden = np.zeros(len(samples), bool)
     figures: dict[str, float] = {}
     if recipe.keep_out:

@@ -115,9 +115,12 @@ class LawFit:
     def now(self, level: int, energy_j: float) -> tuple[float, float]:
         """Return the factor of a level after friction work energy_j, and its standard error."""
         x = np.r_[self.levels, np.log(self.law.energy_j), self.law.floor_fraction]
-        value = lambda x: x[level] * _law_factor(x[-2], x[-1], np.array([energy_j]))[0]  # noqa: E731
+
+        def value(x: Array) -> float:
+            return float(x[level] * _law_factor(x[-2], x[-1], np.array([energy_j]))[0])
+
         slope = np.array([(value(x + step) - value(x - step)) / 2e-5 for step in 1e-5 * np.eye(len(x))])
-        return float(value(x)), float(np.sqrt(slope @ self.covariance @ slope))
+        return value(x), float(np.sqrt(slope @ self.covariance @ slope))
 
 
 def fit_law(

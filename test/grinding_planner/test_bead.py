@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from cell_core.config.masks import BoxMask
 from cell_core.errors import CoverageError
 from cell_core.surface import Surface
+from cell_simulation.predict import predict
 from grinding_planner.bead import find_beads, rim_distance
 from grinding_planner.bead_parent import parent_of
 from grinding_planner.planner import plan_grind
@@ -145,3 +147,13 @@ def test_a_known_bead_is_ground_on_however_low_it_is(casting, bead_recipe, disc,
     assert np.median(left) < 30e-6
     assert left.min() > -15e-6
     assert removed.max() > 10 * again.fields["predicted_change_m"].max()
+
+
+def test_a_disc_stays_off_a_keep_out_the_bead_runs_into(casting, bead_recipe, disc):
+    box = BoxMask(shape="box", centre_m=(0.06, 0.0, 0.0), size_m=(0.12, 0.4, 0.1))
+    plan = plan_grind(casting, bead_recipe.model_copy(update={"keep_out": (box,)}), disc)
+    removed = predict(casting, plan.toolpath)
+    x = casting.vertices_m[:, 0]
+    assert removed[x > 0.003].max() < 1e-6
+    assert removed[x < -0.04].max() > 0.8 * HEIGHT_M
+    assert plan.toolpath.unreached["refused_poses"]["kept_out"] > 0.2

@@ -4,9 +4,9 @@ Targets are white noise filtered by a Gaussian and scaled to 20..120 um. Feature
 shorter than 1.64 pad radii, where the transfer of a flat round pad is zero, then carry next to nothing at 0.8 R. One
 row per tool takes the stricter reading, a correlation length (1/e) of 0.8 R, which is a sigma of 0.4 R.
 
-Scored by scorer_grind.py with steps of R/20 over points R/20 apart on the true surface. Judged twice: `all` is what some
-firm pose can press on, up to the border (half the pad may hang over a straight one), `open` is 1.36 R and more from the
-border.
+Scored by scorer_grind.py with steps of R/20 over points R/20 apart on the true surface. Judged twice: `all` is what
+some firm pose can press on, up to the border (half the pad may hang over a straight one), `open` is 1.36 R and more
+from the border.
 
 The first table is the problem without borders: a zone of a larger flat plate, lines run 1.5 R past it, nothing is asked
 of what lies around; speeds from cell_core's operator and optimise_speed alone, the same score.

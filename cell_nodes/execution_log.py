@@ -18,21 +18,23 @@ PROGRESS_PERIOD_S = 0.5
 class ExecutedLog:
     """Collects joint states while a process runs and writes them as execution/executed_<attempt>.npz.
 
-    Arrays: time_s (N,), position_rad (N, J), T_base_tcp (N, 4, 4), on (N,), process_value (N,) in m3/s or N.
+    Arrays: time_s (N,), position_rad (N, J), T_base_tcp (N, 4, 4), on (N,), process_value (N,) in m3/s or N,
+    spindle_power_w (N,).
     """
 
     def __init__(self, joint_names: Sequence[str]) -> None:
         self._names = list(joint_names)
-        self._rows: list[tuple[float, list[float], bool, float]] = []
+        self._rows: list[tuple[float, list[float], bool, float, float]] = []
 
     def add(self, joint_state: Any, tool_state: Any) -> None:
         """Add one joint state with the tool state last heard."""
         by_name = dict(zip(joint_state.name, joint_state.position, strict=True))
-        value = 0.0
+        value = power = 0.0
         if tool_state is not None:
+            power = tool_state.spindle_power_w
             value = tool_state.force_n if tool_state.tool == "grind" else tool_state.flow_m3_per_s
         on = bool(tool_state is not None and tool_state.on)
-        self._rows.append((seconds(joint_state.header.stamp), [by_name[n] for n in self._names], on, float(value)))
+        self._rows.append((seconds(joint_state.header.stamp), [by_name[n] for n in self._names], on, value, power))
 
     def write(self, path: Path, robot: Any, tcp_frame: str) -> None:
         """Write the arrays; poses by forward kinematics."""
@@ -46,6 +48,7 @@ class ExecutedLog:
             T_base_tcp=poses,
             on=np.array([r[2] for r in rows], bool),
             process_value=np.array([r[3] for r in rows], float),
+            spindle_power_w=np.array([r[4] for r in rows], float),
         )
 
 

@@ -124,6 +124,7 @@ TOOL_FIELDS = (
     "force_n",
     "force_setpoint_n",
     "spindle_rpm",
+    "spindle_power_w",
     "slide_m",
     "interlock_closed",
     "ventilation_on",

@@ -3,10 +3,8 @@
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from rich.console import Console
 
 from cell_core.config import (
     GrindToolConfig,
@@ -18,16 +16,13 @@ from cell_core.config import (
 )
 from cell_core.errors import ConfigurationError, InputRefusedError
 from cell_core.files import read_npz, sha256, write_json, write_npz
-from cell_core.plan import Plan
 from cell_core.statistics import field_statistics
-from cell_core.surface import Surface
 from cell_core.surface_io import load_surface, write_ply
 from cell_core.toolpath import ToolPath
 from cell_core.transforms import Array, transform_from_xyz_rpy
+from cell_operator.files import console, new_folder, parse_pose, read_surface
 from cell_operator.progress import StepProgress, print_figures
 from robot_description import Cell
-
-console = Console(highlight=False)
 
 
 def run_command(args: argparse.Namespace) -> int:
@@ -53,42 +48,8 @@ def run_command(args: argparse.Namespace) -> int:
     return handlers[args.command](args)
 
 
-def parse_pose(text: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """Read "x,y,z,rx,ry,rz" [m, rad].
-
-    Raises:
-        ConfigurationError: not six finite numbers.
-    """
-    try:
-        numbers = [float(word) for word in text.split(",")]
-    except ValueError as error:
-        raise ConfigurationError(f"pose {text!r}: {error}; wanted six numbers x,y,z [m],rx,ry,rz [rad]") from error
-    if len(numbers) != 6 or not np.all(np.isfinite(numbers)):
-        raise ConfigurationError(
-            f"pose {text!r}: {len(numbers)} number(s), wanted six finite: x,y,z [m],rx,ry,rz [rad]"
-        )
-    x, y, z, rx, ry, rz = numbers
-    return (x, y, z), (rx, ry, rz)
-
-
-def read_surface(path: Path, unit: Any) -> Surface:
-    """Load a surface and say what it is and what was repaired."""
-    surface, repair = load_surface(path, unit)
-    size = " x ".join(f"{1e3 * v:.1f}" for v in np.ptp(surface.bounds_m, axis=0))
-    console.print(
-        f"{path.name}: {len(surface.triangles)} triangles, {size} mm, {surface.area_m2:.4f} m2; {repair.text}"
-    )
-    return surface
-
-
-def _new_folder(path: Path) -> Path:
-    if path.exists() and not path.is_dir():
-        raise ConfigurationError(f"{path}: is a file, wanted a folder to write to")
-    return path
-
-
 def _plan(args: argparse.Namespace) -> int:
-    out = _new_folder(args.out)
+    out = new_folder(args.out)
     recipe = load_recipe(args.recipe)
     if recipe.process != args.process:
         raise ConfigurationError(f"{args.recipe}: recipe is for {recipe.process!r}, wanted {args.process!r}")
@@ -113,21 +74,12 @@ def _identify(args: argparse.Namespace) -> int:
     return run_identify(args, console)
 
 
-def write_plan(plan: Plan, surface: Surface, out: Path) -> None:
-    """Write a plan's files, its surface with the fields, and its picture."""
-    from cell_operator.figures import plan_figure
-
-    plan.write(out)
-    write_ply(out / "surface.ply", surface.with_fields(**plan.fields))
-    plan_figure(surface, plan, out / "plan.png")
-
-
 def _cover(args: argparse.Namespace) -> int:
     from cell_core.strokes.access import RoundTool
     from cell_core.strokes.cover import cover_part
     from cell_operator.cover_figures import cover_figure
 
-    out = _new_folder(args.out)
+    out = new_folder(args.out)
     for name, value in (("--radius", args.radius), ("--spacing", args.spacing)):
         if value is not None and not 0.001 <= value <= 0.5:
             raise ConfigurationError(f"{name}: value {value} m: must be within 0.001..0.5 m")
@@ -156,7 +108,7 @@ def _predict(args: argparse.Namespace) -> int:
     from cell_operator.figures import field_figure
     from cell_simulation.predict import predict
 
-    out = _new_folder(args.out)
+    out = new_folder(args.out)
     toolpath = ToolPath.read(args.toolpath)
     surface = read_surface(args.surface, args.unit)
     with StepProgress(console, "predict") as progress:
@@ -197,7 +149,7 @@ def _motion(args: argparse.Namespace) -> int:
     from cell_operator.figures import motion_figure
     from robot_description import load_cell, resting_pose
 
-    out = _new_folder(args.out)
+    out = new_folder(args.out)
     toolpath = ToolPath.read(args.toolpath)
     cell = _equipped(load_cell(args.cell), toolpath)
     part = read_surface(_surface_of(toolpath, args), args.unit)
@@ -248,7 +200,7 @@ def _scan(args: argparse.Namespace) -> int:
     from cell_operator.figures import surface_figure
     from cell_scanning.offline import scan_folder
 
-    out = _new_folder(args.out)
+    out = new_folder(args.out)
     if args.voxel is not None and not 0.0005 <= args.voxel <= 0.01:
         raise ConfigurationError(f"--voxel: value {args.voxel} m: must be within 0.0005..0.01 m")
     with StepProgress(console, "scan") as progress:
@@ -265,7 +217,7 @@ def _surface(args: argparse.Namespace) -> int:
     from cell_operator.figures import surface_figure
     from cell_operator.intake import print_intake, surface_report
 
-    out = _new_folder(args.out)
+    out = new_folder(args.out)
     with StepProgress(console, "surface") as progress:
         progress(0.0, "load and repair")
         surface, repair = load_surface(args.file, args.unit, orient="file" if args.keep_winding else "visibility")
@@ -288,7 +240,7 @@ def _inspect(args: argparse.Namespace) -> int:
     from cell_inspection.offline import inspect_surfaces
     from cell_operator.figures import deviation_figure
 
-    out = _new_folder(args.out)
+    out = new_folder(args.out)
     scan = read_surface(args.scan, args.unit)
     reference = read_surface(args.reference, args.reference_unit)
     result = inspect_surfaces(scan, reference, out, register=args.register)

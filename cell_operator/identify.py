@@ -17,6 +17,7 @@ from cell_core.surface_io import read_ply
 from cell_core.toolpath import ToolPath
 from cell_core.transforms import Array
 from cell_inspection import removed_between
+from cell_operator.files import read_surface
 from grinding_planner.face import reach_m
 from grinding_planner.identification import Identification, highest_force_n, identify
 from grinding_planner.process_signal import ProcessSignal
@@ -102,8 +103,6 @@ def _wanted(plan: Path, n_vertices: int) -> Array | None:
 
 
 def _before(args: argparse.Namespace) -> Surface:
-    from cell_operator.commands import read_surface
-
     if args.before is not None:
         return read_surface(args.before, args.unit)
     if args.job is None:
@@ -112,8 +111,6 @@ def _before(args: argparse.Namespace) -> Surface:
 
 
 def _removed(args: argparse.Namespace, before: Surface) -> Array:
-    from cell_operator.commands import read_surface
-
     if args.after is not None:
         after = read_surface(args.after, args.unit)
         if args.register:
@@ -132,9 +129,11 @@ def _signal(args: argparse.Namespace) -> ProcessSignal | None:
         return _read_log(args.log)
     logs = [] if args.job is None else sorted((args.job / "execution").glob("executed_*.npz"))
     # a job taken up again has a log for each attempt, and none of them the whole of it
-    if len(logs) != 1 or "spindle_power_w" not in read_npz(logs[0]):
+    if len(logs) != 1:
         return None
-    return _read_log(logs[0])
+    signal = _read_log(logs[0])
+    # a spindle that does not tell its power logs zeros
+    return signal if signal.power_w.any() else None
 
 
 def _read_log(file: Path) -> ProcessSignal:

@@ -26,7 +26,7 @@ STOP_GRACE_S = 20.0
 
 def run_demo(args: argparse.Namespace, console: Console) -> int:
     """Make a job for the embedded simulator and run it; nothing is written before every input is known to be good."""
-    from cell_operator.commands import parse_pose
+    from cell_operator.files import parse_pose
     from robot_description import load_cell
 
     _check_rtf(args.rtf)

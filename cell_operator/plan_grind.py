@@ -13,7 +13,7 @@ from cell_core.files import read_npz, sha256
 from cell_core.plan import Plan
 from cell_core.surface import Surface
 from cell_core.transforms import Array
-from cell_operator.commands import read_surface, write_plan
+from cell_operator.files import read_surface, write_plan
 from cell_operator.progress import StepProgress, print_figures
 from grinding_planner.choice import plan_with_best_tool
 from grinding_planner.planner import plan_grind

@@ -15,7 +15,7 @@ from cell_core.files import sha256, write_json
 from cell_core.surface import Surface
 from cell_core.transforms import Array
 from cell_core.vertex_fields import carried_to, vertex_field
-from cell_operator.commands import read_surface, write_plan
+from cell_operator.files import read_surface, write_plan
 from cell_operator.progress import StepProgress, print_figures, shown_figure
 
 COLUMNS = ("target_thickness_m", "mean_m", "cv", "min_m", "max_m", "catch_fraction", "process_time_s", "n_triggers")

@@ -90,6 +90,18 @@ def test_a_process_runs_and_is_journalled_and_logged(bench):
     until(lambda: not bench.tool[-1].on and not bench.tool[-1].armed)
 
 
+def test_a_log_of_grinding_holds_the_power_that_the_spindle_takes(bench):
+    path = swing(bench.home, seconds=4.0)
+    events = [replace(e, name=e.name.replace("flow_m3_per_s", "force_n"), value=0.0) for e in path.events]
+    result = bench.run(replace(path, events=events), process="grind")
+    assert result.success, result.message
+    log = read_npz(bench.folder / "executed_0.npz")
+    assert log["spindle_power_w"].shape == log["time_s"].shape
+    # it turns in the air: what it takes is what it loses
+    assert log["spindle_power_w"].max() == pytest.approx(60.0, abs=10.0)
+    assert not log["spindle_power_w"][log["time_s"] < log["time_s"][log["on"]].min() - 0.1].any()
+
+
 def test_motion_alone_moves_only_the_segments_asked_for_and_arms_nothing(bench):
     halves = [Segment(kind="approach", i0=0, i1=50), Segment(kind="retract", i0=50, i1=100)]
     result = bench.run(replace(swing(bench.home), segments=halves), process="", first_segment=0, last_segment=0)

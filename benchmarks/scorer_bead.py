@@ -90,9 +90,15 @@ class Part:
         h = self.height_m
         return (1 - p) * ((1 - q) * h[i, j] + q * h[i, j + 1]) + p * ((1 - q) * h[i + 1, j] + q * h[i + 1, j + 1])
 
-    def grind(self, path: ToolPath, rng: np.random.Generator, bias_n: float, ripple_n: float) -> None:
-        """Take off what a tool path does when its force is off by a constant and a ripple with time."""
-        pad = path.tool
+    def grind(
+        self, path: ToolPath, rng: np.random.Generator, bias_n: float, ripple_n: float, gain: float = 1.0
+    ) -> None:
+        """Take off what a tool path does when its force is off by a constant and a ripple with time.
+
+        Args:
+            gain: what the tool takes over what its coefficient says.
+        """
+        pad = {**path.tool, "preston_per_pa": gain * path.tool["preston_per_pa"]}
         ripple = 0.0
         for stroke in path.strokes:
             ripple = ripple_n * rng.standard_normal()

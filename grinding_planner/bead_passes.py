@@ -43,6 +43,7 @@ def grind_down(
     doubt_m: Array,
     wanted: NDArray[np.bool_],
     lines: Sequence[Line],
+    leant: Sequence[Line],
     tool: PadTool,
     force_n: float,
     care: Care,
@@ -56,10 +57,11 @@ def grind_down(
         surface: the ground as it is.
         height_m: (S,) its height over the parent.
         doubt_m: (S,) how far that may be wrong.
+        leant: lines of leaned poses, for lower forces only: little of the disc carries them.
         force_n: highest force; smaller ones down to the tool's lowest are tried too.
         care: what must not happen.
     """
-    tracks = [track_of(surface, line, tool) for line in lines]
+    tracks = [track_of(surface, line, tool) for line in (*lines, *leant)]
     forces = sorted({tool.force_n.low, float(np.sqrt(tool.force_n.low * force_n)), force_n})
     nothing = np.zeros(len(surface))
     state = BeadState(
@@ -67,14 +69,16 @@ def grind_down(
         height_m=height_m,
         wanted=wanted,
         removed_m=nothing,
-        doubt_m=doubt_m,
+        seen_m=doubt_m,
+        ground_m=nothing,
         harmed_m=nothing,
         guard=np.ones(len(surface)),
         care=care,
     )
     strokes: list[Stroke] = []
     visits, turn, revived_at = nothing, 0, -1
-    hoped = dict.fromkeys(((i, force) for i in range(len(tracks)) for force in forces), np.inf)
+    n_forces = [len(forces) if i < len(lines) else max(1, len(forces) - 1) for i in range(len(tracks))]
+    hoped = dict.fromkeys(((i, force) for i, n in enumerate(n_forces) for force in forces[:n]), np.inf)
     while state.cost > state.enough:
         best = _best(tracks, hoped, state, tool)
         if best is None:
@@ -129,7 +133,7 @@ def _run_within_bounds(
         passes = [_reversed(stroke) for stroke in reversed(passes)] if back else passes
         taken = run_strokes(state.surface, state.removed_m, passes, tool)
         # were the bead as low as it may be, the parent would be met sooner
-        worst = np.maximum(taken, run_strokes(state.surface, state.removed_m + state.doubt_m, passes, tool))
+        worst = np.maximum(taken, run_strokes(state.surface, state.removed_m + np.where(state.wanted, state.doubt_m, 0.0), passes, tool))
         after = state.without(taken, np.where(state.wanted, 0.0, worst), force_n)
         deep = after.too_deep(state)
         if not passes or not deep.any():

@@ -32,10 +32,11 @@ KNOWN_LEFT_MIN_M = 20e-6
 """Less than this above the parent, where a bead is known to have stood, is not worth another pass."""
 KNOWN_AREA_MIN_M2 = 10e-6
 SURE_SIGMAS = 2.5
-DOUBT_SHARE = 0.7
-FORCE_ERROR_N = 1.5
-UNDERCUT_MAX_M, UNDERCUT_SHARE = 15e-6, 1.0 / 3.0
-"""What a recipe allows unless it says so itself, and the share of it that the plan may use up."""
+FORCE_ERROR_N = 1.0
+UNDERCUT_MAX_M, UNDERCUT_SHARE, SPARE_SHARE = 15e-6, 1.0 / 3.0, 0.5
+"""What a recipe allows unless it says so itself, and the shares of it that the plan may use up, and what is in doubt."""
+GAIN_ERROR = 0.15
+"""Of a tool's coefficient that nobody has identified."""
 LAST_CAUTION = 0.3
 """Where no other cycle follows, so much of what is in doubt is still left standing."""
 
@@ -58,9 +59,12 @@ def plan_bead(task: GrindTask, tool: PadTool) -> tuple[Served, Removal]:
     standing = np.concatenate([bead.points_m for bead in beads])
     caster = RayCaster(surface)
     caution = 1.0 if recipe.cycles_max > 1 else LAST_CAUTION
+    undercut = recipe.acceptance.undercut_max_m or UNDERCUT_MAX_M
     care = Care(
+        gain_error=caution * gain_error(tool),
         force_error_n=caution * FORCE_ERROR_N,
-        undercut_max_m=UNDERCUT_SHARE * (recipe.acceptance.undercut_max_m or UNDERCUT_MAX_M),
+        spare_m=SPARE_SHARE * undercut,
+        undercut_max_m=UNDERCUT_SHARE * undercut,
     )
     done: list[tuple[BeadGround, BeadRemoval, Array]] = []
     refused: list[dict[str, float]] = []
@@ -71,12 +75,13 @@ def plan_bead(task: GrindTask, tool: PadTool) -> tuple[Served, Removal]:
         if task.wanted_m is not None and not _worth_it(ground):
             continue
         try:
-            lines = lines_over(ground, bead, tool)
+            lines, leant = lines_over(ground, bead, tool)
         except CoverageError as error:
             too_hollow = error
             continue
         forbidden = guarded(task, ground.surface, ground.height_m).forbidden
         lines, refusals = _firm(ground.surface, forbidden, caster, lines, tool, recipe.force_n)
+        leant, _ = _firm(ground.surface, forbidden, caster, leant, tool, tool.force_n.low)
         refused.append(refusals)
         if not lines:
             continue
@@ -84,9 +89,10 @@ def plan_bead(task: GrindTask, tool: PadTool) -> tuple[Served, Removal]:
         removal = grind_down(
             ground.surface,
             height,
-            caution * DOUBT_SHARE * ground.doubt_m,
+            caution * ground.doubt_m,
             wanted,
             lines,
+            leant,
             tool,
             recipe.force_n,
             care,
@@ -113,6 +119,12 @@ def plan_bead(task: GrindTask, tool: PadTool) -> tuple[Served, Removal]:
             refusals=reasons,
         )
     return _together(surface, look, done, reasons)
+
+
+def gain_error(tool: PadTool) -> float:
+    """Return by which share a tool may take more or less than its coefficient says."""
+    interval = tool.preston_interval_per_pa
+    return GAIN_ERROR if interval is None else 0.5 * (interval.high - interval.low) / tool.preston_per_pa
 
 
 def _beads(task: GrindTask, look: SurfaceSamples) -> tuple[list[Bead], str]:

@@ -1,7 +1,6 @@
 """Move the camera through views: reachable ones only, nearest first, at rest at each."""
 
 import time
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -62,17 +61,14 @@ def plan_views(
     if views.ndim != 3 or views.shape[1:] != (4, 4) or len(views) == 0 or not np.isfinite(views).all():
         raise InputRefusedError(f"views: T_base_camera has shape {views.shape}, wanted finite (K, 4, 4), K >= 1")
     start = checked_position(cell, start_rad, "start_rad")
-    boxes = () if part is not None else (work_volume(cell),)
-    scene = Scene(cell, part=part, T_base_part=np.asarray(T_base_part, float), boxes=boxes)
-    config = cell.config
-    strict = scene.checker(Margins())
+    reach = ViewReach(cell, part=part, T_base_part=T_base_part)
+    strict, checker = reach.scene.checker(Margins()), reach.checker
     hits = strict.hits(start)
     if hits:
         raise CollisionError(f"start_rad: {hits[0][1]} is in collision with {hits[0][2]}", pair=hits[0][1:])
-    checker = scene.checker(Margins(self_m=0.005, cell_m=config.collision_margin_m, part_m=config.part_margin_m))
-    kinematics = Kinematics(cell.robot, config.camera.optical_frame)
-    candidates, reasons = _candidates(kinematics, checker, views)
-    limits = Limits.of(cell.robot, PLANNED_FRACTION)
+    answers = [reach.positions(view) for view in views]
+    candidates, reasons = [positions for positions, _ in answers], [reason for _, reason in answers]
+    limits, period_s = Limits.of(cell.robot, PLANNED_FRACTION), cell.config.controller_period_s
     mover = Mover(checker=checker, lower_rad=cell.robot.lower_rad, upper_rad=cell.robot.upper_rad)
     joiner = Joiner(start)
     reached: list[int] = []
@@ -86,7 +82,7 @@ def plan_views(
             break
         view = min(left, key=lambda k: float(_move_times(here, candidates[k], limits).min()))
         left.remove(view)
-        motion = _move_to(here, candidates[view], mover, strict, limits, config.controller_period_s, seed)
+        motion = _move_to(here, candidates[view], mover, strict, limits, period_s, seed)
         if motion is None:
             reasons[view] = "transition"
             continue
@@ -94,7 +90,7 @@ def plan_views(
         joiner.append(motion)
         reached.append(view)
         stops.append(joiner.time_s)
-        joiner.append(hold(here, STOP_S, config.controller_period_s))
+        joiner.append(hold(here, STOP_S, period_s))
         joiner.close("transition")
     if not reached:
         raise UnreachableError(
@@ -109,7 +105,7 @@ def plan_views(
         acceleration_rad_per_s2=acceleration,
         segments=joiner.segments,
         events=(),
-        tool_frame=config.camera.optical_frame,
+        tool_frame=cell.config.camera.optical_frame,
         base_frame=cell.robot.config.base_frame,
         T_base_part=T_base_part,
     )
@@ -126,6 +122,34 @@ def plan_views(
     return MotionPlan(trajectory=trajectory, toolpath=None, figures=figures, reached_views=reached, stop_times_s=stops)
 
 
+class ViewReach:
+    """Which camera poses the arm can take in a cell, free to roll about the optical axis; not how it gets there."""
+
+    def __init__(self, cell: Cell, *, part: Surface | None, T_base_part: Array) -> None:
+        """Take what is known of the part, in a frame T_base_part (4, 4); None: the whole work volume is an obstacle."""
+        config = cell.config
+        boxes = () if part is not None else (work_volume(cell),)
+        self.scene = Scene(cell, part=part, T_base_part=np.asarray(T_base_part, float), boxes=boxes)
+        self.checker = self.scene.checker(
+            Margins(self_m=0.005, cell_m=config.collision_margin_m, part_m=config.part_margin_m)
+        )
+        self._kinematics = Kinematics(cell.robot, config.camera.optical_frame)
+
+    def positions(self, T_base_camera: Array) -> tuple[Array, str]:
+        """Return all free joint positions (n, 6) of one view (4, 4) over rolls and turns, and why there is none."""
+        rolls = np.arange(N_ROLLS) * TURN_RAD / N_ROLLS
+        answer = self._kinematics.solve(turned(np.repeat(T_base_camera[None], N_ROLLS, axis=0), spin_rad=rolls))
+        positions = answer.position_rad[answer.within_limits]
+        free = self.checker.free(positions)
+        if free.any():
+            return np.concatenate([self._kinematics.copies(q) for q in positions[free]]), ""
+        reason = "ik" if not answer.exists.any() else "limits"
+        if len(positions):
+            hits = self.checker.hits(positions[0])
+            reason = hits[0][0] if hits else "part"
+        return np.zeros((0, answer.position_rad.shape[-1])), reason
+
+
 def work_volume(cell: Cell) -> BoxModel:
     """Return the cell's work volume as an obstacle in the base frame."""
     box = cell.config.work_volume
@@ -134,26 +158,6 @@ def work_volume(cell: Cell) -> BoxModel:
         T_base_box=cell.T_base_fixture @ transform_from_xyz_rpy(box.centre_m, (0.0, 0.0, 0.0)),
         size_m=np.array(box.size_m),
     )
-
-
-def _candidates(kinematics: Kinematics, checker: Checker, views: Array) -> tuple[list[Array], list[str]]:
-    """Return, per view, all free joint positions (n, 6) over rolls and turns, and why there is none."""
-    rolls = np.arange(N_ROLLS) * TURN_RAD / N_ROLLS
-    found, reasons = [], []
-    for view in views:
-        answer = kinematics.solve(turned(np.repeat(view[None], N_ROLLS, axis=0), spin_rad=rolls))
-        positions = answer.position_rad[answer.within_limits]
-        free = checker.free(positions)
-        reason = ""
-        if not free.any():
-            reason = "ik" if not answer.exists.any() else "limits"
-            if len(positions):
-                hits = checker.hits(positions[0])
-                reason = hits[0][0] if hits else "part"
-        copies: Sequence[Array] = [kinematics.copies(q) for q in positions[free]]
-        found.append(np.concatenate(copies) if len(copies) else np.zeros((0, positions.shape[1])))
-        reasons.append(reason)
-    return found, reasons
 
 
 def _move_times(here: Array, there: Array, limits: Limits) -> Array:

@@ -4,6 +4,8 @@ import threading
 from collections import deque
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from sensor_msgs.msg import Image, JointState
 from std_srvs.srv import Trigger
 
@@ -76,7 +78,7 @@ class CameraClient:
         )
         return seconds(self._states[-1].header.stamp)
 
-    def frames(self, count: int) -> list[tuple[Array, Array, float]]:
+    def frames(self, count: int) -> list[tuple[NDArray[np.float32], Array, float]]:
         """Return `count` new frames as (depth_m (H, W), T_part_camera (4, 4), stamp_s), taken from now on at rest.
 
         Raises:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from cell_interfaces.action import ExecuteProcess, PlanMotion, ScanPart
+from numpy.typing import NDArray
 from sensor_msgs.msg import JointState, PointCloud2
 
 from cell_core.config import load_recipe
@@ -98,7 +99,7 @@ class _Mover:
         )
         self._node.execute(self._work, goal)
 
-    def frames(self, count: int) -> list[tuple[Array, Array, float]]:
+    def frames(self, count: int) -> list[tuple[NDArray[np.float32], Array, float]]:
         return self._camera.frames(count)
 
 

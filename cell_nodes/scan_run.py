@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cell_core.config.recipes import ScanSettings
 from cell_core.errors import InputRefusedError, UnreachableError
@@ -27,7 +28,7 @@ class Mover(Protocol):
 
     def plan_views(self, T_base_camera: Array, surface_path: Path | None, folder: Path) -> Any: ...
     def move(self, trajectory_path: Path, first: int, last: int) -> None: ...
-    def frames(self, count: int) -> list[tuple[Array, Array, float]]: ...
+    def frames(self, count: int) -> list[tuple[NDArray[np.float32], Array, float]]: ...
 
 
 class ScanRun:
@@ -81,7 +82,7 @@ class ScanRun:
                 self._crop,
                 np.stack(self._taken),
                 n_views=NEXT_VIEWS_PER_ROUND,
-                reachable=self._is_untried,
+                reachable=self._reachable(surface),
             )
             fraction = float(following.measured_fraction)
             self._say(fraction, f"{len(self._taken)} views, {100.0 * fraction:.1f} % measured")
@@ -96,6 +97,14 @@ class ScanRun:
         write_scan(self._folder, result)
         own = {"measured_area_fraction": fraction, "views": len(self._taken), "views_unreached": len(self._unreached)}
         return {**result.figures, **own}
+
+    def _reachable(self, surface: Surface) -> Callable[[Array], bool]:
+        """Return the question whether the arm can take a view, and no one this near was found unreachable before."""
+        from cell_motion.views import ViewReach
+
+        T_base_part = self._cell.T_base_fixture
+        reach = ViewReach(self._cell, part=surface, T_base_part=T_base_part)
+        return lambda T: self._is_untried(T) and not reach.positions(T_base_part @ T)[1]
 
     def _is_untried(self, T_part_camera: Array) -> bool:
         """Whether no view this near was found unreachable before."""

@@ -8,7 +8,7 @@ from cell_core.errors import InputRefusedError, UnreachableError
 from cell_core.transforms import Array, unit
 from cell_motion import check_trajectory, plan_views
 from cell_motion.collision import Margins, Scene
-from cell_motion.views import STOP_S, work_volume
+from cell_motion.views import STOP_S, ViewReach, work_volume
 from robot_description import Cell, load_cell
 
 
@@ -56,6 +56,18 @@ def test_before_the_first_look_the_whole_work_volume_is_avoided(cell: Cell) -> N
     assert plan.reached_views
     checker = Scene(cell, boxes=(work_volume(cell),)).checker(Margins())
     assert checker.free(plan.trajectory.position_rad).all()
+
+
+def test_a_view_can_be_asked_for_before_any_motion_is_planned(cell: Cell) -> None:
+    views = _views(cell, [75.0], 3, 0.7)
+    views[1, 0, 3] += 3.0
+    views[2, :3, 3] = cell.T_base_fixture[:3, 3] + [0.0, 0.0, 0.1]
+    reach = ViewReach(cell, part=dome(), T_base_part=cell.T_base_fixture)
+    answers = [reach.positions(view) for view in views]
+    assert [reason for _, reason in answers] == ["", "ik", "part"]
+    T = cell.robot.forward(answers[0][0], cell.config.camera.optical_frame)
+    np.testing.assert_allclose(T[:, :3, 3] - views[0, :3, 3], 0.0, atol=1e-6)
+    assert len(answers[1][0]) == 0
 
 
 def test_unreachable_views_are_named(cell: Cell) -> None:

@@ -26,13 +26,17 @@ def reach_m(tool: GrindToolConfig, force_n: float | None = None) -> float:
     return float(np.sqrt(along * across))
 
 
-def pairs_under(samples: SurfaceSamples, frames: Array, tool: GrindToolConfig) -> PadPairs:
-    """Return the samples under the tool in each frame (N, 4, 4), with their gaps to its face."""
+def pairs_under(samples: SurfaceSamples, frames: Array, tool: GrindToolConfig, *, step_m: float = 0.0) -> PadPairs:
+    """Return the samples under the tool in each frame (N, 4, 4), with their gaps to its face.
+
+    Args:
+        step_m: as in `pad_pairs`, for pads; the contact of a roller has no rim to smear.
+    """
     if isinstance(tool, RollerTool):
         along, _ = contact_half_sizes_m(tool, tool.force_n.high)
         sunk = max(SINK_APPROACHES * along**2 / (2.0 * tool.radius_m), SINK_MIN_M)
         return roller_pairs(samples, frames, tool, depth_m=sunk)
-    return pad_pairs(samples, frames, tool.radius_m)
+    return pad_pairs(samples, frames, tool.radius_m, step_m=step_m)
 
 
 def press(pairs: PadPairs, force_n: ArrayLike, tool: GrindToolConfig, gap_m: Array | None = None) -> PadContact:

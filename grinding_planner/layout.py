@@ -143,7 +143,7 @@ def firm_parts(
     flat = pad_axes(ground.samples, points, -axes, radius, n_rounds=1, middle_m=AXIS_RADII * radius)
     lines = [turned(line, axis) for line, axis in zip(lines, np.split(flat, ends), strict=True)]
     frames = np.concatenate([tool_frames(line.position_m, line.tool_axis, line.travel) for line in lines])
-    seats = seat(ground.samples, ground.caster, frames, tool, force_n, any_direction=ground.is_sheet)
+    seats = seat(ground.samples, ground.caster, frames, tool, force_n, any_direction=ground.is_sheet, step_m=step_m)
     return Laid(lines=lines, seats=seats).cut(seats.valid, n_least(tool, step_m))
 
 

@@ -63,11 +63,11 @@ class _Lean:
     value: float
 
 
-def leant(ground: Ground, tool: GrindToolConfig, force_n: float, laid: Laid, wish: Wish) -> Laid:
+def leant(ground: Ground, tool: GrindToolConfig, force_n: float, laid: Laid, wish: Wish, step_m: float) -> Laid:
     """Return the lines with the pad leant, at most by the tool's tilt along and across travel, to come closer."""
     if tool.tilt_max_rad <= 0.0:
         return laid
-    solver = _Solver(ground, tool, force_n, laid.lines, wish)
+    solver = _Solver(ground, tool, force_n, laid.lines, wish, step_m)
     now = solver.pressed(np.zeros((len(wish.low_s), 2)), wish.low_s)
     trust = TRUST
     for _ in range(ROUNDS):
@@ -86,9 +86,9 @@ def leant(ground: Ground, tool: GrindToolConfig, force_n: float, laid: Laid, wis
 
 class _Solver:
     def __init__(
-        self, ground: Ground, tool: GrindToolConfig, force_n: float, lines: Sequence[Line], wish: Wish
+        self, ground: Ground, tool: GrindToolConfig, force_n: float, lines: Sequence[Line], wish: Wish, step_m: float
     ) -> None:
-        self._ground, self._tool, self._force, self._wish = ground, tool, force_n, wish
+        self._ground, self._tool, self._force, self._wish, self._step = ground, tool, force_n, wish, step_m
         self._scale = float(wish.weights @ wish.goal_m / wish.weights.sum())
         self._goal, self._even = wish.goal_m / self._scale, wish.weights / wish.weights.sum()
         self._weights, self._factor = self._even, np.ones(len(self._even))
@@ -117,10 +117,12 @@ class _Solver:
             self._tool,
             self._force,
             any_direction=self._ground.is_sheet,
+            step_m=self._step,
         )
 
     def _rates(self, tilt: Array, force_n: Array) -> scipy.sparse.csr_matrix:
-        pairs = pairs_under(self._ground.samples, tool_frames(self._position, *self._tilted(tilt)), self._tool)
+        frames = tool_frames(self._position, *self._tilted(tilt))
+        pairs = pairs_under(self._ground.samples, frames, self._tool, step_m=self._step)
         return removal_rates(pairs, press(pairs, force_n, self._tool), self._tool) / self._scale
 
     def pressed(self, tilt: Array, start_s: Array) -> _Lean:

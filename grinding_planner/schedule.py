@@ -1,7 +1,7 @@
 """Speed and force along lines: a smooth least-squares dwell, driven as the arm can, the force giving way elsewhere."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse
@@ -19,6 +19,7 @@ ITERATIONS = 200
 RAISE_ROUNDS = 5
 RAISE_ITERATIONS = 60
 RAISED_MAX = 6.0
+SETTLE_ROUNDS = 3
 DRIVE_ROUNDS = 6
 FORCE_SHARE_MIN = 0.3
 """The force gives way down to this share: below it the contact on curved ground is another one."""
@@ -32,6 +33,8 @@ class Schedule:
     """(N,) of each line [m/s]."""
     force_share: Array
     """(N,) over all lines: force over the one it was planned for."""
+    dwell_s: Array
+    """(N,) over all lines [s]."""
 
 
 def scheduled(
@@ -73,8 +76,26 @@ def scheduled(
         aim = aim_fraction * np.maximum(goal, 0.2)
         for _ in range(RAISE_ROUNDS):
             factor = np.minimum(factor * np.clip(np.abs(matrix @ x - goal) / aim, 1.0, 1.5), RAISED_MAX)
-            x = problem.weighed(w * factor).solve(x, RAISE_ITERATIONS)
-    return _driven(lines, x * slow, tool, lowest_share)
+            problem = replace(problem, weights=w * factor)
+            x = problem.solve(x, RAISE_ITERATIONS)
+    plan = _driven(lines, x * slow, tool, lowest_share)
+    for _ in range(SETTLE_ROUNDS):
+        # what the arm is too slow for at the least force, the others are to make up for
+        low = np.clip(lowest_share * plan.dwell_s / reach / slow, low, high)
+        x = replace(problem, low=low).solve(x, RAISE_ITERATIONS)
+        plan = _driven(lines, x * slow, tool, lowest_share)
+    return plan
+
+
+def dwell_at(speed_m_per_s: Array, steps_m: Array) -> Array:
+    """Return the time (N,) [s] that belongs to each sample of a line, nearness to it as its share of every moment.
+
+    At constant acceleration most of a step's time passes near its slower end: of 2 ds / (v0 + v1) the first sample
+    gets (v0 + 2 v1) / (3 (v0 + v1)).
+    """
+    v0, v1 = speed_m_per_s[:-1], speed_m_per_s[1:]
+    unit = 2.0 / 3.0 * steps_m / (v0 + v1) ** 2
+    return np.r_[unit * (v0 + 2.0 * v1), 0.0] + np.r_[0.0, unit * (v1 + 2.0 * v0)]
 
 
 def lowest_shares(tool: GrindToolConfig, force_n: Array) -> Array:
@@ -94,7 +115,7 @@ def roughness(lines: Sequence[Line], radius_m: float) -> scipy.sparse.csr_matrix
 
 
 def _driven(lines: Sequence[Line], slowness: Array, tool: GrindToolConfig, lowest_share: Array) -> Schedule:
-    speeds, shares = [], []
+    speeds, shares, dwells = [], [], []
     ends = np.cumsum([len(line) for line in lines])[:-1]
     for line, wanted, least in zip(lines, np.split(slowness, ends), np.split(lowest_share, ends), strict=True):
         steps = np.linalg.norm(np.diff(line.position_m, axis=0), axis=1)
@@ -102,10 +123,10 @@ def _driven(lines: Sequence[Line], slowness: Array, tool: GrindToolConfig, lowes
         top = np.clip(1.0 / wanted, tool.speed_m_per_s.low, tool.speed_m_per_s.high)
         for _ in range(DRIVE_ROUNDS):
             speed = np.maximum(limit_acceleration(top, steps, tool.acceleration_m_per_s2), tool.speed_m_per_s.low)
-            half = steps / (speed[:-1] + speed[1:])
-            dwell = np.r_[half, 0.0] + np.r_[0.0, half]
+            dwell = dwell_at(speed, steps)
             # what neighbours' speeds take away from a slow sample no force gives back
             top = np.maximum(speed * np.minimum(1.0, dwell / due), tool.speed_m_per_s.low)
         speeds.append(speed)
+        dwells.append(dwell)
         shares.append(np.clip(due / dwell, least, 1.0))
-    return Schedule(speed_m_per_s=speeds, force_share=np.concatenate(shares))
+    return Schedule(speed_m_per_s=speeds, force_share=np.concatenate(shares), dwell_s=np.concatenate(dwells))

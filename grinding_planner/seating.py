@@ -177,14 +177,16 @@ def seat(
     force_n: float,
     *,
     any_direction: bool = False,
+    step_m: float = 0.0,
 ) -> Seating:
     """Press the pad in every frame (N, 4, 4) and say which poses stand firmly with a free body.
 
     Args:
         any_direction: what faces down is no underside that lies on a table.
+        step_m: distance of the frames where they follow each other along a line, for what they remove.
     """
-    pairs = pairs_under(samples, frames, tool)
-    face = np.pi * reach_m(tool)**2
+    pairs = pairs_under(samples, frames, tool, step_m=step_m)
+    face = np.pi * reach_m(tool) ** 2
     depth = 0.25 * reach_m(tool)
     first = press(pairs, force_n, tool)
     ground = np.where(pairs.gap_m < first.advance_m[pairs.pose] + depth, pairs.area_m2, 0.0)

@@ -21,7 +21,7 @@ from grinding_planner.ground import Ground, ground_samples, survey
 from grinding_planner.layout import Laid, firm_parts, lay, n_least
 from grinding_planner.leaning import Wish, leant
 from grinding_planner.results import Removal, Served, stroke_of
-from grinding_planner.schedule import lowest_shares, scheduled
+from grinding_planner.schedule import Schedule, lowest_shares, scheduled
 from grinding_planner.seating import Seating
 from grinding_planner.strokes import Line
 from grinding_planner.task import GrindTask
@@ -42,7 +42,6 @@ MAP_ITERATIONS = 600
 FILL_ROUNDS = 2
 MAPS = ("target", "spot")
 """Strategies with a depth of their own at every point."""
-"""Values of a map count towards a sample within about this many sample spacings."""
 AIM_FRACTION = 0.09
 """Errors of an even depth above this share of it count for more, so that few are above half again as much."""
 OUTSIDE_WEIGHT = 0.3
@@ -210,7 +209,7 @@ def _one_pass(
         laid = laid.joined(more)
     progress(0.55, "leaning the pad")
     aim = None if is_map else min(AIM_FRACTION, 0.6 * recipe.acceptance.tolerance_fraction)
-    laid = leant(ground, tool, feed.force_n, laid, _wish(laid, tool, goal_m, weights, aim))
+    laid = leant(ground, tool, feed.force_n, laid, _wish(laid, tool, goal_m, weights, aim), step)
     lines, seats = laid.lines, laid.seats
     progress(0.6, "scheduling speeds and forces")
     rates = removal_rates(seats.pairs, seats.contact, tool, feed.speed_m_per_s)
@@ -224,7 +223,7 @@ def _one_pass(
         aim_fraction=aim,
         **({"smoothness": MAP_SMOOTHNESS, "iterations": MAP_ITERATIONS} if is_map else {}),
     )
-    return _left_by(ground, tool, lines, seats, plan.speed_m_per_s, seats.force_n * plan.force_share)
+    return _left_by(ground, tool, lines, seats, plan)
 
 
 def _wish(laid: Laid, tool: GrindToolConfig, goal_m: Array, weights: Array, aim_fraction: float | None) -> Wish:
@@ -238,18 +237,16 @@ def _wish(laid: Laid, tool: GrindToolConfig, goal_m: Array, weights: Array, aim_
     )
 
 
-def _left_by(
-    ground: Ground, tool: GrindToolConfig, lines: list[Line], seats: Seating, speeds: list[Array], force_n: Array
-) -> Removal:
-    """Return the lines as strokes and what they leave, the pad pressed anew at the forces (N,)."""
-    forces = np.split(force_n, np.cumsum([len(line) for line in lines])[:-1])
+def _left_by(ground: Ground, tool: GrindToolConfig, lines: list[Line], seats: Seating, plan: Schedule) -> Removal:
+    """Return the lines as strokes and what they leave, the pad pressed anew at the scheduled forces."""
+    force, speeds = seats.force_n * plan.force_share, plan.speed_m_per_s
+    forces = np.split(force, np.cumsum([len(line) for line in lines])[:-1])
     strokes = [stroke_of(line, f, "area", v, tool) for line, f, v in zip(lines, forces, speeds, strict=True)]
-    contact = press(seats.pairs, force_n, tool)
+    contact = press(seats.pairs, force, tool)
     rates = removal_rates(seats.pairs, contact, tool, float(np.mean(np.concatenate(speeds))))
-    dwell = np.concatenate([s.dwell_s for s in strokes])
     return Removal(
         strokes=tuple(strokes),
-        removed_m=rates @ dwell,
+        removed_m=rates @ plan.dwell_s,
         visits=_visits(rates, strokes),
         target_m=np.zeros(len(ground.samples)),
         judged=ground.serviceable,

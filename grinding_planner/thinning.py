@@ -1,6 +1,6 @@
 """Leave out what a plan is better without: even at top speed a needless pass removes, and nothing puts it back."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse
@@ -24,10 +24,6 @@ class LeastSquares:
     high: Array
     rough: scipy.sparse.csr_matrix | None = None
     """R; None: nothing."""
-
-    def weighed(self, weights: Array) -> "LeastSquares":
-        """Return the problem with other weights."""
-        return replace(self, weights=weights)
 
     def solve(self, start: Array, n_iterations: int = 150) -> Array:
         """Return an approximate minimiser by accelerated projected gradients with restart."""

@@ -26,7 +26,7 @@ from grinding_planner.seating import Seating
 from grinding_planner.strokes import Line
 from grinding_planner.task import GrindTask
 from grinding_planner.thinning import LeastSquares, needed_samples
-from grinding_planner.wanted import wanted_at
+from grinding_planner.wanted import cautious, wanted_at
 
 RIPPLE_ZERO = 6
 MAP_RIPPLE_ZEROS = (12, 10, 8, 6)
@@ -111,7 +111,8 @@ def sweep(ground: Ground, recipe: GrindRecipe, tool: GrindToolConfig, target_m: 
         area_m2=float(areas[wanted].sum()),
         deepest_m=float(target_m[wanted].max()),
     )
-    goal = np.where(ground.serviceable, target_m, 0.0) / feed.n_passes
+    planned = cautious(target_m, recipe, tool) if recipe.strategy in MAPS else target_m
+    goal = np.where(ground.serviceable, planned, 0.0) / feed.n_passes
     kinds = [
         _one_pass(ground, recipe, tool, feed, goal, wanted, progress, across=across)
         for across in ([False, True] if recipe.cross_hatch and feed.n_passes > 1 else [False])

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
+from cell_core.config import GrindRecipe, GrindToolConfig
 from cell_core.raycast import RayCaster
 from cell_core.regions import depth_inside, feathered
 from cell_core.surface import Surface
@@ -20,6 +21,8 @@ EDGE_SPACINGS = 0.8
 """A sample this many spacings from an edge lies at it."""
 INWARD_M = 1e-5
 """Rays for a wall's thickness start this far below its face."""
+ASSUMED_DOUBT = 0.15
+"""A Preston coefficient that nobody has identified may be higher by this share."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -83,6 +86,18 @@ def carried(surface: Surface, values: Array, samples: SurfaceSamples) -> Array:
     )
     # a plane through a map's rim dips below 0 and stands above its highest value
     return np.clip(carry @ values, 0.0, values.max())
+
+
+def cautious(depth_m: Array, recipe: GrindRecipe, tool: GrindToolConfig) -> Array:
+    """Return the depth (S,) [m] to plan for: less where a later cycle can take what a low coefficient leaves.
+
+    What is gone nothing puts back. With cycles to come, a map is taken off as if the Preston coefficient were at the
+    upper end of its interval; the scan after it tells the coefficient, and the next cycle takes the rest.
+    """
+    if recipe.cycles_max == 1:
+        return depth_m
+    interval = tool.preston_interval_per_pa
+    return depth_m / (1.0 + ASSUMED_DOUBT if interval is None else interval.high / tool.preston_per_pa)
 
 
 def spare_wall_m(samples: SurfaceSamples, surface: Surface, cad: Surface | None, wall_min_m: float) -> Array:

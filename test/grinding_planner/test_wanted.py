@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from cell_core.config import GrindRecipe
+from cell_core.config import GrindRecipe, Interval
 from cell_core.config.masks import BoxMask, SphereMask
 from cell_core.surface import Surface
 from grinding_planner.samples import sample_surface
 from grinding_planner.task import GrindTask
-from grinding_planner.wanted import spare_wall_m, wanted_at
+from grinding_planner.wanted import ASSUMED_DOUBT, cautious, spare_wall_m, wanted_at
 
 DEPTH_M = 40e-6
 
@@ -76,3 +76,16 @@ def test_wall_of_the_cad_counts_what_stands_above_it(make_sheet, area_recipe):
     assert np.allclose(spare, expected, atol=3e-5)
     # an open sheet has no far side: without a CAD nothing is known, so nothing is held back
     assert np.all(np.isinf(spare_wall_m(samples, scan, None, 0.004)))
+
+
+def test_with_cycles_to_come_a_map_is_left_what_a_high_coefficient_would_take(area_recipe, orbital):
+    depth = np.array([0.0, 40e-6, 120e-6])
+    known = orbital.model_copy(
+        update={
+            "preston_interval_per_pa": Interval(low=0.98 * orbital.preston_per_pa, high=1.02 * orbital.preston_per_pa)
+        }
+    )
+    assert np.array_equal(cautious(depth, recipe(area_recipe, cycles_max=1), orbital), depth)
+    more = recipe(area_recipe, cycles_max=2)
+    assert np.allclose(1.02 * cautious(depth, more, known), depth)
+    assert np.allclose((1.0 + ASSUMED_DOUBT) * cautious(depth, more, orbital), depth)

@@ -32,7 +32,8 @@ def _plan(surface: Surface, recipe: GrindRecipe, work: Work, cad: Path | None, k
     if nominal is not None and not lies_on(surface, nominal):
         work.progress(0.0, "finding where the CAD lies on the scan", "plan")
         nominal, _ = placed_on(surface, nominal)
-    return plan_grind(surface, recipe, tool, cad=nominal, **keywords)
+    # a cell's part lies on its table
+    return plan_grind(surface, recipe, tool, cad=nominal, on_table=True, **keywords)
 
 
 def main() -> None:

@@ -128,6 +128,11 @@ def build_parser() -> argparse.ArgumentParser:
                 metavar="J",
                 help="friction work the abrasive has done already, for tools that wear (default: 0, new)",
             )
+            p.add_argument(
+                "--on-table",
+                action="store_true",
+                help="strategy edge: the part lies on a table, z up (default: held so that tools come from all sides)",
+            )
 
     calibrate = add("calibrate", "fit a tool's numbers to measurements")
     tools = calibrate.add_subparsers(dest="thing", required=True, metavar="THING")

@@ -50,6 +50,7 @@ def _planned(
         "cad": _cad(args, surface, console),
         "target_m": _target_map(args.target) if args.target else None,
         "disc_energy_j": args.disc_energy,
+        "on_table": args.on_table,
         "progress": progress,
         "surface_path": reference[0],
         "surface_sha256": reference[1],

@@ -50,8 +50,8 @@ class Room:
     """(P, N) the tool has room."""
     reasons: dict[str, Mask]
     """(N,) by reason, for what can be ridden in no posture, one per sample: keep_out; too_sharp: the tool would sink in
-    too deep; force_too_high: even its lowest force is; too_curved: a bend tighter than the tool; faces_down: there is
-    room from below alone; body_blocked: the part is in the way of head, shank or spindle."""
+    too deep; force_too_high: even its lowest force is; too_curved: a bend tighter than the tool; faces_down: on
+    a table there is room from below alone; body_blocked: the part is in the way of head, shank or spindle."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -114,7 +114,7 @@ def room_on(task: GrindTask, tool: GrindToolConfig, edges: Sequence[Edge]) -> li
         curved[k, asked] = stands < -ahead * depth[asked]
         frames = _frames(some, posture)
         room = ~curved[k, asked] & ~blocked(caster, frames, some.opening_rad, some.rounding_m, parts)
-        below[k, asked] = room & faces_down(frames, tool)
+        below[k, asked] = room & task.on_table & faces_down(frames, tool)
         free[k, asked] = room & ~below[k, asked]
     none = ~free.any(axis=0) & ~kept & ~strong & ~sharp
     why = {"keep_out": kept, "too_sharp": sharp, "force_too_high": strong}

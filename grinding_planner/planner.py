@@ -45,6 +45,7 @@ def plan_grind(
     cad: Surface | None = None,
     target_m: Array | None = None,
     disc_energy_j: float = 0.0,
+    on_table: bool = False,
     surface_path: str = "",
     surface_sha256: str = "",
     progress: Progress = no_progress,
@@ -56,6 +57,8 @@ def plan_grind(
         target_m: (V,) depth wanted at each vertex [m], for strategy "target"; goes before `cad`. For strategy "bead":
             above 0 where beads are known to stand or to have stood, such as an earlier plan's target.
         disc_energy_j: friction work the abrasive has done before this job.
+        on_table: for strategy "edge": the part lies on a table, z up, and what is reached from below alone is left.
+            Otherwise it is held so that tools come from everywhere.
 
     Raises:
         LimitError: the recipe's force is outside the tool's limits or too much for its abrasive, or one stroke wears
@@ -73,6 +76,7 @@ def plan_grind(
         wanted_m=_wanted(surface, recipe, cad, target_m),
         cad=cad,
         disc_energy_j=disc_energy_j,
+        on_table=on_table,
         progress=progress,
     )
     progress(0.0, "trying the pad all over the part")

@@ -20,4 +20,6 @@ class GrindTask:
     """Nominal shape in the surface's frame."""
     disc_energy_j: float = 0.0
     """Friction work the abrasive has done before this job."""
+    on_table: bool = False
+    """The part lies on a table, z up: edges below which only the table has room are left."""
     progress: Progress = no_progress

@@ -161,7 +161,7 @@ def test_more_passes_share_the_chamfer_where_one_would_be_too_slow_or_too_deep(b
 
 
 def test_every_edge_of_a_box_is_ridden_with_the_shank_in_the_air(burr, recipe):
-    plan = plan_grind(box(), recipe, burr)
+    plan = plan_grind(box(), recipe, burr, on_table=True)
     strokes = plan.toolpath.strokes
     assert len(strokes) == 12
     assert {s.kind for s in strokes} == {"edge"}
@@ -234,3 +234,13 @@ def test_feed_takes_the_feeds_own_share_of_the_speed_into_account(burr):
     feed = feed_for_area(burr, 3.0, 0.0625e-6)
     speed = burr.rpm * 2 * np.pi / 60 * burr.radius_m + feed
     assert burr.preston_per_pa * 3.0 * speed / feed == pytest.approx(0.0625e-6)
+
+
+def test_only_a_part_that_lies_on_a_table_keeps_what_is_reached_from_below(burr, recipe):
+    mesh = trimesh.creation.annulus(r_min=0.006, r_max=0.02, height=0.02, sections=64)
+    tube = Surface(vertices_m=np.asarray(mesh.vertices), triangles=np.asarray(mesh.faces, np.int64))
+    held, lying = (plan_grind(tube, recipe, burr, on_table=table) for table in (False, True))
+    assert held.figures["edge_planned_length_m"] == pytest.approx(held.figures["edge_length_m"])
+    assert lying.figures["edge_refused_faces_down_m"] == pytest.approx(2.0 * np.pi * 0.006, rel=0.01)
+    lowest = [s.position_m[:, 2].max() < 0.0 and np.hypot(*s.position_m[0, :2]) < 0.01 for s in held.toolpath.strokes]
+    assert sum(lowest) == 1

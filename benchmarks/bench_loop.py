@@ -2,9 +2,10 @@
 
 A smooth random map is asked of a flat panel (25 mm random-orbital pad, see bench_map). The true Preston coefficient is
 GAINS times the tool file's, the dwell of every sample is off by 5 % (`along`: alike over a radius along a stroke;
-`white`: from sample to sample), both scans have 10 um of noise on every vertex, 2.5 mm apart (`white`) or alike over a
-radius (`wide`, which no filter tells from removal). Between the cycles runs what a job runs: removed_between the scans, `identify`, what is left by
-`removed_so_far`, the tool as identified, a plan on the rescan. Truth is the scorer's own (scorer_grind, R/20).
+`white`: from sample to sample), both scans have 10 um of noise on every vertex, 2.5 mm apart (`white`), or alike over a
+radius (`wide`, which no filter tells from removal). Between the cycles runs what a job runs: removed_between the
+scans, `identify`, what is left by `removed_so_far`, the tool as identified, a plan on the rescan. Truth is the
+scorer's own (scorer_grind, R/20).
 
 Judged on `open` ground, 1.36 R and more from the border, and on `all` that the pad can press. Reduction is one less the
 RMS of what is left over that of the map; over-cut the most that any point lost beyond the map.
@@ -16,6 +17,7 @@ RMS of what is left over that of the map; over-cut the most that any point lost 
 import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -98,7 +100,7 @@ class Part:
         vertices[:, 2] += SCAN_NOISE_M * own.ravel() - depth
         return Surface(vertices_m=vertices, triangles=self.surface.triangles)
 
-    def ground(self, strokes: tuple[Stroke, ...], pad: PadTool, gain: float) -> Array:
+    def ground(self, strokes: Sequence[Stroke], pad: PadTool, gain: float) -> Array:
         """Return what strokes really take off the fine points (P,)."""
         block = {**pad.model_dump(), "preston_per_pa": gain * pad.preston_per_pa}
         return removed_depth(self.surface, self.fine, strokes, block, step_radii=FINE_RADII, caster=self.caster)
@@ -110,7 +112,7 @@ class Part:
         return rms(left, own) / rms(self.goal_m[area], own), float(-left.min())
 
 
-def driven(strokes: tuple[Stroke, ...], noise: str, rng: np.random.Generator) -> tuple[Stroke, ...]:
+def driven(strokes: Sequence[Stroke], noise: str, rng: np.random.Generator) -> tuple[Stroke, ...]:
     """Return the strokes with the dwell of their samples off by DWELL_NOISE, standard deviation."""
     out = []
     for stroke in strokes:
@@ -130,7 +132,10 @@ def planned(scan: Surface, pad: GrindToolConfig, target_m: Array, energy_j: floa
     assert isinstance(recipe, GrindRecipe)
     recipe = recipe.model_copy(
         update={
-            **{"strategy": "target", "target_depth_m": 0.5e-3, "force_n": FORCE_N, "tool": pad.name},
+            "strategy": "target",
+            "target_depth_m": 0.5e-3,
+            "force_n": FORCE_N,
+            "tool": pad.name,
             "cycles_max": N_CYCLES,
         }
     )

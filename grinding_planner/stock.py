@@ -10,6 +10,7 @@ from scipy.sparse.csgraph import connected_components
 from cell_core.errors import InputRefusedError
 from cell_core.icp import point_to_plane_step
 from cell_core.raycast import RayCaster
+from cell_core.statistics import weighted_quantile
 from cell_core.surface import Surface
 from cell_core.transforms import Array, apply, inverse, rotate
 
@@ -17,7 +18,9 @@ CAD_DISTANCE_MAX_M = 0.02
 FACING_COSINE_MIN = 0.5
 CERTAIN_SIGMAS, FOLLOWED_SIGMAS = 3.0, 1.0
 """A region of stock stands somewhere this many standard deviations above the CAD, and is followed down to so many."""
-MISSING_WEIGHT, OUTLIER_SIGMAS = 20.0, 3.0
+MISSING_WEIGHT, OUTLIER_SIGMAS = 100.0, 3.0
+NORMAL_QUARTILE = 0.6745
+"""Median of one half of a normal distribution, in standard deviations."""
 FIT_POINTS, FIT_POINTS_MIN, FIT_ROUNDS, FIT_CONVERGED_M = 8000, 50, 40, 2e-6
 ANCHOR_WEIGHT, ANCHOR_EVERY = 0.02, 40
 AREA_MIN_M2 = 0.5e-4
@@ -27,7 +30,7 @@ def fit_inside(surface: Surface, cad: Surface, T_surface_cad: Array) -> Array:
     """Return a pose of the CAD (4, 4) close to a given one at which stock lies upon it rather than is missing of it.
 
     Point-to-plane steps in which what lies below the CAD weighs MISSING_WEIGHT times what stands above it, and neither
-    counts beyond OUTLIER_SIGMAS: a casting's allowance may be uneven, but cannot be put on.
+    counts beyond OUTLIER_SIGMAS of its own side: a casting's allowance may be uneven, but cannot be put on.
     """
     keep = np.arange(0, len(surface.vertices_m), max(1, len(surface.vertices_m) // FIT_POINTS))
     points, facing = surface.vertices_m[keep], surface.vertex_normals[keep]
@@ -44,8 +47,9 @@ def fit_inside(surface: Surface, cad: Surface, T_surface_cad: Array) -> Array:
             raise InputRefusedError(
                 f"CAD: only {int(own.sum())} points of the scan lie near it, {FIT_POINTS_MIN} needed"
             )
-        size = np.abs(deviation[own])
-        reach = OUTLIER_SIGMAS * 1.48 * float(np.median(size))
+        # a corner that is missing outright would pull as stock twenty times as high does
+        below, above = (OUTLIER_SIGMAS * half_sigma(side * deviation[own]) for side in (-1.0, 1.0))
+        reach = np.maximum(np.where(deviation < 0.0, below, above), FIT_CONVERGED_M)
         weight = np.where(deviation < 0.0, MISSING_WEIGHT, 1.0) * np.maximum(1.0 - (deviation / reach) ** 2, 0.0) ** 2
         # held a little where they were: a shell slides on itself for next to nothing
         anchors = moved[own][::ANCHOR_EVERY]
@@ -64,6 +68,18 @@ def fit_inside(surface: Surface, cad: Surface, T_surface_cad: Array) -> Array:
     return inverse(T)
 
 
+def half_sigma(deviation_m: Array, weights: Array | None = None) -> float:
+    """Return the standard deviation of the normal distribution whose half the positive values are [m]; 0: none are.
+
+    By their median: how many there are, and what lies far out such as a neck cast too narrow, do not matter.
+    """
+    side = deviation_m > 0.0
+    if not side.any():
+        return 0.0
+    even = np.ones(int(side.sum())) if weights is None else np.maximum(weights[side], 1e-15)
+    return weighted_quantile(deviation_m[side], even, 0.5) / NORMAL_QUARTILE
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Stock:
     """What stands above the CAD."""
@@ -73,8 +89,8 @@ class Stock:
     own: NDArray[np.bool_]
     """(V,) vertices that belong to the part: near the CAD and facing as it does."""
     sigma_m: float
-    """How far the scan lies below the CAD, taken for one half of a normal distribution: stock never does, so that is
-    noise, form and alignment."""
+    """How far what lies below the CAD does so, taken for one half of a normal distribution: stock never does, so that
+    is noise, form and alignment."""
     regions: tuple[NDArray[np.int64], ...]
     """Vertices of each region of certain stock, largest volume first."""
 
@@ -107,9 +123,7 @@ def stock_on(surface: Surface, cad: Surface) -> Stock:
         )
     deviation = np.where(own, np.einsum("ij,ij->i", offset, normal), 0.0)
     areas = surface.vertex_areas_m2
-    # what is missing outright, such as a neck cast too narrow, is no noise
-    below = np.minimum(np.maximum(-deviation, 0.0), OUTLIER_SIGMAS * float(np.median(np.abs(deviation[own]))))
-    sigma = float(np.sqrt(2.0 * np.average(below[own] ** 2, weights=np.maximum(areas[own], 1e-15))))
+    sigma = half_sigma(-deviation[own], areas[own])
     calm = _averaged(surface, deviation, own)
     members = np.flatnonzero(own & (calm > FOLLOWED_SIGMAS * sigma))
     graph: scipy.sparse.csr_matrix = surface.adjacency[members][:, members]

@@ -49,3 +49,13 @@ def test_a_casting_lies_upon_its_cad_however_uneven_its_allowance(make_sheet):
     assert np.mean(before < -0.1e-3) > 0.2
     assert np.mean(after < -0.1e-3) < 0.05
     assert np.abs(apply(fitted, cad.vertices_m) - cad.vertices_m).max() < 5e-3
+
+
+def test_what_is_missing_outright_is_no_noise(make_sheet):
+    cad = make_sheet((0.3, 0.2), 0.003, dome)
+    x, y, _ = cad.vertices_m.T
+    high = 0.5e-3 * np.clip(1.5 - np.hypot(x - 0.05, y) / 0.03, 0.0, 1.0)
+    missing = np.where((x < -0.11) & (y < -0.06), -5e-3, 0.0)
+    stock = stock_on(scan_of(cad, high + missing, seed=4), cad)
+    assert stock.sigma_m == pytest.approx(30e-6, rel=0.4)
+    assert np.all(stock.depth_m(1e-3)[high > 0.15e-3] > 0.0)

@@ -76,8 +76,8 @@ class RideSpeeds:
         """Return width and cross-section at ways (M,) along the ride, 0 where it has nothing to do with."""
         known = np.isfinite(way_m)
         at = np.where(known, way_m, 0.0)
-        half = 0.5 * (self.cell_m[1] - self.cell_m[0])
-        known &= (at > self.cell_m[0] - 1.01 * half) & (at < self.cell_m[-1] + 1.01 * half)
+        step = self.cell_m[1] - self.cell_m[0]
+        known &= (at > self.cell_m[0] - step) & (at < self.cell_m[-1] + step)
         width, area = (np.interp(at, self.cell_m, v) * known for v in (self.cell_width_m, self.cell_area_m2))
         return width, area
 

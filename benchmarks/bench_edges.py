@@ -7,13 +7,14 @@ within 20 % of the width wanted; CPU time of the plan. Borders are scored as squ
 running mean over SCAN_MEAN_M of their places and normals. The mesh's own edges on a scan are noise: there they only
 tell what is ridden.
 
-QUICK=1: the small parts alone. PICTURES=folder writes a picture of each part.
+QUICK=1: the small parts alone. PARTS=a,b: parts whose names begin so. TOOLS=a,b: instead of the recipe's.
+PICTURES=folder writes a picture of each part.
 """
 
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from cell_core.config import GrindRecipe, GrindToolConfig, load_named, load_reci
 from cell_core.plan import Plan
 from cell_core.surface import Surface
 from cell_core.surface_io import Unit, load_surface
-from grinding_planner.planner import plan_grind
+from grinding_planner.choice import plan_with_best_tool
 
 STRAIGHT_COSINE = 0.75
 SAMPLE_M = 0.25e-3
@@ -172,12 +173,13 @@ def stroke_points(plan: Plan) -> list[Array]:
     """Return every stroke as dense points."""
     return [
         dense(FeatureLine(points_m=s.position_m, normal_left=s.tool_axis, normal_right=s.tool_axis))
-        for s in plan.toolpath.strokes
+        for path in (plan.toolpath, *plan.further)
+        for s in path.strokes
     ]
 
 
 def picture(folder: Path, part: Part, surface: Surface, lines: list[FeatureLine], plan: Plan) -> None:
-    """Write the edges found by the benchmark (black) with the strokes over them (red)."""
+    """Write the edges found by the benchmark (black) with the strokes over them (red; further tools blue, green)."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -188,8 +190,9 @@ def picture(folder: Path, part: Part, surface: Surface, lines: list[FeatureLine]
         view = figure.add_subplot(1, 2, k + 1, projection="3d")
         for line in lines:
             view.plot(*line.points_m.T, color="black", lw=0.7)
-        for stroke in plan.toolpath.strokes:
-            view.plot(*stroke.position_m.T, color="red", lw=1.6, alpha=0.7)
+        for path, color in zip((plan.toolpath, *plan.further), ("red", "blue", "green"), strict=False):
+            for stroke in path.strokes:
+                view.plot(*stroke.position_m.T, color=color, lw=1.6, alpha=0.7)
         view.view_init(elevation, azimuth)
         view.set_box_aspect(np.ptp(surface.vertices_m, axis=0))
     folder.mkdir(parents=True, exist_ok=True)
@@ -197,11 +200,11 @@ def picture(folder: Path, part: Part, surface: Surface, lines: list[FeatureLine]
     plt.close(figure)
 
 
-def row_of(part: Part, recipe: GrindRecipe, tool: GrindToolConfig, pictures: Path | None) -> list[str]:
+def row_of(part: Part, recipe: GrindRecipe, tools: Sequence[GrindToolConfig], pictures: Path | None) -> list[str]:
     """Plan on a part and return its row of the table."""
     surface = part.surface()
     started = time.process_time()
-    plan = plan_grind(surface, recipe, tool)
+    plan = plan_with_best_tool(surface, recipe, tools)
     seconds = time.process_time() - started
     angle, least, width = recipe.edge_angle_min_rad, recipe.edge_length_min_m, recipe.chamfer_width_m
     convex = dihedral_lines(surface, angle, least, True)
@@ -218,13 +221,15 @@ def row_of(part: Part, recipe: GrindRecipe, tool: GrindToolConfig, pictures: Pat
         for points in strokes:
             inner = tree.query(points)[0]
             wrong += bool(np.mean((inner < RIDDEN_M) & (inner < own.query(points)[0])) > 0.5)
-    chamfers = []
+    chamfers, everywhere = [], []
     judged = [calmed(line) for line in borders] if part.scan else [*convex, *borders]
     for line in judged:
-        chamfer = measure(surface, line, plan.toolpath, width, square=part.scan)
+        chamfer = measure(surface, line, (plan.toolpath, *plan.further), width, square=part.scan)
+        everywhere.append(chamfer)
         rides = ridden.query(chamfer.at_m)[0] < RIDDEN_M
         chamfers.append(type(chamfer)(**{k: v[rides] for k, v in vars(chamfer).items()}))
     told = summary(chamfers, width) if chamfers else {}
+    whole = summary(everywhere, width) if everywhere else {}
     if pictures:
         picture(pictures, part, surface, [*convex, *borders], plan)
     figures = plan.figures
@@ -235,6 +240,7 @@ def row_of(part: Part, recipe: GrindRecipe, tool: GrindToolConfig, pictures: Pat
     ]
     return [
         part.name,
+        " + ".join(f"{path.tool['name']} {len(path.strokes)}" for path in (plan.toolpath, *plan.further)),
         f"{len(convex)}+{len(borders)}",
         f"{1e3 * sum(map(length_of, (*convex, *borders))):.0f}",
         f"{100 * np.mean(near):.1f}",
@@ -247,6 +253,7 @@ def row_of(part: Part, recipe: GrindRecipe, tool: GrindToolConfig, pictures: Pat
         f"{100 * figures['chamfer_in_tolerance_length_fraction']:.1f}",
         f"{1e3 * told['mean_m']:.3f}" if told else "-",
         f"{100 * told['within']:.1f}" if told else "-",
+        f"{100 * whole['within']:.1f}" if whole else "-",
         f"{100 * told['lopsided']:.1f}" if told else "-",
         f"{figures['duration_s']:.0f}",
         f"{seconds:.1f}",
@@ -257,15 +264,20 @@ def main() -> int:
     """Run all parts."""
     recipe = load_recipe("grind_edges")
     assert isinstance(recipe, GrindRecipe)
-    tool = load_named(GrindToolConfig, "tools", recipe.tool)
+    names = os.environ["TOOLS"].split(",") if os.environ.get("TOOLS") else recipe.tools
+    tools = [load_named(GrindToolConfig, "tools", name) for name in names]
     pictures = Path(os.environ["PICTURES"]) if os.environ.get("PICTURES") else None
     table = Table(
-        "part", "edges by angle + borders", "mm", "ridden %", "planned: edges", "mm", "ridden mm", "refused mm",
-        "on concave", "width mm, model", "within 20 %", "scorer", "within 20 %", "off-centre %", "on part s", "CPU s",
-        title=f"chamfer {1e3 * recipe.chamfer_width_m:g} mm with {tool.name}",
+        "part", "strokes", "edges by angle + borders", "mm", "ridden %", "planned: edges", "mm",
+        "ridden mm", "refused mm", "on concave", "width mm, model", "within 20 %", "scorer", "within 20 %", "of all",
+        "off-centre %", "on part s", "CPU s",
+        title=f"chamfer {1e3 * recipe.chamfer_width_m:g} mm with {' and '.join(names)}",
     )  # fmt: skip
+    wanted = tuple(os.environ.get("PARTS", "").split(","))
     for part in PARTS[: 2 if os.environ.get("QUICK") else None]:
-        table.add_row(*row_of(part, recipe, tool, pictures))
+        if not part.name.startswith(wanted):
+            continue
+        table.add_row(*row_of(part, recipe, tools, pictures))
     Console(width=230).print(table)
     return 0
 

@@ -69,8 +69,10 @@ class Chamfer:
     """(S,) how much of the edge itself is gone [m]."""
 
 
-def measure(surface: Surface, line: FeatureLine, path: ToolPath, width_m: float, *, square: bool = False) -> Chamfer:
-    """Grind a strip round the line with every stroke that rides on it, and measure the new face.
+def measure(
+    surface: Surface, line: FeatureLine, paths: Sequence[ToolPath], width_m: float, *, square: bool = False
+) -> Chamfer:
+    """Grind a strip round the line with every stroke that rides on it, path by path, and measure the new face.
 
     Within CORNER_WIDTHS of the ends of a line nothing is measured: there the chamfers of other edges meet it, and what
     their strokes stand on besides is not in the strip.
@@ -90,8 +92,9 @@ def measure(surface: Surface, line: FeatureLine, path: ToolPath, width_m: float,
             low, high = a, a + s[-1]
         along = np.arange(low + 0.5 * ALONG_M, high, ALONG_M)
         strip = _Strip.on(line, s, along, caster, width_m, square)
-        for stroke in path.strokes:
-            strip.grind(stroke, path.tool)
+        for path in paths:
+            for stroke in path.strokes:
+                strip.grind(stroke, path.tool)
         corner = 0.0 if closed else CORNER_WIDTHS * width_m
         inside = (along >= max(a, corner)) & (along < min(b, s[-1] - corner))
         parts.append([values[inside] for values in strip.measured()])

@@ -55,8 +55,12 @@ def new_folder(path: Path) -> Path:
 
 def write_plan(plan: Plan, surface: Surface, out: Path) -> None:
     """Write a plan's files, its surface with the fields, and its picture."""
+    from cell_operator.edge_figures import edge_plan_figure
     from cell_operator.figures import plan_figure
 
     plan.write(out)
     write_ply(out / "surface.ply", surface.with_fields(**plan.fields))
-    plan_figure(surface, plan, out / "plan.png")
+    if plan.edges is None:
+        plan_figure(surface, plan, out / "plan.png")
+    else:
+        edge_plan_figure(surface, plan, out / "plan.png")

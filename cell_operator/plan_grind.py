@@ -30,6 +30,11 @@ def plan_grind_files(args: argparse.Namespace, recipe: GrindRecipe, out: Path, c
     write_plan(plan, surface, out)
     for entry in plan.figures.get("tool_choice", ()):
         console.print(f"{entry['tool']} at {entry['force_n']:g} N: {entry['reason']}", markup=False)
+    for entry, path in zip(plan.figures.get("further_tools", ()), plan.further, strict=True):
+        console.print(
+            f"then {entry['tool']}: {len(path.strokes)} strokes in {entry['duration_s']:.0f} s for "
+            f"{1e3 * entry['worked_m']:.0f} mm that the tools before it cannot reach"
+        )
     print_figures(console, f"{recipe.name}: {len(plan.toolpath.strokes)} strokes", plan.figures)
     console.print(f"written to {out}")
     return 0

@@ -1,6 +1,10 @@
-"""Choose among tools that hang ready: plan with each, keep what brings most area in tolerance, then the quickest."""
+"""Choose among tools that hang ready: plan with each, keep what brings most area in tolerance, then the quickest.
+
+Edges that it cannot reach are given to the others.
+"""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from cell_core.config import GrindRecipe, GrindToolConfig
@@ -8,7 +12,9 @@ from cell_core.errors import CellError, CoverageError
 from cell_core.plan import Plan, Progress, no_progress
 from cell_core.surface import Surface
 from grinding_planner.bounds import flat_pressure_pa, force_for_pressure_n
-from grinding_planner.planner import plan_grind
+from grinding_planner.edge_plan import edges_of
+from grinding_planner.edge_tools import with_further_tools
+from grinding_planner.planner import TOOLS, plan_grind
 
 AS_GOOD = 0.95
 """Plans that bring at least this share of the best one's area in tolerance are as good: the quickest of them wins."""
@@ -24,22 +30,26 @@ def plan_with_best_tool(
 ) -> Plan:
     """Return the plan of the tool that suits best; figure `tool_choice` tells what each would do and why not.
 
-    The recipe's force is brought within each tool's range and what its abrasive bears.
+    Strategy edge: what it leaves is worked by the others in turn (figure `further_tools`, tool paths `further`). The
+    recipe's force is brought within each tool's range and what its abrasive bears.
 
     Raises:
         CoverageError: no tool can do it; says why for each.
     """
     plans: dict[str, Plan] = {}
     told: list[dict[str, Any]] = []
+    able = [tool for tool in tools if isinstance(tool, TOOLS["edge"])] if recipe.strategy == "edge" else []
+    if able:
+        keywords["edges"] = edges_of(surface, recipe, able)
+    own = {tool.name: _suited(recipe, tool) for tool in tools}
     for k, tool in enumerate(tools):
-        force = _bearable_n(tool, recipe.force_n)
 
         def part(fraction: float, message: str, k: int = k, name: str = tool.name) -> None:
             progress((k + fraction) / len(tools), f"{name}: {message}")
 
-        own = recipe.model_copy(update={"tool": tool.name, "tools": (), "force_n": force})
+        force = own[tool.name].force_n
         try:
-            plan = plan_grind(surface, own, tool, progress=part, **keywords)
+            plan = plan_grind(surface, own[tool.name], tool, progress=part, **keywords)
         except CellError as error:
             told.append({"tool": tool.name, "force_n": force, "refused": str(error)})
             continue
@@ -56,7 +66,15 @@ def plan_with_best_tool(
     for entry in told:
         entry["reason"] = _reason(entry, chosen, good, most)
     plan = plans[chosen]
-    return Plan(toolpath=plan.toolpath, fields=plan.fields, figures={**plan.figures, "tool_choice": told})
+    if able:
+        rest = [(own[tool.name], tool) for tool in tools if tool.name != chosen and tool.name in plans]
+        plan = with_further_tools(plan, keywords.pop("edges"), surface, rest, **keywords)
+    return replace(plan, figures={**plan.figures, "tool_choice": told})
+
+
+def _suited(recipe: GrindRecipe, tool: GrindToolConfig) -> GrindRecipe:
+    force = _bearable_n(tool, recipe.force_n)
+    return recipe.model_copy(update={"tool": tool.name, "tools": (), "force_n": force})
 
 
 def _bearable_n(tool: GrindToolConfig, force_n: float) -> float:
@@ -68,6 +86,12 @@ def _bearable_n(tool: GrindToolConfig, force_n: float) -> float:
 
 def _measures(plan: Plan) -> dict[str, float]:
     figures = plan.figures
+    if plan.edges is not None:
+        length = figures["chamfer_in_tolerance_of_all_length_fraction"] * figures["edge_length_m"]
+        return {
+            "in_tolerance_area_m2": length * plan.edges.width_wanted_m,
+            "duration_s": float(figures["duration_s"]),
+        }
     return {
         "in_tolerance_area_m2": float(figures["in_tolerance_area_fraction"] * figures["target_area_m2"]),
         "duration_s": float(figures["duration_s"]),

@@ -17,7 +17,7 @@ from grinding_planner.edge_bodies import blocked, bodies, faces_down
 from grinding_planner.edge_speeds import too_strong
 from grinding_planner.task import GrindTask
 
-INSET_REACHES = 0.3
+INSET_REACHES = 0.2
 """Strokes end so far before the end of an edge, in reaches of the contact: what lies before the tool is cut too."""
 RUN_MIN_M = 1.2e-3
 """Shorter pieces between places that cannot be reached are left."""
@@ -64,6 +64,8 @@ class Way:
     before_m: float
     """How far the edge goes on before the first position [m]."""
     behind_m: float
+    on_way_m: Array
+    """(M,) way of each sample of the whole edge from the first position of the tool [m]."""
 
     @property
     def travel(self) -> Array:
@@ -83,7 +85,7 @@ class EdgeReach:
     reasons: dict[str, Mask]
 
 
-def room_on(task: GrindTask, tool: GrindToolConfig, edges: Sequence[Edge]) -> list[Room]:
+def room_on(task: GrindTask, tool: GrindToolConfig, edges: Sequence[Edge], contact_m: float) -> list[Room]:
     """Try the tool at every sample of every edge, square on it both ways, and skewed where neither has room."""
     recipe = task.recipe
     every = _Samples(
@@ -92,10 +94,10 @@ def room_on(task: GrindTask, tool: GrindToolConfig, edges: Sequence[Edge]) -> li
             for name in ("position_m", "outward", "along", "opening_rad", "rounding_m", "curvature_per_m")
         )
     )
-    kept = np.any(
-        [depth_inside(r, every.position_m) > 0.0 for r in recipe.keep_out] or [np.zeros(len(every.position_m), bool)],
-        axis=0,
-    )
+    # the face lies on the edge before and behind the tool as well
+    kept = np.zeros(len(every.position_m), bool)
+    for region in recipe.keep_out:
+        kept |= depth_inside(region, every.position_m) > -contact_m
     depth = section_depth_m(0.5 * recipe.chamfer_width_m, every.opening_rad, every.rounding_m)
     sharp = ~kept & (depth > DEEPEST_RADII * tool.radius_m)
     face = face_on_edge(tool, float(np.max(depth[~sharp], initial=0.5 * recipe.chamfer_width_m)))
@@ -161,7 +163,7 @@ def ways_of(edge: Edge, room: Room, contact_m: float) -> EdgeReach:
     ways: list[Way] = []
     if edge.closed and posture[0] >= 0 and np.all(posture == posture[0]):
         ridden[:] = True
-        ways.append(_held(edge, room.postures[posture[0]], 0.0, 0.0))
+        ways.append(_held(edge, room.postures[posture[0]], 0.0, 0.0, edge.arc_m))
     else:
         # a closed edge is opened where its posture changes, so that no stroke is cut in two for nothing
         first = int(np.argmax(np.diff(posture) != 0)) + 1 if edge.closed else 0
@@ -179,17 +181,21 @@ def ways_of(edge: Edge, room: Room, contact_m: float) -> EdgeReach:
             start, stop = arc[a] + inset[0], arc[b] - inset[1]
             n = max(3, round((stop - start) / (arc[1] - arc[0])) + 1)
             piece = turned.at(np.linspace(start, stop, n))
-            ways.append(_held(piece, room.postures[own[a]], before, behind))
+            on_way = np.empty(len(edge))
+            on_way[order[::-1] if a == 0 else order] = (arc[::-1] if a == 0 else arc) - start
+            on_way[-1] = on_way[0] if edge.closed else on_way[-1]
+            ways.append(_held(piece, room.postures[own[a]], before, behind, on_way))
             ridden[order[a : b + 1]] = True
+        ridden[-1] |= edge.closed & ridden[0]
     reasons = dict(room.reasons)
     reasons["too_short"] = ~ridden & (posture >= 0)
     return EdgeReach(ways=ways, ridden=ridden, reasons=reasons)
 
 
-def _held(edge: Edge, posture: Posture, before_m: float, behind_m: float) -> Way:
+def _held(edge: Edge, posture: Posture, before_m: float, behind_m: float, on_way_m: Array) -> Way:
     if posture.backwards:
-        edge, before_m, behind_m = edge.reversed(), behind_m, before_m
-    return Way(edge=edge, skew_rad=posture.skew_rad, before_m=before_m, behind_m=behind_m)
+        edge, before_m, behind_m, on_way_m = edge.reversed(), behind_m, before_m, edge.length_m - on_way_m
+    return Way(edge=edge, skew_rad=posture.skew_rad, before_m=before_m, behind_m=behind_m, on_way_m=on_way_m)
 
 
 def _chosen(free: Mask) -> NDArray[np.int64]:

@@ -26,8 +26,6 @@ from grinding_planner.chamfer import (
 
 PASSES_MAX = 20
 ROUNDS = 8
-INSET_REACHES = 0.5
-"""Strokes end so far before the end of an edge, in reaches of the contact: what lies before the tool is cut too."""
 CHUNK_REACHES = 60.0
 WARM_UP_REACHES = 4.0
 """Chunks of a long edge are marched side by side; each begins so far ahead of what counts."""
@@ -67,10 +65,21 @@ class RideSpeeds:
     """(P, N) force by pass."""
     speed_m_per_s: Array
     """(P, N) speed by pass."""
-    width_m: Array
-    """(N,) width of the new face where the tool stands [m]."""
-    area_m2: Array
-    """(N,) cross-section removed [m2]."""
+    cell_m: Array
+    """(C,) ways along the edge from the first position of the tool to places on it, before and behind it too [m]."""
+    cell_width_m: Array
+    """(C,) width of the new face there [m]."""
+    cell_area_m2: Array
+    """(C,) cross-section removed there [m2]."""
+
+    def at(self, way_m: Array) -> tuple[Array, Array]:
+        """Return width and cross-section at ways (M,) along the ride, 0 where it has nothing to do with."""
+        known = np.isfinite(way_m)
+        at = np.where(known, way_m, 0.0)
+        step = self.cell_m[1] - self.cell_m[0]
+        known &= (at > self.cell_m[0] - step) & (at < self.cell_m[-1] + step)
+        width, area = (np.interp(at, self.cell_m, v) * known for v in (self.cell_width_m, self.cell_area_m2))
+        return width, area
 
 
 def ride_speeds(rides: Sequence[Ride], tool: GrindToolConfig, recipe: GrindRecipe) -> list[RideSpeeds]:
@@ -200,12 +209,12 @@ class _State:
 
     def result(self) -> RideSpeeds:
         area = 2.0 * (self.after - self.before).sum(axis=1) * (across_m(self.width_m)[1] - across_m(self.width_m)[0])
-        at = self.ride.arc_m
         return RideSpeeds(
             force_n=self.force_n,
             speed_m_per_s=self.speed,
-            width_m=np.interp(at, self.cell_m, self.widths()),
-            area_m2=np.interp(at, self.cell_m, area),
+            cell_m=self.cell_m,
+            cell_width_m=self.widths(),
+            cell_area_m2=area,
         )
 
 

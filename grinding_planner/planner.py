@@ -1,7 +1,7 @@
 """Plan a grinding job: refuse what cannot be, hand the task to its strategy, report what its strokes leave."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from cell_core.surface import Surface
 from cell_core.transforms import Array
 from grinding_planner.bead_plan import plan_bead
 from grinding_planner.bounds import check_force
+from grinding_planner.edge import Edge
 from grinding_planner.edge_plan import plan_edges
 from grinding_planner.results import Removal, Served, plan_of
 from grinding_planner.sweeping import plan_sweeps
@@ -45,6 +46,7 @@ def plan_grind(
     cad: Surface | None = None,
     target_m: Array | None = None,
     disc_energy_j: float = 0.0,
+    edges: Sequence[Edge] | None = None,
     on_table: bool = False,
     surface_path: str = "",
     surface_sha256: str = "",
@@ -57,6 +59,7 @@ def plan_grind(
         target_m: (V,) depth wanted at each vertex [m], for strategy "target"; goes before `cad`. For strategy "bead":
             above 0 where beads are known to stand or to have stood, such as an earlier plan's target.
         disc_energy_j: friction work the abrasive has done before this job.
+        edges: for strategy "edge": what to ride, evenly sampled; None: all edges that are found.
         on_table: for strategy "edge": the part lies on a table, z up, and what is reached from below alone is left.
             Otherwise it is held so that tools come from everywhere.
 
@@ -76,6 +79,7 @@ def plan_grind(
         wanted_m=_wanted(surface, recipe, cad, target_m),
         cad=cad,
         disc_energy_j=disc_energy_j,
+        edges=edges,
         on_table=on_table,
         progress=progress,
     )

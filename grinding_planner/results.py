@@ -9,6 +9,7 @@ import scipy.sparse
 from numpy.typing import ArrayLike, NDArray
 
 from cell_core.config import GrindRecipe, GrindToolConfig, PadTool
+from cell_core.edge_lines import EdgeLines
 from cell_core.errors import CoverageError
 from cell_core.plan import Plan
 from cell_core.statistics import field_statistics, weighted_quantile
@@ -71,6 +72,8 @@ class Removal:
     """(S,) samples the figures are taken over."""
     figures: dict[str, float] = field(default_factory=dict)
     """What the strategy has to say besides."""
+    edges: EdgeLines | None = None
+    """What becomes of the edges, for strategy edge."""
 
 
 def tolerable_tilt(tool: GrindToolConfig, force_n: float) -> float:
@@ -186,7 +189,7 @@ def plan_of(
         "visits": carry @ removal.visits,
         "serviceable": (carry @ served.serviceable.astype(float) >= 0.5).astype(float),
     }
-    return Plan(toolpath=path, fields=fields, figures=figures)
+    return Plan(toolpath=path, fields=fields, figures=figures, edges=removal.edges)
 
 
 def _mean_force_n(strokes: tuple[Stroke, ...]) -> float:

@@ -11,7 +11,7 @@ from cell_core.config import PadTool
 from cell_core.optimise.dwell import limit_acceleration
 from cell_core.toolpath import Stroke
 from cell_core.transforms import Array, tool_frames
-from grinding_planner.bead_state import AIM_M, UNDERCUT_WEIGHT, BeadState
+from grinding_planner.bead_state import BeadState
 from grinding_planner.bounds import depth_per_pass_max_m
 from grinding_planner.contact import PadContact, PadPairs, balance, pad_pairs, removal_rates
 from grinding_planner.results import stroke_of
@@ -86,8 +86,7 @@ def plan_pass(track: Track, state: BeadState, force_n: float, tool: PadTool) -> 
     deepest = min(DEPTH_PER_PASS_M, depth_per_pass_max_m(tool), highest)
     goal = np.clip(state.goal_m(force_n)[touched], 0.0, deepest)
     own: Any = scipy.sparse.csr_matrix(seconds[touched])
-    on_bead = (left > AIM_M) & state.wanted
-    weights = (areas * np.where(on_bead, 1.0, UNDERCUT_WEIGHT) * state.guard)[touched]
+    weights = state.weights[touched]
     n = track.knots.get_shape()[1]
     slow, fast = 1.0 / tool.speed_m_per_s.low, 1.0 / tool.speed_m_per_s.high
     problem = LeastSquares(

@@ -20,10 +20,12 @@ from grinding_planner.samples import SurfaceSamples
 from grinding_planner.strokes import Line
 
 STROKES_MAX = 120
-TRIES, GUARD_FACTOR = 4, 8.0
+TRIES, GUARD_FACTOR = 3, 8.0
 """Where a pass would go too deep, it is planned again with that place weighing so much more, so many times."""
-GAIN_MIN = 0.005
+GAIN_MIN = 0.01
 """A pass must lower the cost of what is wrong by this share."""
+REVIVED_BELOW = 0.8
+"""Passes that failed are tried again once the cost has come down to this share."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -77,16 +79,23 @@ def grind_down(
     )
     strokes: list[Stroke] = []
     visits, turn, revived_at = nothing, 0, -1
-    n_forces = [len(forces) if i < len(lines) else max(1, len(forces) - 1) for i in range(len(tracks))]
-    hoped = dict.fromkeys(((i, force) for i, n in enumerate(n_forces) for force in forces[:n]), np.inf)
+    # a leaned disc finishes what an upright one cannot reach
+    stages = [[(i, f) for i in range(len(lines)) for f in forces]]
+    stages += [[(i, f) for i in range(len(lines), len(tracks)) for f in forces[:-1] or forces]] if leant else []
+    hoped: dict[tuple[int, float], float] = {}
+    strokes: list[Stroke] = []
+    visits, turn, revived_at = nothing, 0, np.inf
     while state.cost > state.enough:
         best = _best(tracks, hoped, state, tool)
         if best is None:
-            if revived_at == turn or -np.inf not in hoped.values():
+            if stages:
+                hoped.update(dict.fromkeys(stages.pop(0), np.inf))
+                continue
+            if state.cost > REVIVED_BELOW * revived_at or -np.inf not in hoped.values():
                 break
             # what failed before may do now
             hoped.update({key: np.inf for key, gain in hoped.items() if gain == -np.inf})
-            revived_at = turn
+            revived_at = state.cost
             continue
         key, plan = best
         passes, after = _run_within_bounds(tracks[key[0]], plan, state, key[1], tool, back=turn % 2 == 1)

@@ -13,6 +13,10 @@ AIM_M = 8e-6
 UNDERCUT_WEIGHT = 4.0
 ENOUGH_M, ENOUGH_DOUBT = 3e-6, 0.2
 """No more passes once what surely is left above the aim comes down to this much, and this share of what is in doubt."""
+HIGH_M, HIGH_DOUBT, HIGH_WEIGHT_MAX = 15e-6, 0.4, 10.0
+"""The bound is on the highest that is left: more weighs more, twice as much at this and this share of the doubt."""
+RESERVE, DEEP_DOUBT = 1.2, 0.25
+"""So much stands for what is in doubt, and a pass may use up this much of it, both as shares of the doubt."""
 TOUCHED_M = 1e-7
 
 
@@ -61,7 +65,7 @@ class BeadState:
     @property
     def left_m(self) -> Array:
         """What surely stands above the parent, or is missing of it."""
-        reserve = np.maximum(self.doubt_m - self.care.spare_m, 0.0)
+        reserve = np.maximum(RESERVE * self.doubt_m - self.care.spare_m, 0.0)
         return np.where(
             self.wanted, self.height_m - self.removed_m - reserve, np.minimum(self.height_m - self.harmed_m, 0.0)
         )
@@ -70,8 +74,8 @@ class BeadState:
     def cost(self) -> float:
         """What is wrong with the ground: squares over its area [m4]."""
         left = self.left_m
-        over = np.maximum(left - AIM_M, 0.0)
-        return float(self.surface.areas_m2 @ (over**2 + UNDERCUT_WEIGHT * np.minimum(left, 0.0) ** 2))
+        over = np.maximum(left - AIM_M, 0.0) ** 2 * self._high_weight
+        return float(self.surface.areas_m2 @ (over + UNDERCUT_WEIGHT * np.minimum(left, 0.0) ** 2))
 
     @property
     def enough(self) -> float:
@@ -84,7 +88,7 @@ class BeadState:
         goal = np.where(self.wanted, np.maximum(self.left_m - AIM_M, 0.0), 0.0)
         for _ in range(2):
             after = np.hypot(self.seen_m, self.ground_m + self.care.error_at(force_n) * goal)
-            reserve = np.maximum(after - self.care.spare_m, 0.0)
+            reserve = np.maximum(RESERVE * after - self.care.spare_m, 0.0)
             goal = np.where(self.wanted, np.maximum(self.height_m - self.removed_m - reserve - AIM_M, 0.0), 0.0)
         return goal
 
@@ -97,8 +101,21 @@ class BeadState:
             harmed_m=self.harmed_m + harm_m,
         )
 
+    @property
+    def weights(self) -> Array:
+        """(S,) weight of what is wrong there, as the ground is now."""
+        left = self.left_m
+        on_bead = (left > AIM_M) & self.wanted
+        return self.surface.areas_m2 * np.where(on_bead, self._high_weight, UNDERCUT_WEIGHT) * self.guard
+
+    @property
+    def _high_weight(self) -> Array:
+        high = HIGH_M + HIGH_DOUBT * self.doubt_m
+        return np.minimum(1.0 + (np.maximum(self.left_m - AIM_M, 0.0) / high) ** 2, HIGH_WEIGHT_MAX)
+
     def too_deep(self, before: "BeadState") -> NDArray[np.bool_]:
         """Return where the last pass took what it must not."""
-        low = np.where(self.wanted, self.height_m - self.removed_m, np.minimum(self.height_m, 0.0) - self.harmed_m)
         changed = (self.removed_m - before.removed_m) + (self.harmed_m - before.harmed_m)
-        return (low < -self.care.undercut_max_m) & (changed > TOUCHED_M)
+        bound = self.care.undercut_max_m + DEEP_DOUBT * np.where(self.wanted, self.doubt_m, 0.0)
+        return (self.left_m < -bound) & (changed > TOUCHED_M)
+

@@ -31,7 +31,8 @@ OUT_RADII = np.linspace(-0.4, 0.6, 21)
 SECOND_BORDER_RADII = 0.4
 """A second line runs this far inside the first: with one alone what lies between border and parallel lines varies."""
 BORDER_CLEAR_RADII = 0.25
-"""Lines end where they come this close to one along the border."""
+EXACT_CLEAR_RADII = 0.1
+"""Lines end where they come this close to one along the border; exact ones, which the map needs there, closer by."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -81,6 +82,7 @@ def lay(
     on_wanted = (seats.contact.pressure_pa > 0.0) & wanted[seats.pairs.point]
     use = seats.valid & (np.bincount(seats.pairs.pose, on_wanted, seats.pairs.n_poses) > 0)
     points, axes = seats.frames[use, :3, 3], seats.frames[use, :3, 2]
+    clear = (EXACT_CLEAR_RADII if exact else BORDER_CLEAR_RADII) * radius
     lines: list[Line] = []
     for patch in patches_of(points, axes, ground.seat_spacing_m):
         sheet = Sheet(points[patch], axes[patch], ground.seat_spacing_m)
@@ -89,9 +91,9 @@ def lay(
             outer = _outermost(ground, tool, force_n, sheet, loop, step_m)
             inner = _shifted(sheet, outer, np.full(len(outer), -SECOND_BORDER_RADII * radius), step_m)
             first, second = ([line for line in [line_through(*sheet.lift(uv))] if line] for uv in (outer, inner))
-            borders += first + clear_of(first, second, BORDER_CLEAR_RADII * radius)
+            borders += first + clear_of(first, second, clear)
         rows = parallel_lines(sheet, spacing_m, step_m, across=across, exact=exact)
-        lines += borders + clear_of(borders, rows, BORDER_CLEAR_RADII * radius)
+        lines += borders + clear_of(borders, rows, clear)
     laid = firm_parts(ground, tool, force_n, lines, step_m)
     if laid is None:
         raise CoverageError(

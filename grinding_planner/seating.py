@@ -17,9 +17,10 @@ BODY_LENGTH_M = 0.10
 BODY_MARGIN_M = 0.003
 LAYER_RADII = 0.12
 """Thickness of the layer that yields, in radii, at least 4 mm: the body begins behind it."""
-GROUND_OFFSET_MAX = 0.42
-"""Centre of the ground under the pad, in radii from the pad's centre: half the pad may hang over a straight edge. The
-arm holds the axis, and what is pressed does not show the overhang as long as the force goes down with the ground."""
+GROUND_OFFSET_MAX = 0.62
+"""Centre of the ground under the pad, in radii from the pad's centre: that of a straight border 0.35 R inside the pad's
+centre, with 28 % of the face on the ground. The force goes down with the ground, so that the moment the arm must hold
+is greatest where the border passes through the centre and less beyond."""
 DOWNWARD_NORMAL_Z_MIN = -0.3
 """Surfaces facing further down than this lie towards the table."""
 PRESSURE_FACTOR_MAX = 1.0

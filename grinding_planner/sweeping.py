@@ -29,15 +29,14 @@ from grinding_planner.thinning import LeastSquares, needed_samples
 from grinding_planner.wanted import cautious, wanted_at
 
 RIPPLE_ZERO = 6
-MAP_RIPPLE_ZERO = 8
+MAP_RIPPLE_ZEROS = (12, 10, 8, 6)
 """Lines lie 2 pi R / j_{1,n} apart: there a sweeping flat round pad leaves no fundamental ripple. The zeros n = 4, 6, 8
-are spacings of 0.47, 0.32 and 0.24 R, which leave 2.0, 1.2 and 0.7 % at any speeds; 0.5 R leaves 4.5 %."""
+are spacings of 0.47, 0.32 and 0.24 R, which leave 2.0, 1.2 and 0.7 % at any speeds; 0.5 R leaves 4.5 %. A map gets the
+closest of its lines that need no more than MAP_POSES_MAX poses."""
 STEP_RADII = 0.2
-MAP_STEP_RADII = 0.1
-MAP_EDGE_POWER = 12
-"""Map samples weigh by this power of their exposure: where no pose has the whole pad on the ground least squares cannot
-win, and would pay for trying with waves of 1.64 R, to which a round pad is blind, all over the part."""
-MAP_SMOOTHNESS = 1e-6
+MAP_STEP_RADII = 0.15
+MAP_POSES_MAX = 15_000
+MAP_SMOOTHNESS = 1e-5
 MAP_ITERATIONS = 600
 FILL_ROUNDS = 2
 MAPS = ("target", "spot")
@@ -104,7 +103,14 @@ def sweep(ground: Ground, recipe: GrindRecipe, tool: GrindToolConfig, target_m: 
     areas = ground.samples.areas_m2
     wanted = ground.serviceable & (target_m > 0.05 * target_m.max())
     depth = float(areas[wanted] @ target_m[wanted] / areas[wanted].sum())
-    feed = feed_for(recipe, tool, depth, ground.contact_share, deepest_m=float(target_m[wanted].max()))
+    feed = feed_for(
+        recipe,
+        tool,
+        depth,
+        ground.contact_share,
+        area_m2=float(areas[wanted].sum()),
+        deepest_m=float(target_m[wanted].max()),
+    )
     planned = cautious(target_m, recipe, tool) if recipe.strategy in MAPS else target_m
     goal = np.where(ground.serviceable, planned, 0.0) / feed.n_passes
     kinds = [
@@ -128,7 +134,7 @@ def sweep(ground: Ground, recipe: GrindRecipe, tool: GrindToolConfig, target_m: 
 
 
 def feed_for(
-    recipe: GrindRecipe, tool: GrindToolConfig, depth_m: float, contact: float = 1.0, *, deepest_m: float = 0.0
+    recipe: GrindRecipe, tool: GrindToolConfig, depth_m: float, contact: float, *, area_m2: float, deepest_m: float
 ) -> Feed:
     """Return spacing, speed, force and number of passes with which lines take off a depth.
 
@@ -137,14 +143,14 @@ def feed_for(
 
     Args:
         contact: share of its face with which the pad touches the ground; bent ground needs closer lines.
+        area_m2: where anything is to go: a map over much of it gets lines further apart.
         deepest_m: where most is to go: no pass takes off more than the tool may.
 
     Raises:
         CoverageError: even so too much or too little would go.
     """
-    force, is_map = recipe.force_n, recipe.strategy in MAPS
-    finest = 2.0 * np.pi / jn_zeros(1, MAP_RIPPLE_ZERO)[-1 if is_map else RIPPLE_ZERO - 1] * max(contact, CONTACT_MIN)
-    spacing = recipe.spacing_m or finest * reach_m(tool)
+    force = recipe.force_n
+    spacing = recipe.spacing_m or max(contact, CONTACT_MIN) * _ripple_free_m(recipe, tool, area_m2)
     # a pass of parallel lines at speed v takes off k_p F v_rel / (v spacing) on flat ground
     speed = tool.preston_per_pa * force * nominal_speed(tool) / (spacing * depth_m) * (recipe.n_passes or 1)
     fastest = FASTEST * tool.speed_m_per_s.high
@@ -179,6 +185,16 @@ def feed_for(
     return Feed(spacing_m=spacing, speed_m_per_s=speed * share, force_n=force, n_passes=n_passes)
 
 
+def _ripple_free_m(recipe: GrindRecipe, tool: GrindToolConfig, area_m2: float) -> float:
+    spacings = 2.0 * np.pi * reach_m(tool) / jn_zeros(1, max(MAP_RIPPLE_ZEROS))
+    if recipe.strategy not in MAPS:
+        return float(spacings[RIPPLE_ZERO - 1])
+    most = area_m2 / (MAP_POSES_MAX * MAP_STEP_RADII * reach_m(tool))
+    return float(
+        next((spacings[n - 1] for n in MAP_RIPPLE_ZEROS if spacings[n - 1] >= most), spacings[RIPPLE_ZERO - 1])
+    )
+
+
 def _one_pass(
     ground: Ground,
     recipe: GrindRecipe,
@@ -194,8 +210,6 @@ def _one_pass(
     step = (MAP_STEP_RADII if is_map else STEP_RADII) * reach_m(tool)
     areas = ground.samples.areas_m2
     weights = np.where(ground.serviceable, areas, OUTSIDE_WEIGHT * areas)
-    if is_map:
-        weights = weights * np.clip(ground.exposure, 0.0, 1.0) ** MAP_EDGE_POWER
     laid = lay(ground, tool, feed.force_n, feed.spacing_m, wanted, step_m=step, across=across, exact=is_map)
     for round_ in range(FILL_ROUNDS + 1):
         progress(0.45 + 0.05 * round_, "leaving out needless passes")

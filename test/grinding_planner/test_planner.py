@@ -100,10 +100,11 @@ def test_strokes_are_what_a_machine_can_run(area_plan, panel, orbital):
         assert stroke.process_value.min() >= orbital.force_n.low
         assert stroke.process_value.max() <= 50.0
         assert np.abs(np.einsum("ij,ij->i", stroke.tool_axis, stroke.travel)).max() < 1e-6
-        # pad centres on the surface, half the pad over the border at most
+        # pad centres on the surface, or so far past a border that a quarter of the pad is still on the ground
         distance, _ = panel.tree.query(stroke.position_m)
-        assert distance.max() < 0.006
-        assert np.all(np.abs(stroke.position_m[:, 0]) < 0.21 + 0.02 * orbital.radius_m)
+        assert distance.max() < 0.37 * orbital.radius_m
+        inside = np.all(np.abs(stroke.position_m[:, :2]) < [0.21, 0.18], axis=1)
+        assert np.all(distance[inside] < 0.005)
 
 
 def test_fields_and_tool_block_are_complete(area_plan, panel, orbital, tmp_path):

@@ -11,7 +11,7 @@ Judged on `open` ground, 1.36 R and more from the border, and on `all` that the 
 RMS of what is left over that of the map; over-cut the most that any point lost beyond the map.
 
     cell bench loop
-    QUICK=1 cell bench loop        one map, small panel
+    QUICK=1 cell bench loop        one map, one seed
 """
 
 import os
@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from bench_map import FINE_RADII, OPEN_RADII, SHAPES, SIZE_RADII, Panel, random_map, rms
+from bench_map import FINE_RADII, OPEN_RADII, SHAPES, Panel, random_map, rms
 from bench_map import tool as tool_of
 from numpy.typing import NDArray
 from rich.console import Console
@@ -44,6 +44,7 @@ from grinding_planner.planner import plan_grind
 from grinding_planner.remaining import removed_so_far
 
 RADIUS_M, FORCE_N, FORCE_HIGH_N = 0.025, 15.0, 20.0
+SIZE_RADII = (8.0, 7.0)
 GAINS = (0.85, 1.15)
 DWELL_NOISE, SCAN_NOISE_M = 0.05, 10e-6
 FEATURE_RADII = 0.8
@@ -178,10 +179,9 @@ def main() -> int:
         *("all: 1 cycle, %", "2 cycles, %", "over-cut um: 1", "2", "CPU s"),
         title="RMS reduction of removal maps, 0.8 R features",
     )
-    size = (8.0, 7.0) if quick else SIZE_RADII
     rows = []
     for name, span in list(MAPS_M.items())[: 1 if quick else 3]:
-        part = Part.of(size, span, seed=7)
+        part = Part.of(SIZE_RADII, span, seed=7)
         first = planned(part.surface, tool_of(RADIUS_M, FORCE_HIGH_N), part.target_m)
         pressed = first.fields["serviceable"][part.surface.tree.query(part.fine.points_m)[1]] > 0.5
         areas = (part.panel.inside(part.fine.points_m) >= OPEN_RADII * RADIUS_M, pressed)

@@ -1,6 +1,7 @@
 """What a job has left to do: the path tells the shape of what is gone, the rescan its depth and where it differs."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cell_core.surface import Surface
 from cell_core.transforms import Array
@@ -11,34 +12,48 @@ CELL_REACHES = 0.25
 SMOOTH_REACHES = 0.75
 """Standard deviation of the smoothing of measured less computed: finer a tool removes nothing on its own."""
 CUT_OFF = 2.5
+FREE_FACES_MIN = 4.0
+"""Ground that no stroke came to tells of the scans from so many faces of the tool on."""
 
 
 def removed_so_far(before: Surface, found: Identification, reach_m: float) -> Array:
     """Return the depth gone at each vertex (V,) [m]: computed with what was identified, corrected by the rescan.
 
     The rescan's noise on single vertices is no removal. What measured and computed differ by is averaged over
-    SMOOTH_REACHES of the tool, and trusted in the share by which it exceeds what noise alone would leave of it.
+    SMOOTH_REACHES of the tool, and trusted in the share by which it exceeds what noise leaves of it: that of single
+    vertices, or what two scans differ by where no stroke came, which also tells noise that is alike over wide ground.
 
     Args:
         reach_m: radius of the tool's contact.
     """
     cells = sample_surface(before, CELL_REACHES * reach_m)
-    told = np.isfinite(found.measured_m) & (found.fitted_m > 0.0) & (before.vertex_areas_m2 > 0.0)
-    if not told.any():
+    measured = np.isfinite(found.measured_m) & (before.vertex_areas_m2 > 0.0)
+    touched = measured & (found.fitted_m > 0.0)
+    if not touched.any():
         return found.fitted_m
-    _, cell = cells.tree.query(before.vertices_m[told])
-    left = found.measured_m[told] - found.fitted_m[told]
-    bound = 4.0 * found.noise_m
-    area = before.vertex_areas_m2[told]
-    sums = (area, area**2, area * np.clip(left, -bound, bound))
-    weight, square, total = (np.bincount(cell, values, len(cells)).astype(float) for values in sums)
-    mean, noise = _smoothed(cells, total, weight, square, SMOOTH_REACHES * reach_m)
-    seen = weight > 0.0
-    power = float(np.average(mean[seen] ** 2, weights=weight[seen]))
-    from_noise = found.noise_m**2 * float(np.average(noise[seen], weights=weight[seen]))
+    mean, power, from_noise = _difference(before, found, cells, touched, reach_m)
+    free = measured & ~touched
+    if before.vertex_areas_m2[free].sum() >= FREE_FACES_MIN * np.pi * reach_m**2:
+        from_noise = max(from_noise, _difference(before, found, cells, free, reach_m)[1])
     trust = max(0.0, 1.0 - from_noise / max(power, 1e-30))
     carry = cells.weights_at(before.vertices_m, before.vertex_normals)
     return np.maximum(found.fitted_m + trust * (carry @ mean), 0.0)
+
+
+def _difference(
+    before: Surface, found: Identification, cells: SurfaceSamples, told: NDArray[np.bool_], reach_m: float
+) -> tuple[Array, float, float]:
+    """Return measured less computed averaged round each cell (C,), its mean square, and that from noise of vertices."""
+    _, cell = cells.tree.query(before.vertices_m[told])
+    bound, area = 4.0 * found.noise_m, before.vertex_areas_m2[told]
+    left = np.clip(found.measured_m[told] - found.fitted_m[told], -bound, bound)
+    weight, square, total = (
+        np.bincount(cell, values, len(cells)).astype(float) for values in (area, area**2, area * left)
+    )
+    mean, noise = _smoothed(cells, total, weight, square, SMOOTH_REACHES * reach_m)
+    seen = weight > 0.0
+    power, share = (float(np.average(values[seen], weights=weight[seen])) for values in (mean**2, noise))
+    return mean, power, found.noise_m**2 * share
 
 
 def _smoothed(cells: SurfaceSamples, total: Array, weight: Array, square: Array, width_m: float) -> tuple[Array, Array]:

@@ -22,6 +22,8 @@ MISSING_WEIGHT, OUTLIER_SIGMAS = 100.0, 3.0
 NORMAL_QUARTILE = 0.6745
 """Median of one half of a normal distribution, in standard deviations."""
 FIT_POINTS, FIT_POINTS_MIN, FIT_ROUNDS, FIT_CONVERGED_M = 8000, 50, 40, 2e-6
+NOISE_SIGMAS = 3.0
+"""What lies below the CAD by less than this is not missing."""
 ANCHOR_WEIGHT, ANCHOR_EVERY = 0.02, 40
 AREA_MIN_M2 = 0.5e-4
 
@@ -29,20 +31,18 @@ AREA_MIN_M2 = 0.5e-4
 def fit_inside(surface: Surface, cad: Surface, T_surface_cad: Array) -> Array:
     """Return a pose of the CAD (4, 4) close to a given one at which stock lies upon it rather than is missing of it.
 
-    Point-to-plane steps in which what lies below the CAD weighs MISSING_WEIGHT times what stands above it, and neither
-    counts beyond OUTLIER_SIGMAS of its own side: a casting's allowance may be uneven, but cannot be put on.
+    Point-to-plane steps in which what lies below the CAD by more than the scan's noise weighs MISSING_WEIGHT times
+    the rest, and neither side counts beyond OUTLIER_SIGMAS of its own: a casting's allowance may be uneven, but cannot
+    be put on.
     """
     keep = np.arange(0, len(surface.vertices_m), max(1, len(surface.vertices_m) // FIT_POINTS))
     points, facing = surface.vertices_m[keep], surface.vertex_normals[keep]
     caster, T = RayCaster(cad), inverse(T_surface_cad)
+    heights, near, _ = _heights(cad, caster, apply(T, surface.vertices_m), rotate(T, surface.vertex_normals))
+    missing_m = -NOISE_SIGMAS * _scatter(surface, heights, near)
     for _ in range(FIT_ROUNDS):
         moved = apply(T, points)
-        nearest, triangle = caster.closest(moved)
-        normal = cad.triangle_normals[triangle]
-        deviation = np.einsum("ij,ij->i", moved - nearest, normal)
-        own = (np.linalg.norm(moved - nearest, axis=1) <= CAD_DISTANCE_MAX_M) & (
-            np.einsum("ij,ij->i", rotate(T, facing), normal) > FACING_COSINE_MIN
-        )
+        deviation, own, normal = _heights(cad, caster, moved, rotate(T, facing))
         if own.sum() < FIT_POINTS_MIN:
             raise InputRefusedError(
                 f"CAD: only {int(own.sum())} points of the scan lie near it, {FIT_POINTS_MIN} needed"
@@ -50,7 +50,8 @@ def fit_inside(surface: Surface, cad: Surface, T_surface_cad: Array) -> Array:
         # a corner that is missing outright would pull as stock twenty times as high does
         below, above = (OUTLIER_SIGMAS * half_sigma(side * deviation[own]) for side in (-1.0, 1.0))
         reach = np.maximum(np.where(deviation < 0.0, below, above), FIT_CONVERGED_M)
-        weight = np.where(deviation < 0.0, MISSING_WEIGHT, 1.0) * np.maximum(1.0 - (deviation / reach) ** 2, 0.0) ** 2
+        weight = np.maximum(1.0 - (deviation / reach) ** 2, 0.0) ** 2
+        weight[deviation < missing_m] *= MISSING_WEIGHT
         # held a little where they were: a shell slides on itself for next to nothing
         anchors = moved[own][::ANCHOR_EVERY]
         drift = anchors - apply(inverse(T_surface_cad), points[own][::ANCHOR_EVERY])
@@ -90,7 +91,7 @@ class Stock:
     """(V,) vertices that belong to the part: near the CAD and facing as it does."""
     sigma_m: float
     """How far what lies below the CAD does so, taken for one half of a normal distribution: stock never does, so that
-    is noise, form and alignment."""
+    is noise, form and alignment; no less than the scan's scatter from vertex to vertex."""
     regions: tuple[NDArray[np.int64], ...]
     """Vertices of each region of certain stock, largest volume first."""
 
@@ -111,20 +112,15 @@ def stock_on(surface: Surface, cad: Surface) -> Stock:
     Raises:
         InputRefusedError: no vertex belongs to the CAD.
     """
-    nearest, triangle = RayCaster(cad).closest(surface.vertices_m)
-    offset, normal = surface.vertices_m - nearest, cad.triangle_normals[triangle]
-    own = (np.linalg.norm(offset, axis=1) <= CAD_DISTANCE_MAX_M) & (
-        np.einsum("ij,ij->i", surface.vertex_normals, normal) > FACING_COSINE_MIN
-    )
+    deviation, own, _ = _heights(cad, RayCaster(cad), surface.vertices_m, surface.vertex_normals)
     if not own.any():
         raise InputRefusedError(
             f"CAD: no vertex of the scan lies within {CAD_DISTANCE_MAX_M:g} m of it and faces the same way: "
             "are both in one frame?"
         )
-    deviation = np.where(own, np.einsum("ij,ij->i", offset, normal), 0.0)
     areas = surface.vertex_areas_m2
-    sigma = half_sigma(-deviation[own], areas[own])
     calm = _averaged(surface, deviation, own)
+    sigma = max(half_sigma(-deviation[own], areas[own]), _scatter(surface, deviation, own))
     members = np.flatnonzero(own & (calm > FOLLOWED_SIGMAS * sigma))
     graph: scipy.sparse.csr_matrix = surface.adjacency[members][:, members]
     label = connected_components(graph, directed=False)[1] if len(members) else np.zeros(0, np.int64)
@@ -132,6 +128,24 @@ def stock_on(surface: Surface, cad: Surface) -> Stock:
     regions = [r for r in regions if calm[r].max() > CERTAIN_SIGMAS * sigma and areas[r].sum() >= AREA_MIN_M2]
     regions.sort(key=lambda r: -float(areas[r] @ deviation[r]))
     return Stock(deviation_m=deviation, own=own, sigma_m=sigma, regions=tuple(regions))
+
+
+def _heights(
+    cad: Surface, caster: RayCaster, points_m: Array, normals: Array
+) -> tuple[Array, NDArray[np.bool_], Array]:
+    """Return height over the CAD (N,), 0 where it is no part of it, whether it is (N,), and the CAD's normal (N, 3)."""
+    nearest, triangle = caster.closest(points_m)
+    offset, normal = points_m - nearest, cad.triangle_normals[triangle]
+    own = (np.linalg.norm(offset, axis=1) <= CAD_DISTANCE_MAX_M) & (
+        np.einsum("ij,ij->i", normals, normal) > FACING_COSINE_MIN
+    )
+    return np.where(own, np.einsum("ij,ij->i", offset, normal), 0.0), own, normal
+
+
+def _scatter(surface: Surface, deviation_m: Array, own: NDArray[np.bool_]) -> float:
+    """Return the standard deviation from vertex to vertex, robust [m]: the scan's noise, whatever its form."""
+    left = np.abs(deviation_m - _averaged(surface, deviation_m, own))[own]
+    return float(np.median(left)) / NORMAL_QUARTILE if len(left) else 0.0
 
 
 def _averaged(surface: Surface, values: Array, own: NDArray[np.bool_]) -> Array:

@@ -127,6 +127,7 @@ def sweep(ground: Ground, recipe: GrindRecipe, tool: GrindToolConfig, target_m: 
         judged=wanted,
         figures={
             "n_passes": float(feed.n_passes),
+            "held_back_max_m": float(np.max((target_m - planned)[wanted])),
             "heat_max_j_per_m2": heat_j_per_m2(tool, float(max(one.removed_m.max() for one in order))),
             "pressure_max_pa": max(one.figures["pressure_max_pa"] for one in order),
         },

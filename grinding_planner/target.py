@@ -7,7 +7,14 @@ from cell_core.raycast import RayCaster
 from cell_core.registration import Registration, register
 from cell_core.surface import Surface
 from cell_core.transforms import Array, inverse
-from grinding_planner.stock import AREA_MIN_M2, CAD_DISTANCE_MAX_M, CERTAIN_SIGMAS, FACING_COSINE_MIN, stock_on
+from grinding_planner.stock import (
+    AREA_MIN_M2,
+    CAD_DISTANCE_MAX_M,
+    CERTAIN_SIGMAS,
+    FACING_COSINE_MIN,
+    fit_inside,
+    stock_on,
+)
 
 
 def check_map(target_m: Array, n_vertices: int) -> Array:
@@ -56,8 +63,12 @@ def lies_on(surface: Surface, cad: Surface) -> bool:
     return float(surface.vertex_areas_m2 @ (near & along)) > 0.5 * float(surface.vertex_areas_m2.sum())
 
 
-def placed_on(surface: Surface, cad: Surface) -> tuple[Surface, Registration]:
+def placed_on(surface: Surface, cad: Surface, *, inside: bool = False) -> tuple[Surface, Registration]:
     """Return the CAD moved to where it lies on the surface, a scan, and how well it does.
+
+    Args:
+        inside: the part has an allowance all over, as castings do: from where it fits best the CAD moves on until next
+            to nothing is missing of it.
 
     Raises:
         InputRefusedError: too little of the surface comes to lie on it, or it fits in more than one way.
@@ -68,4 +79,7 @@ def placed_on(surface: Surface, cad: Surface) -> tuple[Surface, Registration]:
             f"CAD: lies on the surface in more than one way: {100 * placed.overlap_fraction:.1f} % of the surface "
             f"overlap, in another pose {100 * placed.second_overlap_fraction:.1f} %"
         )
-    return cad.transformed(inverse(placed.T_target_source), surface.frame), placed
+    moved = cad.transformed(inverse(placed.T_target_source), surface.frame)
+    if inside:
+        moved = moved.transformed(fit_inside(surface, moved, np.eye(4)), surface.frame)
+    return moved, placed

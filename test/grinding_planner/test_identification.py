@@ -163,6 +163,18 @@ def test_what_the_path_does_not_tell_the_scan_does(sheet, orbital) -> None:
     assert np.sqrt(np.mean((gone - depth)[middle] ** 2)) < 2.5e-6
 
 
+def test_what_the_scans_differ_by_on_wide_ground_is_no_removal(sheet, orbital) -> None:
+    path = path_of(orbital)
+    depth = truth(sheet, path, orbital, lambda t: 0.0 * t + 1.0)
+    x, y, _ = sheet.vertices_m.T
+    measured = noisy(depth) + 16e-6 * np.sin(15.0 * x + 1.0) * np.cos(15.0 * y)
+    found = identify(sheet, measured, path, orbital)
+    gone = removed_so_far(sheet, found, RADIUS)
+    deep = depth > 0.5 * depth.max()
+    # 5 um were its free margin not asked
+    assert np.sqrt(np.mean((gone - found.fitted_m)[deep] ** 2)) < 3.5e-6
+
+
 def test_a_wear_law_is_told_where_the_job_spans_it(sheet, orbital) -> None:
     known = WearLaw(floor_fraction=0.5, energy_j=3000.0, energy_max_j=2e4)
     tool = orbital.model_copy(update={"wear": known})

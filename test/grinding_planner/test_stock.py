@@ -59,3 +59,12 @@ def test_what_is_missing_outright_is_no_noise(make_sheet):
     stock = stock_on(scan_of(cad, high + missing, seed=4), cad)
     assert stock.sigma_m == pytest.approx(30e-6, rel=0.4)
     assert np.all(stock.depth_m(1e-3)[high > 0.15e-3] > 0.0)
+
+
+def test_noise_is_no_stock_even_on_a_cad_laid_inside_it(make_sheet):
+    cad = make_sheet((0.3, 0.2), 0.003, dome)
+    scan = scan_of(cad, np.zeros(len(cad.vertices_m)), seed=5)
+    laid = cad.transformed(fit_inside(scan, cad, np.eye(4)), "scan")
+    assert np.abs(np.mean(stock_on(scan, laid).deviation_m)) < 15e-6
+    with pytest.raises(InputRefusedError, match="nothing of the scan certainly stands above"):
+        target_from_cad(scan, laid, 1e-3)

@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 from scipy.spatial import KDTree
+from scorer_corner import corner_cut
 from scorer_edge import Array, FeatureLine, measure, summary, unit
 
 from cell_core.config import GrindRecipe, GrindToolConfig, load_named, load_recipe
@@ -33,6 +34,7 @@ from cell_core.plan import Plan
 from cell_core.surface import Surface
 from cell_core.surface_io import Unit, load_surface
 from grinding_planner.choice import plan_with_best_tool
+from grinding_planner.planner import plan_grind
 
 STRAIGHT_COSINE = 0.75
 SAMPLE_M = 0.25e-3
@@ -301,6 +303,25 @@ def row_of(part: Part, recipe: GrindRecipe, tools: Sequence[GrindToolConfig], pi
     ]
 
 
+def corner_table(recipe: GrindRecipe, tools: Sequence[GrindToolConfig]) -> Table:
+    """Return how each tool leaves the corners of a box, where three chamfers meet."""
+    table = Table(
+        "tool", "cut below um", "its P99", "left above um", title="corners of a box against ideal chamfers, worst of 8"
+    )
+    half = np.array([0.015, 0.01, 0.01])
+    surface = mesh_part(trimesh.creation.box(2.0 * half))
+    for tool in tools:
+        own = recipe.model_copy(update={"tool": tool.name, "tools": ()})
+        path = plan_grind(surface, own, tool).toolpath
+        cuts = [
+            corner_cut(half * signs, np.diag(signs), (path,), recipe.chamfer_width_m)
+            for signs in np.array(list(product((-1.0, 1.0), repeat=3)))
+        ]
+        worst = [1e6 * max(getattr(cut, name) for cut in cuts) for name in ("over_max_m", "over_p99_m", "left_max_m")]
+        table.add_row(tool.name, *(f"{value:.0f}" for value in worst))
+    return table
+
+
 def main() -> int:
     """Run all parts."""
     recipe = load_recipe("grind_edges")
@@ -320,6 +341,7 @@ def main() -> int:
             continue
         table.add_row(*row_of(part, recipe, tools, pictures))
     Console(width=230).print(table)
+    Console(width=230).print(corner_table(recipe, tools))
     return 0
 
 

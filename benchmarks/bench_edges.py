@@ -3,9 +3,9 @@
 For each part: convex and concave edges found by this benchmark's own finder (dihedral angles and borders of the mesh
 alone), how much of the convex length a stroke rides and how many strokes ride a concave edge; what the plan refuses
 and why; the width of the new face along the edges ridden (benchmarks/scorer_edge.py): mean and share of the length
-within 20 % of the width wanted; CPU time of the plan. Borders are scored as square edges of a plate, on a scan after a
-running mean over SCAN_MEAN_M of their places and normals. The mesh's own edges on a scan are noise: there they only
-tell what is ridden.
+within 20 % of the width wanted; CPU time of the plan. Borders are scored as square edges of a plate, on a scan after
+their places and normals are calmed by parabolas over SCAN_MEAN_M to either side, from corner to corner. The mesh's own
+edges on a scan are noise: there they only tell what is ridden.
 
 QUICK=1: the small parts alone. PARTS=a,b: parts whose names begin so. TOOLS=a,b: instead of the recipe's.
 PICTURES=folder writes a picture of each part.
@@ -16,14 +16,17 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise, product
 from pathlib import Path
 
 import numpy as np
 import trimesh
 from judged_parts import DATA
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 from scipy.spatial import KDTree
+from scorer_corner import corner_cut
 from scorer_edge import Array, FeatureLine, measure, summary, unit
 
 from cell_core.config import GrindRecipe, GrindToolConfig, load_named, load_recipe
@@ -31,6 +34,7 @@ from cell_core.plan import Plan
 from cell_core.surface import Surface
 from cell_core.surface_io import Unit, load_surface
 from grinding_planner.choice import plan_with_best_tool
+from grinding_planner.planner import plan_grind
 
 STRAIGHT_COSINE = 0.75
 SAMPLE_M = 0.25e-3
@@ -38,6 +42,7 @@ RIDDEN_M = 0.5e-3
 SCAN_RIDDEN_M = 1.5e-3
 """A stroke rides an edge where it passes this near; on a scan by the size of its triangles."""
 SCAN_MEAN_M = 4e-3
+SCAN_CORNER_RAD = np.deg2rad(60.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,23 +153,61 @@ def dense(line: FeatureLine) -> Array:
     return np.stack([np.interp(at, s, line.points_m[:, k]) for k in range(3)], axis=1)
 
 
-def calmed(line: FeatureLine) -> FeatureLine:
-    """Return a scan's border by a running mean, its second face square on the first again."""
+def calmed(line: FeatureLine) -> list[FeatureLine]:
+    """Return a scan's border by local parabolas, from corner to corner, its second face square on the first again."""
+    closed = bool(np.allclose(line.points_m[0], line.points_m[-1], atol=1e-9))
     s = np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(line.points_m, axis=0), axis=1))]
     at = np.arange(0.0, s[-1], SAMPLE_M)
+    points, face = (
+        np.stack([np.interp(at, s, values[:, k]) for k in range(3)], axis=1)
+        for values in (line.points_m, line.normal_left)
+    )
     n = int(SCAN_MEAN_M / SAMPLE_M)
-    window = np.hanning(2 * n + 1)
-    weight = np.convolve(np.ones(len(at)), window, "same") if len(at) > 2 * n else None
+    if len(at) <= 2 * n + 2:
+        return []
+    stops = corners(points, n, closed)
+    if closed and len(stops) == 0:
+        # once round, and as far as a parabola reaches on either side
+        around = np.arange(-n, len(at) + n + 1) % len(at)
+        points, face = (parabolas(values[around], n)[n:-n] for values in (points, face))
+        return [squared(np.vstack([points[:-1], points[:1]]), np.vstack([face[:-1], face[:1]]))]
+    if closed:
+        points, face = (np.roll(values, -stops[0], axis=0) for values in (points, face))
+        stops = stops[1:] - stops[0]
+    bounds = [0, *stops.tolist(), len(points)]
+    pieces = [(a, b) for a, b in pairwise(bounds) if b - a > n]
+    return [squared(parabolas(points[a:b], n), parabolas(face[a:b], n)) for a, b in pieces]
 
-    def mean(values: Array) -> Array:
-        even = np.stack([np.interp(at, s, values[:, k]) for k in range(3)], axis=1)
-        if weight is None:
-            return even
-        return np.stack([np.convolve(even[:, k], window, "same") / weight for k in range(3)], axis=1)
 
-    points = mean(line.points_m)
+def corners(points: Array, reach: int, closed: bool) -> NDArray[np.int64]:
+    """Return where an even polyline turns by more than SCAN_CORNER_RAD between chords, most so within their length."""
+    n = len(points)
+    at = np.arange(n)
+    before, behind = (at - reach, at + reach)
+    inside = np.full(n, True) if closed else (before >= 0) & (behind < n)
+    way = [unit(points[at] - points[before % n]), unit(points[behind % n] - points[at])]
+    turn = np.where(inside, np.arccos(np.clip(np.einsum("ij,ij->i", *way), -1.0, 1.0)), 0.0)
+    around = (at[:, None] + np.arange(-reach, reach + 1)) % n
+    return np.flatnonzero((turn > SCAN_CORNER_RAD) & (turn >= turn[around].max(axis=1)))
+
+
+def parabolas(values: Array, n: int) -> Array:
+    """Return even samples (M, 3) by the parabolas that fit them best within n samples, the near ones most."""
+    offsets = np.arange(-n, n + 1)
+    window = np.hanning(2 * n + 3)[1:-1]
+    inside = np.pad(np.ones(len(values)), n)
+    fitted = np.empty_like(values)
+    for i in range(len(values)):
+        weight = np.sqrt(window * inside[i : i + 2 * n + 1])
+        use = weight > 0.0
+        basis = np.vander(offsets[use] * SAMPLE_M / SCAN_MEAN_M, 3) * weight[use, None]
+        fitted[i] = np.linalg.lstsq(basis, values[i + offsets[use]] * weight[use, None], rcond=None)[0][2]
+    return fitted
+
+
+def squared(points: Array, face: Array) -> FeatureLine:
+    """Return a border whose face is square on its way, and its wall on both."""
     way = unit(np.gradient(points, axis=0))
-    face = mean(line.normal_left)
     face = unit(face - np.einsum("ij,ij->i", face, way)[:, None] * way)
     return FeatureLine(points_m=points, normal_left=face, normal_right=np.cross(way, face))
 
@@ -222,7 +265,7 @@ def row_of(part: Part, recipe: GrindRecipe, tools: Sequence[GrindToolConfig], pi
             inner = tree.query(points)[0]
             wrong += bool(np.mean((inner < RIDDEN_M) & (inner < own.query(points)[0])) > 0.5)
     chamfers, everywhere = [], []
-    judged = [calmed(line) for line in borders] if part.scan else [*convex, *borders]
+    judged = [piece for line in borders for piece in calmed(line)] if part.scan else [*convex, *borders]
     for line in judged:
         chamfer = measure(surface, line, (plan.toolpath, *plan.further), width, square=part.scan)
         everywhere.append(chamfer)
@@ -260,6 +303,25 @@ def row_of(part: Part, recipe: GrindRecipe, tools: Sequence[GrindToolConfig], pi
     ]
 
 
+def corner_table(recipe: GrindRecipe, tools: Sequence[GrindToolConfig]) -> Table:
+    """Return how each tool leaves the corners of a box, where three chamfers meet."""
+    table = Table(
+        "tool", "cut below um", "its P99", "left above um", title="corners of a box against ideal chamfers, worst of 8"
+    )
+    half = np.array([0.015, 0.01, 0.01])
+    surface = mesh_part(trimesh.creation.box(2.0 * half))
+    for tool in tools:
+        own = recipe.model_copy(update={"tool": tool.name, "tools": ()})
+        path = plan_grind(surface, own, tool).toolpath
+        cuts = [
+            corner_cut(half * signs, np.diag(signs), (path,), recipe.chamfer_width_m)
+            for signs in np.array(list(product((-1.0, 1.0), repeat=3)))
+        ]
+        worst = [1e6 * max(getattr(cut, name) for cut in cuts) for name in ("over_max_m", "over_p99_m", "left_max_m")]
+        table.add_row(tool.name, *(f"{value:.0f}" for value in worst))
+    return table
+
+
 def main() -> int:
     """Run all parts."""
     recipe = load_recipe("grind_edges")
@@ -279,6 +341,7 @@ def main() -> int:
             continue
         table.add_row(*row_of(part, recipe, tools, pictures))
     Console(width=230).print(table)
+    Console(width=230).print(corner_table(recipe, tools))
     return 0
 
 

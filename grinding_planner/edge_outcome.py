@@ -37,7 +37,7 @@ def outcome(
     width_m = task.recipe.chamfer_width_m
     points = np.concatenate([edge.position_m for edge in edges])
     share = np.concatenate([shares_m(edge) for edge in edges])
-    width, area, passes, ridden = _left_by(reached, speeds, width_m, task.recipe.acceptance.tolerance_fraction)
+    width, area, passes, ridden = _left_by(edges, reached, speeds, width_m, task.recipe.acceptance.tolerance_fraction)
     lines = EdgeLines(
         position_m=points,
         edge=np.repeat(np.arange(len(edges)), [len(edge) for edge in edges]),
@@ -97,17 +97,24 @@ def edge_figures(lines: EdgeLines) -> dict[str, float]:
 
 
 def _left_by(
-    reached: Sequence[EdgeReach], speeds: Sequence[RideSpeeds], width_m: float, tolerance: float
+    edges: Sequence[Edge],
+    reached: Sequence[EdgeReach],
+    speeds: Sequence[RideSpeeds],
+    width_m: float,
+    tolerance: float,
 ) -> tuple[Array, Array, Array, Array]:
     """Return width, area, passes and whether it is ridden of every sample of all edges."""
     parts: list[list[Array]] = []
     left = iter(speeds)
-    for reach in reached:
+    for edge, reach in zip(edges, reached, strict=True):
+        # up to half a width from the end of an edge its face is the neighbours'
+        half = 0.0 if edge.closed else min(0.5 * width_m, 0.5 * edge.length_m)
+        inwards = np.clip(edge.arc_m, half, edge.length_m - half) - edge.arc_m
         width, area, passes = (np.zeros(len(reach.ridden)) for _ in range(3))
         ridden = reach.ridden.copy()
         for way in reach.ways:
             ride = next(left)
-            own_width, own_area = ride.at(way.on_way_m)
+            own_width, own_area = ride.at(way.on_way_m + np.sign(way.on_way_m[-1] - way.on_way_m[0]) * inwards)
             # the new face goes on for a while before the first and behind the last place where the tool stands
             ridden |= np.abs(own_width / width_m - 1.0) <= tolerance
             width, area = np.maximum(width, own_width), np.maximum(area, own_area)

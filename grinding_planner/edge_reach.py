@@ -17,8 +17,9 @@ from grinding_planner.edge_bodies import blocked, bodies, faces_down
 from grinding_planner.edge_speeds import too_strong
 from grinding_planner.task import GrindTask
 
-INSET_REACHES = 0.2
-"""Strokes end so far before the end of an edge, in reaches of the contact: what lies before the tool is cut too."""
+INSET_REACHES = 0.35
+"""Strokes end so far before the end of an edge, in reaches of the contact: what lies before the tool is cut too, and
+in a corner what its other edges have left of it is cut deeper."""
 RUN_MIN_M = 1.2e-3
 """Shorter pieces between places that cannot be reached are left."""
 TOUCH_AHEAD = 0.1

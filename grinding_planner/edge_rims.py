@@ -22,8 +22,8 @@ SMOOTHING = 5.0
 CORNER_RAD = np.deg2rad(50.0)
 CORNER_REACH = 3.0
 """A corner turns by CORNER_RAD between chords so many mesh edges long."""
-FACE_REACH = 2.5
-FACE_REACH_MIN = 0.9
+FACE_REACH = 1.0
+FACE_REACH_MIN = 0.7
 """The face is seen within so many mesh edges of the border, but not beyond the next crest."""
 DOUBLE = 0.7
 """A border this near to a crest, in mesh edges, is the same edge."""
@@ -32,16 +32,25 @@ DOUBLE = 0.7
 def rim_edges(surface: Surface, cloud: Cloud, crests: Sequence[Edge], length_min_m: float) -> list[Edge]:
     """Return the borders of a sheet as edges, without what runs along a crest."""
     crest = KDTree(np.concatenate([e.position_m for e in crests])) if crests else None
+    ends = np.concatenate([_is_end(e) for e in crests]) if crests else np.zeros(0, bool)
     found = []
     for border in borders(surface):
         if border.length_m < length_min_m:
             continue
         for points, closed in _pieces(surface.vertices_m[border.vertices], cloud.mesh_m):
-            away = crest.query(points)[0] if crest else np.full(len(points), np.inf)
+            away, nearest = crest.query(points) if crest else (np.full(len(points), np.inf), None)
             face = _faces(cloud, points, away, closed)
             edge = _edge(points, face, closed)
-            found += [part for part in _apart(edge, away > DOUBLE * cloud.mesh_m) if part.length_m >= length_min_m]
+            # beyond the end of a crest the border goes on alone
+            own = (away > DOUBLE * cloud.mesh_m) | (False if nearest is None else ends[nearest])
+            found += [part for part in _apart(edge, own) if part.length_m >= length_min_m]
     return found
+
+
+def _is_end(edge: Edge) -> NDArray[np.bool_]:
+    end = np.zeros(len(edge), bool)
+    end[[0, -1]] = not edge.closed
+    return end
 
 
 def _pieces(loop: Array, mesh_m: float) -> Iterator[tuple[Array, bool]]:

@@ -6,11 +6,12 @@ is an open sheet with a ragged rim, vertices 1.5 to 2 mm apart, new in every cyc
 is told where the bead stood (the first plan's target).
 
 What is uncertain (NOISE, all of it unknown to the planner):
-- `judged`, the main table: scans off by white noise of 10 um RMS at every vertex; the tool takes up to 15 % more or
-  less than its coefficient says, one factor for the whole job; forces off by a constant 1 N either way and by a ripple
-  of 1 N RMS (scorer_bead.py).
-- `harsh`: besides, every scan is off by a smooth field of 30 to 100 um RMS, correlated over SMOOTH_M, and its white
-  noise is 10 to 30 um. No planner can know the parent under a bead to 15 um from such scans: this one tells how it
+- `judged`, the main table: scans off by white noise of 10 um RMS at every vertex; the tool takes up to 5 % more or less
+  than its coefficient says, one factor for the whole job; forces off by a constant 1 N either way, drawn anew in every
+  cycle, and by a ripple of 1 N RMS (scorer_bead.py).
+- `gain`: the same with up to 15 % more or less.
+- `harsh`: the same as `gain`, and every scan is off by a smooth field of 30 to 100 um RMS, correlated over SMOOTH_M,
+  and its white noise is 10 to 30 um. No planner can know the parent under a bead to 15 um from such scans: this one tells how it
   fails, not whether.
 - `exact`: no noise and no errors: what the process model and the plan alone leave.
 
@@ -24,7 +25,7 @@ that is off by 0.3 mm RMS besides; and the shared scans, none of which carries a
     cell bench beads
     BEADS=8 cell bench beads        the first eight
     SEEDS=3,7 TOLD=1 cell bench beads    these, cycle by cycle
-    NOISE=harsh cell bench beads    judged, harsh or exact
+    NOISE=harsh cell bench beads    judged, gain, harsh or exact
     DATA=folder                     where the shared scans lie
 """
 
@@ -61,13 +62,13 @@ N_BEADS = 50
 MARGIN_M = 0.055
 SMOOTH_M = 0.030
 FORCE_ERROR_N = 1.0
-GAIN_ERROR = 0.15
+GAIN_ERROR = {"judged": 0.05, "gain": 0.15, "harsh": 0.15, "exact": 0.0}
 JUDGED_WHITE_M = 10e-6
 DATA = Path(__file__).parents[2] / "shared" / "data"
 SCANS = ("noether_raw_mesh.ply", "puzzle_piece.ply", "fanuc_DAC/DAC_580813_scan.ply")
 KINDS = ("flat", "convex", "concave")
 COURSES = ("straight", "arc", "S")
-NOISES = ("judged", "harsh", "exact")
+NOISES = tuple(GAIN_ERROR)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,13 +115,13 @@ class Case:
             vertex_m=float(rng.uniform(1.5e-3, 2.0e-3)),
             smooth_m=float(rng.uniform(0.03e-3, 0.10e-3)),
             white_m=float(rng.uniform(0.01e-3, 0.03e-3)),
-            gain=1.0 + float(rng.uniform(-GAIN_ERROR, GAIN_ERROR)),
+            gain=1.0 + GAIN_ERROR[noise] * float(rng.uniform(-1.0, 1.0)),
             force_error_n=FORCE_ERROR_N,
         )
         if noise == "harsh":
             return harsh
         if noise == "exact":
-            return replace(harsh, smooth_m=0.0, white_m=0.0, gain=1.0, force_error_n=0.0)
+            return replace(harsh, smooth_m=0.0, white_m=0.0, force_error_n=0.0)
         return replace(harsh, smooth_m=0.0, white_m=JUDGED_WHITE_M)
 
     def middle(self) -> Array:

@@ -20,7 +20,7 @@ from grinding_planner.samples import SurfaceSamples
 from grinding_planner.strokes import Line
 
 STROKES_MAX = 120
-TRIES, GUARD_FACTOR = 3, 8.0
+TRIES, GUARD_FACTOR = 2, 8.0
 """Where a pass would go too deep, it is planned again with that place weighing so much more, so many times."""
 GAIN_MIN = 0.01
 """A pass must lower the cost of what is wrong by this share."""

@@ -33,7 +33,7 @@ KNOWN_LEFT_MIN_M = 20e-6
 KNOWN_AREA_MIN_M2 = 10e-6
 SURE_SIGMAS = 2.5
 FORCE_ERROR_N = 1.0
-UNDERCUT_MAX_M, UNDERCUT_SHARE, SPARE_SHARE = 15e-6, 1.0 / 3.0, 0.5
+UNDERCUT_MAX_M, UNDERCUT_SHARE, SPARE_SHARE = 15e-6, 1.0 / 3.0, 1.0 / 3.0
 """What a recipe allows unless it says so itself, and the shares of it that the plan may use up, and what is in doubt."""
 GAIN_ERROR = 0.15
 """Of a tool's coefficient that nobody has identified."""

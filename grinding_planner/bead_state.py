@@ -10,12 +10,12 @@ from grinding_planner.samples import SurfaceSamples
 
 AIM_M = 8e-6
 """Passes aim this high above the parent: the middle between the 30 um that may be left and 15 um of undercut."""
-UNDERCUT_WEIGHT = 4.0
-ENOUGH_M, ENOUGH_DOUBT = 3e-6, 0.2
+UNDERCUT_WEIGHT = 8.0
+ENOUGH_M, ENOUGH_DOUBT = 3e-6, 0.25
 """No more passes once what surely is left above the aim comes down to this much, and this share of what is in doubt."""
 HIGH_M, HIGH_DOUBT, HIGH_WEIGHT_MAX = 15e-6, 0.4, 10.0
 """The bound is on the highest that is left: more weighs more, twice as much at this and this share of the doubt."""
-RESERVE, DEEP_DOUBT = 1.2, 0.25
+RESERVE, DEEP_DOUBT = 1.0, 0.1
 """So much stands for what is in doubt, and a pass may use up this much of it, both as shares of the doubt."""
 TOUCHED_M = 1e-7
 

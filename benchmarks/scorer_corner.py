@@ -44,7 +44,7 @@ def corner_cut(corner_m: Array, normals: Array, paths: Sequence[ToolPath], width
     height = _lowest(foot, d, normals, np.tile(corner_m, (3, 1)))[0]
     for path in paths:
         for stroke in path.strokes:
-            _grind(foot, height, d, corner_m, stroke, path.tool)
+            _grind(foot, height, d, corner_m, stroke, dict(path.tool))
     planes = [(n, corner_m) for n in normals]
     for i in range(3):
         n, other = normals[i], normals[(i + 1) % 3]
@@ -75,10 +75,12 @@ def _grind(foot: Array, height: Array, d: Array, corner_m: Array, stroke: Stroke
         v = np.sqrt(stroke.speed_m_per_s[i] ** 2 * (1.0 - bounds) + stroke.speed_m_per_s[i + 1] ** 2 * bounds)
         for k in range(n):
             share = 0.5 * (bounds[k] + bounds[k + 1])
-            mean = [w[i] * (1.0 - share) + w[i + 1] * share for w in
-                    (stroke.position_m, stroke.tool_axis, stroke.travel, stroke.process_value)]  # fmt: skip
+            position, axis, travel = (
+                w[i] * (1.0 - share) + w[i + 1] * share for w in (stroke.position_m, stroke.tool_axis, stroke.travel)
+            )
+            force = float(stroke.process_value[i] * (1.0 - share) + stroke.process_value[i + 1] * share)
             feed = 0.5 * (v[k] + v[k + 1])
-            _press(foot, height, d, *mean, tool, length / n / feed, feed)
+            _press(foot, height, d, position, axis, travel, force, tool, length / n / feed, feed)
 
 
 def _press(

@@ -1,12 +1,13 @@
 """Edges of a part, sample by sample: which tool works them, how wide the new face gets, why the rest is left."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cell_core.errors import InputRefusedError
 from cell_core.files import read_npz, write_npz
 from cell_core.transforms import Array
 
@@ -49,8 +50,24 @@ class EdgeLines:
 
     @staticmethod
     def read(path: Path) -> "EdgeLines":
-        """Read what `write` wrote."""
+        """Read what `write` wrote.
+
+        Raises:
+            InputRefusedError: missing, damaged, or an array is missing.
+        """
         stored = read_npz(path)
-        names = {name: tuple(stored.pop(name).tolist()) for name in ("tools", "reasons")}
-        numbers = {name: float(stored.pop(name)) for name in ("width_wanted_m", "tolerance_fraction")}
-        return EdgeLines(**stored, **names, **numbers)
+        missing = sorted({field.name for field in fields(EdgeLines)} - set(stored))
+        if missing:
+            raise InputRefusedError(f"{path}: holds {sorted(stored)}, wanted {', '.join(missing)} as well")
+        return EdgeLines(
+            position_m=stored["position_m"],
+            edge=stored["edge"],
+            share_m=stored["share_m"],
+            width_m=stored["width_m"],
+            tool=stored["tool"],
+            reason=stored["reason"],
+            tools=tuple(stored["tools"].tolist()),
+            reasons=tuple(stored["reasons"].tolist()),
+            width_wanted_m=float(stored["width_wanted_m"]),
+            tolerance_fraction=float(stored["tolerance_fraction"]),
+        )

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import scipy.sparse
+from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from cell_core.edge_lines import EdgeLines
@@ -102,26 +103,28 @@ def _left_by(
     speeds: Sequence[RideSpeeds],
     width_m: float,
     tolerance: float,
-) -> tuple[Array, Array, Array, Array]:
+) -> tuple[Array, Array, Array, NDArray[np.bool_]]:
     """Return width, area, passes and whether it is ridden of every sample of all edges."""
-    parts: list[list[Array]] = []
-    left = iter(speeds)
+    left: list[Array] = []
+    ride_over: list[NDArray[np.bool_]] = []
+    rides = iter(speeds)
     for edge, reach in zip(edges, reached, strict=True):
         # up to half a width from the end of an edge its face is the neighbours'
         half = 0.0 if edge.closed else min(0.5 * width_m, 0.5 * edge.length_m)
         inwards = np.clip(edge.arc_m, half, edge.length_m - half) - edge.arc_m
-        width, area, passes = (np.zeros(len(reach.ridden)) for _ in range(3))
+        width, area, passes = np.zeros((3, len(reach.ridden)))
         ridden = reach.ridden.copy()
         for way in reach.ways:
-            ride = next(left)
+            ride = next(rides)
             own_width, own_area = ride.at(way.on_way_m + np.sign(way.on_way_m[-1] - way.on_way_m[0]) * inwards)
             # the new face goes on for a while before the first and behind the last place where the tool stands
             ridden |= np.abs(own_width / width_m - 1.0) <= tolerance
             width, area = np.maximum(width, own_width), np.maximum(area, own_area)
             passes += len(ride.force_n) * (own_width > 0.0)
-        parts.append([width, area, passes, ridden])
-    width, area, passes, ridden = (np.concatenate([part[k] for part in parts]) for k in range(4))
-    return width, area, passes, ridden
+        left.append(np.stack([width, area, passes]))
+        ride_over.append(ridden)
+    width, area, passes = np.concatenate(left, axis=1)
+    return width, area, passes, np.concatenate(ride_over)
 
 
 def _reasons(reached: Sequence[EdgeReach]) -> Array:

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from cell_core.edge_lines import EdgeLines
+from cell_core.errors import InputRefusedError
+from cell_core.files import write_npz
 from cell_core.plan import Plan
 from cell_core.toolpath import Stroke, ToolPath
 
@@ -51,3 +53,9 @@ def test_a_plan_of_two_tools_is_read_as_it_was_written(lines, tmp_path):
     assert back.edges is not None
     for name, value in vars(lines).items():
         np.testing.assert_array_equal(getattr(back.edges, name), value)
+
+
+def test_a_file_without_an_array_is_refused(lines, tmp_path):
+    write_npz(tmp_path / "edges.npz", **{k: np.asarray(v) for k, v in vars(lines).items() if k != "reason"})
+    with pytest.raises(InputRefusedError, match=r"edges\.npz: holds .*, wanted reason as well"):
+        EdgeLines.read(tmp_path / "edges.npz")

@@ -11,16 +11,16 @@ What is uncertain (NOISE, all of it unknown to the planner):
   cycle, and by a ripple of 1 N RMS (scorer_bead.py).
 - `gain`: the same with up to 15 % more or less.
 - `harsh`: the same as `gain`, and every scan is off by a smooth field of 30 to 100 um RMS, correlated over SMOOTH_M,
-  and its white noise is 10 to 30 um. No planner can know the parent under a bead to 15 um from such scans: this one tells how it
-  fails, not whether.
+  and its white noise is 10 to 30 um. No planner can know the parent under a bead to 15 um from such scans: this one
+  tells how it fails, not whether.
 - `exact`: no noise and no errors: what the process model and the plan alone leave.
 
 Judged on the true surface: what is left over the bead's footprint (30 um), how deep it goes below the parent anywhere
 (15 um), in at most three cycles; the loop ends earlier where the planner finds nothing more.
 
-Detection first, always with the harsh scans: the same 50 beads on their first scan; 20 round stubs of 6 to 15 mm and 2 to 5 mm high; 20 sheets
-without anything, noise of 0.03 to 0.1 mm RMS correlated over 3 to 30 mm and as much white noise, with and without a rim
-that is off by 0.3 mm RMS besides; and the shared scans, none of which carries a bead.
+Detection first, always with the harsh scans: the same 50 beads on their first scan; 20 round stubs of 6 to 15 mm and 2
+to 5 mm high; 20 sheets without anything, noise of 0.03 to 0.1 mm RMS correlated over 3 to 30 mm and as much white
+noise, with and without a rim that is off by 0.3 mm RMS besides; and the shared scans, none of which carries a bead.
 
     cell bench beads
     BEADS=8 cell bench beads        the first eight

@@ -72,7 +72,7 @@ def plan_pass(track: Track, state: BeadState, force_n: float, tool: PadTool) -> 
     pairs = track.pairs
     contact, lower = (
         balance(pairs, force_n, tool.stiffness_pa_per_m, pairs.gap_m + gone[pairs.point] / pairs.cosine)
-        for gone in (state.removed_m, state.removed_m + np.where(state.wanted, state.doubt_m, 0.0))
+        for gone in (state.removed_m, state.lowest_m)
     )
     # what the bead loses is what it surely does, the parent what it does at worst
     worst = np.where(state.wanted[pairs.point], contact.pressure_pa, np.maximum(contact.pressure_pa, lower.pressure_pa))
@@ -118,7 +118,9 @@ def strokes_of(track: Track, plan: Dwell, force_n: float, tool: PadTool) -> list
         part, own = raised.part(run), speed[run]
         steps = np.linalg.norm(np.diff(part.position_m, axis=0), axis=1)
         own = limit_acceleration(own, steps, tool.acceleration_m_per_s2)
-        strokes.append(stroke_of(part, np.full(len(part), force_n), "bead", own, tool))
+        stroke = stroke_of(part, np.full(len(part), force_n), "bead", own, tool)
+        # where a rim ends is where a bead ends: the arm may not lean the disc otherwise
+        strokes.append(replace(stroke, freedom=replace(stroke.freedom, tilt_rad=0.0)))
     return strokes
 
 

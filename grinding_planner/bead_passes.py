@@ -22,8 +22,8 @@ from grinding_planner.strokes import Line
 STROKES_MAX = 120
 TRIES, GUARD_FACTOR = 2, 8.0
 """Where a pass would go too deep, it is planned again with that place weighing so much more, so many times."""
-GAIN_MIN = 0.01
-"""A pass must lower the cost of what is wrong by this share."""
+GAIN_MIN, GAIN_ENOUGH = 0.01, 0.05
+"""A pass must lower the cost of what is wrong by this share of it, and by this share of what is enough."""
 REVIVED_BELOW = 0.8
 """Passes that failed are tried again once the cost has come down to this share."""
 
@@ -44,8 +44,7 @@ def grind_down(
     height_m: Array,
     doubt_m: Array,
     wanted: NDArray[np.bool_],
-    lines: Sequence[Line],
-    leant: Sequence[Line],
+    stages: Sequence[Sequence[Line]],
     tool: PadTool,
     force_n: float,
     care: Care,
@@ -53,17 +52,18 @@ def grind_down(
     """Return passes that bring `wanted` samples down to AIM_M above the parent and leave the others alone.
 
     What is in doubt is kept standing, and the next scan shows how much of it is there: `doubt_m` from the start, and
-    what force errors may take too much, which adds up over passes (depth times force error over force).
+    what an error of the tool's coefficient or of the force may take too much, which adds up over passes.
 
     Args:
         surface: the ground as it is.
         height_m: (S,) its height over the parent.
         doubt_m: (S,) how far that may be wrong.
-        leant: lines of leaned poses, for lower forces only: little of the disc carries them.
+        stages: upright lines first; more of them once these gain nothing, leaned ones, for lower forces only: little of
+            the disc carries them.
         force_n: highest force; smaller ones down to the tool's lowest are tried too.
         care: what must not happen.
     """
-    tracks = [track_of(surface, line, tool) for line in (*lines, *leant)]
+    tracks = [track_of(surface, line, tool) for stage in stages for line in stage]
     forces = sorted({tool.force_n.low, float(np.sqrt(tool.force_n.low * force_n)), force_n})
     nothing = np.zeros(len(surface))
     state = BeadState(
@@ -77,19 +77,15 @@ def grind_down(
         guard=np.ones(len(surface)),
         care=care,
     )
-    strokes: list[Stroke] = []
-    visits, turn, revived_at = nothing, 0, -1
-    # a leaned disc finishes what an upright one cannot reach
-    stages = [[(i, f) for i in range(len(lines)) for f in forces]]
-    stages += [[(i, f) for i in range(len(lines), len(tracks)) for f in forces[:-1] or forces]] if leant else []
+    ahead = _choices([len(stage) for stage in stages], forces)
     hoped: dict[tuple[int, float], float] = {}
     strokes: list[Stroke] = []
     visits, turn, revived_at = nothing, 0, np.inf
     while state.cost > state.enough:
         best = _best(tracks, hoped, state, tool)
         if best is None:
-            if stages:
-                hoped.update(dict.fromkeys(stages.pop(0), np.inf))
+            if ahead:
+                hoped.update(dict.fromkeys(ahead.pop(0), np.inf))
                 continue
             if state.cost > REVIVED_BELOW * revived_at or -np.inf not in hoped.values():
                 break
@@ -111,6 +107,15 @@ def grind_down(
     return BeadRemoval(strokes=tuple(strokes), removed_m=state.removed_m, visits=visits)
 
 
+def _choices(n_lines: Sequence[int], forces: Sequence[float]) -> list[list[tuple[int, float]]]:
+    """Return line and force of every pass that may be run, stage by stage."""
+    ends = np.cumsum(n_lines)
+    return [
+        [(i, force) for i in range(end - n, end) for force in (forces if k == 0 else forces[:-1] or forces)]
+        for k, (n, end) in enumerate(zip(n_lines, ends, strict=True))
+    ]
+
+
 def _best(
     tracks: Sequence[Track], hoped: dict[tuple[int, float], float], state: BeadState, tool: PadTool
 ) -> tuple[tuple[int, float], Dwell] | None:
@@ -119,7 +124,7 @@ def _best(
     `hoped` holds what each promised when last asked, and is brought up to date: gains fade from pass to pass, so those
     that promised less than the best does now are not asked again.
     """
-    least = GAIN_MIN * state.cost
+    least = max(GAIN_MIN * state.cost, GAIN_ENOUGH * state.enough)
     found: tuple[tuple[int, float], Dwell] | None = None
     for key in sorted(hoped, key=lambda k: -hoped[k]):
         if hoped[key] <= least:
@@ -142,7 +147,7 @@ def _run_within_bounds(
         passes = [_reversed(stroke) for stroke in reversed(passes)] if back else passes
         taken = run_strokes(state.surface, state.removed_m, passes, tool)
         # were the bead as low as it may be, the parent would be met sooner
-        worst = np.maximum(taken, run_strokes(state.surface, state.removed_m + np.where(state.wanted, state.doubt_m, 0.0), passes, tool))
+        worst = np.maximum(taken, run_strokes(state.surface, state.lowest_m, passes, tool))
         after = state.without(taken, np.where(state.wanted, 0.0, worst), force_n)
         deep = after.too_deep(state)
         if not passes or not deep.any():

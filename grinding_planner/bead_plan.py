@@ -33,8 +33,10 @@ KNOWN_LEFT_MIN_M = 20e-6
 KNOWN_AREA_MIN_M2 = 10e-6
 SURE_SIGMAS = 2.5
 FORCE_ERROR_N = 1.0
+LEFT_MAX_M = 30e-6
+"""What a recipe lets stand unless it says so itself."""
 UNDERCUT_MAX_M, UNDERCUT_SHARE, SPARE_SHARE = 15e-6, 1.0 / 3.0, 1.0 / 3.0
-"""What a recipe allows unless it says so itself, and the shares of it that the plan may use up, and what is in doubt."""
+"""What a recipe allows unless it says so itself; the plan may use up so much of it, and what is in doubt so much."""
 GAIN_ERROR = 0.15
 """Of a tool's coefficient that nobody has identified."""
 LAST_CAUTION = 0.3
@@ -63,6 +65,7 @@ def plan_bead(task: GrindTask, tool: PadTool) -> tuple[Served, Removal]:
     care = Care(
         gain_error=caution * gain_error(tool),
         force_error_n=caution * FORCE_ERROR_N,
+        left_max_m=recipe.acceptance.tolerance_m or LEFT_MAX_M,
         spare_m=SPARE_SHARE * undercut,
         undercut_max_m=UNDERCUT_SHARE * undercut,
     )
@@ -91,8 +94,7 @@ def plan_bead(task: GrindTask, tool: PadTool) -> tuple[Served, Removal]:
             height,
             caution * ground.doubt_m,
             wanted,
-            lines,
-            leant,
+            (lines, leant),
             tool,
             recipe.force_n,
             care,

@@ -11,10 +11,10 @@ from grinding_planner.samples import SurfaceSamples
 AIM_M = 8e-6
 """Passes aim this high above the parent: the middle between the 30 um that may be left and 15 um of undercut."""
 UNDERCUT_WEIGHT = 8.0
-ENOUGH_M, ENOUGH_DOUBT = 3e-6, 0.25
-"""No more passes once what surely is left above the aim comes down to this much, and this share of what is in doubt."""
-HIGH_M, HIGH_DOUBT, HIGH_WEIGHT_MAX = 15e-6, 0.4, 10.0
-"""The bound is on the highest that is left: more weighs more, twice as much at this and this share of the doubt."""
+ENOUGH, ENOUGH_DOUBT = 0.1, 0.25
+"""No more passes once what surely is left comes down to these shares of what may be left and of what is in doubt."""
+HIGH, HIGH_DOUBT, HIGH_WEIGHT_MAX = 0.5, 0.4, 10.0
+"""The bound is on the highest that is left: what stands so high, in the same shares, weighs twice as much."""
 RESERVE, DEEP_DOUBT = 1.0, 0.1
 """So much stands for what is in doubt, and a pass may use up this much of it, both as shares of the doubt."""
 TOUCHED_M = 1e-7
@@ -28,14 +28,15 @@ class Care:
     """The tool may take so much more or less than its coefficient says, the same share in every pass."""
     force_error_n: float
     """Force control may be off by this much."""
+    left_max_m: float
+    """So much of a bead may be left."""
     spare_m: float
     """What is in doubt by no more than this needs nothing left standing for it."""
     undercut_max_m: float
     """No pass is run that goes deeper below the parent in the model."""
 
     def error_at(self, force_n: float) -> float:
-        """Return by which share of its depth a pass at that force may be off: two causes that know nothing of each
-        other."""
+        """Return by which share of its depth a pass at that force may be off."""
         return float(np.hypot(self.gain_error, self.force_error_n / force_n))
 
 
@@ -63,6 +64,11 @@ class BeadState:
         return np.hypot(self.seen_m, self.ground_m)
 
     @property
+    def lowest_m(self) -> Array:
+        """What the ground may have lost by now, were the bead as low as it may be."""
+        return self.removed_m + np.where(self.wanted, self.doubt_m, 0.0)
+
+    @property
     def left_m(self) -> Array:
         """What surely stands above the parent, or is missing of it."""
         reserve = np.maximum(RESERVE * self.doubt_m - self.care.spare_m, 0.0)
@@ -81,7 +87,9 @@ class BeadState:
     def enough(self) -> float:
         """The cost at which no more passes are worth it."""
         own = self.wanted
-        return float(self.surface.areas_m2[own] @ (ENOUGH_M + ENOUGH_DOUBT * self.doubt_m[own]) ** 2)
+        return float(
+            self.surface.areas_m2[own] @ (ENOUGH * self.care.left_max_m + ENOUGH_DOUBT * self.doubt_m[own]) ** 2
+        )
 
     def goal_m(self, force_n: float) -> Array:
         """Return what a pass at that force is to take: with it grows what must stay for what may go wrong."""
@@ -110,7 +118,7 @@ class BeadState:
 
     @property
     def _high_weight(self) -> Array:
-        high = HIGH_M + HIGH_DOUBT * self.doubt_m
+        high = HIGH * self.care.left_max_m + HIGH_DOUBT * self.doubt_m
         return np.minimum(1.0 + (np.maximum(self.left_m - AIM_M, 0.0) / high) ** 2, HIGH_WEIGHT_MAX)
 
     def too_deep(self, before: "BeadState") -> NDArray[np.bool_]:
@@ -118,4 +126,3 @@ class BeadState:
         changed = (self.removed_m - before.removed_m) + (self.harmed_m - before.harmed_m)
         bound = self.care.undercut_max_m + DEEP_DOUBT * np.where(self.wanted, self.doubt_m, 0.0)
         return (self.left_m < -bound) & (changed > TOUCHED_M)
-

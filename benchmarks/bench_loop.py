@@ -165,8 +165,9 @@ def loop(part: Part, first: Plan, gain: float, errors: Errors, seed: int) -> tup
         rest = np.maximum(rest - removed_so_far(before, found, RADIUS_M), 0.0)
         try:
             plan = planned(rescan, found.tool, rest, found.disc_energy_j)
-        except CoverageError as error:
-            said[-1] += f" ({error})"
+        except CoverageError:
+            # less is left than the tool takes at its lightest
+            said[-1] += ", done"
             return [*after, gone], said
         before, known = rescan, found.tool
 

@@ -151,18 +151,21 @@ def balance(pairs: PadPairs, force_n: ArrayLike, stiffness_pa_per_m: float, gap_
     """
     gap = pairs.gap_m if gap_m is None else gap_m
     force = np.broadcast_to(np.asarray(force_n, float), (pairs.n_poses,))
-    active = np.ones(len(gap), bool)
-    advance = np.zeros(pairs.n_poses)
     has_ground = np.bincount(pairs.pose, pairs.area_m2, pairs.n_poses) > 0.0
+    advance = np.zeros(pairs.n_poses)
+    # points that lift off stay off, and poses in balance are done with
+    pose, area, height = pairs.pose, pairs.area_m2, gap
     for _ in range(200):
-        area = np.where(active, pairs.area_m2, 0.0)
-        total = np.bincount(pairs.pose, area, pairs.n_poses)
-        moment = np.bincount(pairs.pose, area * gap, pairs.n_poses)
-        advance = np.divide(force / stiffness_pa_per_m + moment, total, out=np.zeros_like(total), where=total > 0.0)
-        still = active & (gap < advance[pairs.pose])
-        if np.array_equal(still, active):
+        total = np.bincount(pose, area, pairs.n_poses)
+        moment = np.bincount(pose, area * height, pairs.n_poses)
+        np.divide(force / stiffness_pa_per_m + moment, total, out=advance, where=total > 0.0)
+        touching = height < advance[pose]
+        if touching.all():
             break
-        active = still
+        moving = np.zeros(pairs.n_poses, bool)
+        moving[pose[~touching]] = True
+        left = touching & moving[pose]
+        pose, area, height = pose[left], area[left], height[left]
     pressure = stiffness_pa_per_m * np.maximum(0.0, advance[pairs.pose] - gap)
     load = pressure * pairs.area_m2
     carried = np.bincount(pairs.pose, load, pairs.n_poses).astype(float)
@@ -189,13 +192,14 @@ def relative_speed(tool: GrindToolConfig, x_m: ArrayLike, y_m: ArrayLike, feed_m
     belt's speed + feed.
     """
     omega = tool.rpm * 2.0 * np.pi / 60.0
-    x, y, feed = np.broadcast_arrays(np.asarray(x_m, float), np.asarray(y_m, float), np.asarray(feed_m_per_s, float))
+    x, y, feed = np.asarray(x_m, float), np.asarray(y_m, float), np.asarray(feed_m_per_s, float)
+    shape = np.broadcast_shapes(x.shape, y.shape, feed.shape)
     if not isinstance(tool, PadTool):
-        return nominal_speed(tool) + feed
+        return np.broadcast_to(nominal_speed(tool) + feed, shape)
     if tool.motion == "orbital":
         circle = omega * tool.orbit_radius_m
         total = circle + feed
-        return 2.0 / np.pi * total * ellipe(4.0 * circle * feed / np.maximum(total, 1e-12) ** 2)
+        return np.broadcast_to(2.0 / np.pi * total * ellipe(4.0 * circle * feed / np.maximum(total, 1e-12) ** 2), shape)
     return np.hypot(feed - omega * y, omega * x)
 
 

@@ -1,8 +1,10 @@
-"""Lean the pad along its lines: a slight tilt lays more pressure on a border or down a slope than dwell alone can.
+"""Lean the pad along its lines and settle speed and force: what dwell alone cannot even out, a slight tilt can.
 
-Gauss-Newton on dwell and tilt together. In each round the pad is pressed in every sample as it stands and with a small
-tilt more about each of two axes; the differences tell what a tilt takes where, and bounded least squares with a smooth
-tilt along every line finds the next step, which is kept where it lowers the error as pressed anew.
+Gauss-Newton on slowness and tilt together, around what the arm really drives: in each round the slowness is driven
+within speed and acceleration, the force gives way where that is too slow, and the pad is pressed at that force and
+tilt. Small changes of force and of tilt about two axes, pressed again, tell what a step does; bounded least squares,
+smooth along every line, finds the next one, which is kept where it lowers the error as pressed anew. A small tilt
+changes the gaps under the pad by slope times distance, so the poses are seated anew only once, at the end.
 """
 
 from collections.abc import Sequence
@@ -13,22 +15,24 @@ import scipy.sparse
 
 from cell_core.config import GrindToolConfig
 from cell_core.transforms import Array, tool_frames, unit
-from grinding_planner.contact import removal_rates
-from grinding_planner.face import pairs_under, press, reach_m
+from grinding_planner.contact import PadContact, removal_rates
+from grinding_planner.face import press, reach_m
 from grinding_planner.ground import Ground
 from grinding_planner.layout import Laid
-from grinding_planner.schedule import roughness
-from grinding_planner.seating import Seating, seat
+from grinding_planner.schedule import Schedule, Wish, driven, lowest_shares, roughness
+from grinding_planner.seating import seat
 from grinding_planner.strokes import Line
 from grinding_planner.thinning import LeastSquares
 
-ROUNDS = 6
-ITERATIONS = 150
-PROBE = 0.2
-"""Differences are taken over this share of the largest tilt; a round's step is bounded by TRUST of it."""
-TRUST = 0.35
+ROUNDS, STILL_ROUNDS = 12, 4
+"""With tilt, and then without: on the poses seated anew only speed and force settle."""
+ITERATIONS = 120
+PROBE = 0.1
+"""Differences are taken over this share of the largest tilt, and of the force."""
+TILT_TRUST, SLOWNESS_TRUST = 0.2, 0.3
+"""A step changes the tilt by at most this share of the largest one, the slowness by this share of itself."""
 SHRINK = 0.4
-GAIN_MIN = 0.01
+GAIN_MIN = 3e-3
 SMOOTH = 3e-4
 """Weight of the squared change of tilt over a radius along a line, relative to the largest tilt."""
 UPRIGHT = 1e-5
@@ -37,146 +41,163 @@ RAISED_MAX = 6.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Wish:
-    """What lines are to leave, and how long each of their samples may take."""
-
-    goal_m: Array
-    """(S,) depth wanted."""
-    weights: Array
-    """(S,) weight of its squared error."""
-    low_s: Array
-    """(N,) least dwell at full force."""
-    high_s: Array
-    """(N,) most."""
-    aim_fraction: float | None
-    """Errors above this share of the goal count for more; None: all the same."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Lean:
+class _State:
     tilt: Array
     """(N, 2) slope of the face along and across travel, over the largest."""
-    seats: Seating
+    plan: Schedule
+    contact: PadContact
     rates: scipy.sparse.csr_matrix
     """(S, N) removal rate over the mean goal."""
-    dwell_s: Array
     value: float
 
 
-def leant(ground: Ground, tool: GrindToolConfig, force_n: float, laid: Laid, wish: Wish, step_m: float) -> Laid:
-    """Return the lines with the pad leant, at most by the tool's tilt along and across travel, to come closer."""
-    if tool.tilt_max_rad <= 0.0:
-        return laid
-    solver = _Solver(ground, tool, force_n, laid.lines, wish, step_m)
-    now = solver.pressed(np.zeros((len(wish.low_s), 2)), wish.low_s)
-    trust = TRUST
-    for _ in range(ROUNDS):
-        if wish.aim_fraction is not None:
-            now = solver.raised(now, wish.aim_fraction)
-        tried = solver.step(now, trust)
-        if tried.value >= now.value:
-            trust *= SHRINK
-            continue
-        better = 1.0 - tried.value / now.value
-        now = tried
-        if better < GAIN_MIN:
-            break
-    return Laid(lines=solver.lines_at(now.tilt), seats=now.seats)
+def settled(
+    ground: Ground, tool: GrindToolConfig, force_n: float, laid: Laid, plan: Schedule, wish: Wish, step_m: float
+) -> tuple[Laid, Schedule]:
+    """Return the lines with the pad leant, at most by the tool's tilt along and across travel, and their schedule."""
+    factor = np.ones(len(wish.goal_m))
+    if tool.tilt_max_rad > 0.0:
+        leaning = _Solver(tool, laid, wish, factor)
+        now = leaning.run(
+            leaning.pressed(np.zeros((len(plan.dwell_s), 2)), plan.slowness(laid.lines)), ROUNDS, leans=True
+        )
+        laid, plan, factor = _leant(ground, tool, force_n, laid, now.tilt, step_m), now.plan, leaning.factor
+    still = _Solver(tool, laid, wish, factor)
+    start = still.pressed(np.zeros((len(plan.dwell_s), 2)), plan.slowness(laid.lines))
+    return laid, still.run(start, STILL_ROUNDS, leans=False).plan
+
+
+def _leant(ground: Ground, tool: GrindToolConfig, force_n: float, laid: Laid, tilt: Array, step_m: float) -> Laid:
+    """Return the lines at a tilt (N, 2); where the pad would no longer stand it stays upright."""
+
+    def stand(tilt: Array) -> Laid:
+        lines = _tilted(laid.lines, np.tan(tool.tilt_max_rad) * tilt)
+        frames = np.concatenate([tool_frames(line.position_m, line.tool_axis, line.travel) for line in lines])
+        seats = seat(ground.samples, ground.caster, frames, tool, force_n, any_direction=ground.is_sheet, step_m=step_m)
+        return Laid(lines=lines, seats=seats)
+
+    leant = stand(tilt)
+    lost = laid.seats.valid & ~leant.seats.valid
+    return stand(np.where(lost[:, None], 0.0, tilt)) if lost.any() else leant
+
+
+def _tilted(lines: Sequence[Line], slope: Array) -> list[Line]:
+    tilted, ends = [], np.cumsum([len(line) for line in lines])[:-1]
+    for line, own in zip(lines, np.split(slope, ends), strict=True):
+        across = np.cross(line.tool_axis, line.travel)
+        axis = unit(line.tool_axis + own[:, :1] * line.travel + own[:, 1:] * across)
+        travel = unit(line.travel - np.einsum("ij,ij->i", line.travel, axis)[:, None] * axis)
+        tilted.append(Line(position_m=line.position_m, tool_axis=axis, travel=travel))
+    return tilted
 
 
 class _Solver:
-    def __init__(
-        self, ground: Ground, tool: GrindToolConfig, force_n: float, lines: Sequence[Line], wish: Wish, step_m: float
-    ) -> None:
-        self._ground, self._tool, self._force, self._wish, self._step = ground, tool, force_n, wish, step_m
+    def __init__(self, tool: GrindToolConfig, laid: Laid, wish: Wish, factor: Array) -> None:
+        self._tool, self._lines, self._seats, self._wish = tool, laid.lines, laid.seats, wish
         self._scale = float(wish.weights @ wish.goal_m / wish.weights.sum())
         self._goal, self._even = wish.goal_m / self._scale, wish.weights / wish.weights.sum()
-        self._weights, self._factor = self._even, np.ones(len(self._even))
-        self._axis, self._position, self._travel = (
-            np.concatenate([getattr(line, n) for line in lines]) for n in ("tool_axis", "position_m", "travel")
-        )
-        self._ends = np.cumsum([len(line) for line in lines])[:-1]
-        self._rough = roughness(lines, reach_m(tool))
-        self._stands = self._seats(np.zeros((len(wish.low_s), 2))).valid
+        self.factor = factor
+        self._reach = np.concatenate([line.reach_m for line in laid.lines])
+        self._least = lowest_shares(tool, laid.seats.force_n)
+        self._rough = roughness(laid.lines, reach_m(tool))
+        # slowness counts in its mean over the way
+        self._unit = 0.0
 
-    def lines_at(self, tilt: Array) -> list[Line]:
-        parts = (np.split(values, self._ends) for values in (self._position, *self._tilted(tilt)))
-        return [Line(position_m=p, tool_axis=a, travel=t) for p, a, t in zip(*parts, strict=True)]
+    def run(self, now: _State, rounds: int, *, leans: bool) -> _State:
+        """Return the state after so many rounds, or when they gain no more."""
+        trust = 1.0
+        for _ in range(rounds):
+            now = self._raised(now)
+            tried = self._step(now, trust, leans=leans)
+            if tried.value >= now.value:
+                trust *= SHRINK
+                continue
+            better = 1.0 - tried.value / now.value
+            now = tried
+            if better < GAIN_MIN:
+                break
+        return now
 
-    def _tilted(self, tilt: Array) -> tuple[Array, Array]:
-        across, slope = np.cross(self._axis, self._travel), np.tan(self._tool.tilt_max_rad) * tilt
-        axis = unit(self._axis + slope[:, :1] * self._travel + slope[:, 1:] * across)
-        return axis, unit(self._travel - np.einsum("ij,ij->i", self._travel, axis)[:, None] * axis)
+    def pressed(self, tilt: Array, slowness: Array) -> _State:
+        """Return what is left where the arm drives this slowness (N,) and the pad leans (N, 2)."""
+        self._unit = self._unit or float(self._reach @ slowness / self._reach.sum())
+        plan = driven(self._lines, slowness, self._tool, self._least)
+        contact, rates = self._rates(tilt, plan)
+        state = _State(tilt=tilt, plan=plan, contact=contact, rates=rates, value=0.0)
+        return replace(state, value=self._value(state))
 
-    def _seats(self, tilt: Array) -> Seating:
-        frames = tool_frames(self._position, *self._tilted(tilt))
-        return seat(
-            self._ground.samples,
-            self._ground.caster,
-            frames,
-            self._tool,
-            self._force,
-            any_direction=self._ground.is_sheet,
-            step_m=self._step,
-        )
+    def _rates(self, tilt: Array, plan: Schedule, harder: float = 1.0) -> tuple[PadContact, scipy.sparse.csr_matrix]:
+        pairs, slope = self._seats.pairs, np.tan(self._tool.tilt_max_rad) * tilt
+        gap = pairs.gap_m + slope[pairs.pose, 0] * pairs.x_m + slope[pairs.pose, 1] * pairs.y_m
+        contact = press(pairs, harder * plan.force_share * self._seats.force_n, self._tool, gap)
+        feed = float(np.mean(np.concatenate(plan.speed_m_per_s)))
+        return contact, scipy.sparse.csr_matrix(removal_rates(pairs, contact, self._tool, feed) / self._scale)
 
-    def _rates(self, tilt: Array, force_n: Array) -> scipy.sparse.csr_matrix:
-        frames = tool_frames(self._position, *self._tilted(tilt))
-        pairs = pairs_under(self._ground.samples, frames, self._tool, step_m=self._step)
-        return removal_rates(pairs, press(pairs, force_n, self._tool), self._tool) / self._scale
+    def _value(self, state: _State) -> float:
+        left = state.rates @ state.plan.dwell_s - self._goal
+        slow = state.plan.slowness(self._lines) / self._unit
+        price = SMOOTH * float(np.sum((self._rough @ state.tilt) ** 2)) + UPRIGHT * float(np.mean(state.tilt**2))
+        price += 0.5 * self._wish.smoothness * float(np.sum((self._rough @ slow) ** 2))
+        return float(0.5 * (self._even * self.factor) @ left**2) + price
 
-    def pressed(self, tilt: Array, start_s: Array) -> _Lean:
-        """Return the pad pressed at a tilt, with the dwell that then suits best."""
-        seats = self._seats(tilt)
-        rates = scipy.sparse.csr_matrix(removal_rates(seats.pairs, seats.contact, self._tool) / self._scale)
-        problem = LeastSquares(
-            matrix=rates, goal=self._goal, weights=self._weights, low=self._wish.low_s, high=self._wish.high_s
-        )
-        dwell = problem.solve(start_s, ITERATIONS)
-        return _Lean(tilt=tilt, seats=seats, rates=rates, dwell_s=dwell, value=self._value(rates, dwell, tilt))
-
-    def _value(self, rates: scipy.sparse.csr_matrix, dwell_s: Array, tilt: Array) -> float:
-        left = rates @ dwell_s - self._goal
-        price = SMOOTH * float(np.sum((self._rough @ tilt) ** 2)) + UPRIGHT * float(np.mean(tilt**2))
-        return float(self._weights @ left**2) + price
-
-    def raised(self, now: _Lean, aim_fraction: float) -> _Lean:
+    def _raised(self, now: _State) -> _State:
         """Return the same with errors above the aim counting for more from now on."""
-        left = np.abs(now.rates @ now.dwell_s - self._goal) / (aim_fraction * np.maximum(self._goal, 0.2))
-        self._factor = np.minimum(self._factor * np.clip(left, 1.0, 1.5), RAISED_MAX)
-        self._weights = self._factor * self._even
-        return replace(now, value=self._value(now.rates, now.dwell_s, now.tilt))
+        if self._wish.aim_fraction is not None:
+            left = np.abs(now.rates @ now.plan.dwell_s - self._goal)
+            over = left / (self._wish.aim_fraction * np.maximum(self._goal, 0.2))
+            self.factor = np.minimum(self.factor * np.clip(over, 1.0, 1.5), RAISED_MAX)
+        return replace(now, value=self._value(now))
 
-    def step(self, now: _Lean, trust: float) -> _Lean:
-        """Return where a step of dwell and tilt leads."""
-        n = len(now.tilt)
-        # dwell counts in its own size, so that all unknowns are of order one
-        size = np.maximum(now.dwell_s, 0.2 * float(np.mean(now.dwell_s)))
-        slopes = [self._slope(now, k) for k in range(2)]
-        matrix = scipy.sparse.csr_matrix(scipy.sparse.hstack([now.rates @ scipy.sparse.diags(size), *slopes]))
-        price = scipy.sparse.vstack(
-            [np.sqrt(2.0 * SMOOTH) * self._rough, np.sqrt(2.0 * UPRIGHT / n) * scipy.sparse.eye(n)]
-        )
-        here = np.concatenate([now.dwell_s / size, now.tilt.T.ravel()])
-        low, high = (np.clip(now.tilt + sign * trust, -1.0, 1.0) for sign in (-1.0, 1.0))
+    def _step(self, now: _State, trust: float, *, leans: bool) -> _State:
+        n, plan = len(now.tilt), now.plan
+        slow = plan.slowness(self._lines) / self._unit
+        size = np.maximum(slow, 0.2)
+        bend = scipy.sparse.csr_matrix(np.sqrt(self._wish.smoothness) * self._rough @ scipy.sparse.diags(size))
+        columns = [self._effort(now) @ scipy.sparse.diags(size / slow)]
+        here, low, high, rough = [slow / size], [], [], [bend]
+        speeds = self._tool.speed_m_per_s
+        # what the arm is too slow for at the least force, the others are to make up for
+        held = np.maximum(1.0 / speeds.high, plan.dwell_s / self._reach) * self._least
+        room = 1.0 + SLOWNESS_TRUST * trust
+        low.append(np.clip(held / self._unit, slow / room, slow) / size)
+        high.append(np.clip(1.0 / speeds.low / self._unit, slow, slow * room) / size)
+        if leans:
+            most = TILT_TRUST * trust
+            price = [np.sqrt(2.0 * SMOOTH) * self._rough, np.sqrt(2.0 * UPRIGHT / n) * scipy.sparse.eye(n)]
+            for k in range(2):
+                columns.append(self._slope(now, k))
+                here.append(now.tilt[:, k])
+                low.append(np.clip(now.tilt[:, k] - most, -1.0, 1.0))
+                high.append(np.clip(now.tilt[:, k] + most, -1.0, 1.0))
+                rough.append(scipy.sparse.csr_matrix(scipy.sparse.vstack(price)))
+        matrix = scipy.sparse.csr_matrix(scipy.sparse.hstack(columns))
+        start = np.concatenate(here)
         problem = LeastSquares(
             matrix=matrix,
-            # the unknown is the tilt itself: what it does already is in the rates
-            goal=self._goal + matrix[:, n:] @ here[n:],
-            weights=self._weights,
-            low=np.concatenate([self._wish.low_s / size, low.T.ravel()]),
-            high=np.concatenate([self._wish.high_s / size, high.T.ravel()]),
-            rough=scipy.sparse.csr_matrix(scipy.sparse.block_diag([scipy.sparse.csr_matrix((1, n)), price, price])),
+            goal=self._goal - now.rates @ plan.dwell_s + matrix @ start,
+            weights=self._even * self.factor,
+            low=np.concatenate(low),
+            high=np.concatenate(high),
+            rough=scipy.sparse.csr_matrix(scipy.sparse.block_diag(rough)),
         )
-        after = problem.solve(here, ITERATIONS)
-        tilt = after[n:].reshape(2, n).T
-        # where the pad would no longer stand it stays as it was
-        lost = self._stands & ~self._seats(tilt).valid
-        tilt[lost] = now.tilt[lost]
-        return self.pressed(tilt, after[:n] * size)
+        after = problem.solve(start, ITERATIONS)
+        tilt = after[n:].reshape(2, n).T if leans else now.tilt
+        return self.pressed(tilt, after[:n] * size * self._unit)
 
-    def _slope(self, now: _Lean, k: int) -> scipy.sparse.csr_matrix:
+    def _effort(self, now: _State) -> scipy.sparse.csr_matrix:
+        """Return what all of a sample's removal would be if it went on as its first per cents do."""
+        _, harder = self._rates(now.tilt, now.plan, 1.0 + PROBE)
+        by_force = (harder - now.rates) / PROBE
+        gives = now.plan.force_share < 1.0
+        parts = [
+            rates @ scipy.sparse.diags(np.where(own, now.plan.dwell_s, 0.0))
+            for rates, own in ((now.rates, ~gives), (by_force, gives))
+        ]
+        return scipy.sparse.csr_matrix(parts[0] + parts[1])
+
+    def _slope(self, now: _State, k: int) -> scipy.sparse.csr_matrix:
         side = np.where(now.tilt[:, k] > 1.0 - PROBE, -PROBE, PROBE)
         probe = now.tilt.copy()
         probe[:, k] += side
-        return (self._rates(probe, now.seats.force_n) - now.rates) @ scipy.sparse.diags(now.dwell_s / side)
+        _, rates = self._rates(probe, now.plan)
+        return (rates - now.rates) @ scipy.sparse.diags(now.plan.dwell_s / side)

@@ -1,7 +1,7 @@
 """Speed and force along lines: a smooth least-squares dwell, driven as the arm can, the force giving way elsewhere."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse
@@ -9,20 +9,31 @@ import scipy.sparse
 from cell_core.config import GrindToolConfig
 from cell_core.optimise.dwell import limit_acceleration
 from cell_core.transforms import Array
+from grinding_planner.contact import removal_rates
 from grinding_planner.face import reach_m
+from grinding_planner.layout import Laid
 from grinding_planner.strokes import Line
 from grinding_planner.thinning import LeastSquares
 
 SMOOTHNESS = 1e-4
-"""Weight of the squared change of dwell per length along a line, relative to the nominal one, over a radius."""
 ITERATIONS = 200
-RAISE_ROUNDS = 5
-RAISE_ITERATIONS = 60
-RAISED_MAX = 6.0
-SETTLE_ROUNDS = 3
 DRIVE_ROUNDS = 6
 FORCE_SHARE_MIN = 0.3
 """The force gives way down to this share: below it the contact on curved ground is another one."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Wish:
+    """What lines are to leave."""
+
+    goal_m: Array
+    """(S,) depth wanted."""
+    weights: Array
+    """(S,) weight of its squared error."""
+    aim_fraction: float | None
+    """Errors above this share of the goal count for more; None: all the same."""
+    smoothness: float = SMOOTHNESS
+    """Weight of the squared change of dwell per length along a line, relative to the mean one, over a radius."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -36,55 +47,34 @@ class Schedule:
     dwell_s: Array
     """(N,) over all lines [s]."""
 
+    def slowness(self, lines: Sequence[Line]) -> Array:
+        """Return the time per length at full force (N,) [s/m] that does as much."""
+        return self.dwell_s * self.force_share / np.concatenate([line.reach_m for line in lines])
 
-def scheduled(
-    rates: scipy.sparse.csr_matrix,
-    lines: Sequence[Line],
-    goal_m: Array,
-    weights: Array,
-    tool: GrindToolConfig,
-    force_n: Array,
-    *,
-    aim_fraction: float | None = None,
-    smoothness: float = SMOOTHNESS,
-    iterations: int = ITERATIONS,
-) -> Schedule:
-    """Return speeds and shares of the forces (N,) with which `rates` (S, N) [m/s] come closest to the goal (S,).
+
+def scheduled(laid: Laid, wish: Wish, tool: GrindToolConfig, iterations: int = ITERATIONS) -> Schedule:
+    """Return speeds and shares of the forces with which lines come closest to a wish, removal going with the force.
 
     The unknown is dwell at full force per length, smooth along each line. Speeds are the highest that bring it and
     keep the acceleration bound; where that is too slow the force is lowered, as far as the tool allows.
-
-    Args:
-        aim_fraction: errors above this share of the goal count for more, up to RAISED_MAX times; None: all the same.
     """
+    lines, seats = laid.lines, laid.seats
     reach = np.concatenate([line.reach_m for line in lines])
-    lowest_share = lowest_shares(tool, force_n)
-    scale = float(weights @ goal_m / weights.sum())
-    laid = scipy.sparse.csr_matrix(rates @ scipy.sparse.diags(reach))
-    rows = np.flatnonzero((weights > 0.0) & (np.diff(laid.indptr) > 0))
-    own = scipy.sparse.csr_matrix(laid[rows])
-    w, goal = weights[rows] / weights.sum(), goal_m[rows] / scale
+    lowest_share = lowest_shares(tool, seats.force_n)
+    scale = float(wish.weights @ wish.goal_m / wish.weights.sum())
+    swept = scipy.sparse.csr_matrix(removal_rates(seats.pairs, seats.contact, tool) @ scipy.sparse.diags(reach))
+    rows = np.flatnonzero((wish.weights > 0.0) & (np.diff(swept.indptr) > 0))
+    own = scipy.sparse.csr_matrix(swept[rows])
+    w, goal = wish.weights[rows] / wish.weights.sum(), wish.goal_m[rows] / scale
     typical = float((own.T @ w) @ np.ones(len(reach))) / scale
     slow = float(w @ goal) / typical
-    matrix = scipy.sparse.csr_matrix(own * (slow / scale))
     low, high = lowest_share / tool.speed_m_per_s.high / slow, np.full(len(reach), 1.0 / tool.speed_m_per_s.low / slow)
-    rough = roughness(lines, reach_m(tool)) * np.sqrt(smoothness)
-    problem = LeastSquares(matrix=matrix, goal=goal, weights=w, low=low, high=high, rough=rough)
+    rough = roughness(lines, reach_m(tool)) * np.sqrt(wish.smoothness)
+    problem = LeastSquares(
+        matrix=scipy.sparse.csr_matrix(own * (slow / scale)), goal=goal, weights=w, low=low, high=high, rough=rough
+    )
     x = problem.solve(np.ones(len(reach)).clip(low, high), iterations)
-    if aim_fraction is not None:
-        factor = np.ones(len(rows))
-        aim = aim_fraction * np.maximum(goal, 0.2)
-        for _ in range(RAISE_ROUNDS):
-            factor = np.minimum(factor * np.clip(np.abs(matrix @ x - goal) / aim, 1.0, 1.5), RAISED_MAX)
-            problem = replace(problem, weights=w * factor)
-            x = problem.solve(x, RAISE_ITERATIONS)
-    plan = _driven(lines, x * slow, tool, lowest_share)
-    for _ in range(SETTLE_ROUNDS):
-        # what the arm is too slow for at the least force, the others are to make up for
-        low = np.clip(lowest_share * plan.dwell_s / reach / slow, low, high)
-        x = replace(problem, low=low).solve(x, RAISE_ITERATIONS)
-        plan = _driven(lines, x * slow, tool, lowest_share)
-    return plan
+    return driven(lines, x * slow, tool, lowest_share)
 
 
 def dwell_at(speed_m_per_s: Array, steps_m: Array) -> Array:
@@ -114,7 +104,11 @@ def roughness(lines: Sequence[Line], radius_m: float) -> scipy.sparse.csr_matrix
     return scipy.sparse.csr_matrix(entries, shape=(len(first), counts.sum()))
 
 
-def _driven(lines: Sequence[Line], slowness: Array, tool: GrindToolConfig, lowest_share: Array) -> Schedule:
+def driven(lines: Sequence[Line], slowness: Array, tool: GrindToolConfig, lowest_share: Array) -> Schedule:
+    """Return the highest speeds that bring a slowness (N,) [s/m] at full force and that the arm can drive.
+
+    Where that is too slow the force gives way, as far as `lowest_share` (N,).
+    """
     speeds, shares, dwells = [], [], []
     ends = np.cumsum([len(line) for line in lines])[:-1]
     for line, wanted, least in zip(lines, np.split(slowness, ends), np.split(lowest_share, ends), strict=True):

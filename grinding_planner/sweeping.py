@@ -19,9 +19,9 @@ from grinding_planner.face import press, reach_m
 from grinding_planner.filling import helping_lines
 from grinding_planner.ground import Ground, ground_samples, survey
 from grinding_planner.layout import Laid, firm_parts, lay, n_least
-from grinding_planner.leaning import Wish, leant
+from grinding_planner.leaning import settled
 from grinding_planner.results import Removal, Served, stroke_of
-from grinding_planner.schedule import Schedule, lowest_shares, scheduled
+from grinding_planner.schedule import SMOOTHNESS, Schedule, Wish, lowest_shares, scheduled
 from grinding_planner.seating import Seating
 from grinding_planner.strokes import Line
 from grinding_planner.task import GrindTask
@@ -222,34 +222,13 @@ def _one_pass(
         if more is None:
             break
         laid = laid.joined(more)
-    progress(0.55, "leaning the pad")
+    progress(0.55, "scheduling speeds and forces")
     aim = None if is_map else min(AIM_FRACTION, 0.6 * recipe.acceptance.tolerance_fraction)
-    laid = leant(ground, tool, feed.force_n, laid, _wish(laid, tool, goal_m, weights, aim), step)
-    lines, seats = laid.lines, laid.seats
-    progress(0.6, "scheduling speeds and forces")
-    rates = removal_rates(seats.pairs, seats.contact, tool, feed.speed_m_per_s)
-    plan = scheduled(
-        rates,
-        lines,
-        goal_m,
-        weights,
-        tool,
-        seats.force_n,
-        aim_fraction=aim,
-        **({"smoothness": MAP_SMOOTHNESS, "iterations": MAP_ITERATIONS} if is_map else {}),
-    )
-    return _left_by(ground, tool, lines, seats, plan)
-
-
-def _wish(laid: Laid, tool: GrindToolConfig, goal_m: Array, weights: Array, aim_fraction: float | None) -> Wish:
-    length = np.concatenate([line.reach_m for line in laid.lines])
-    return Wish(
-        goal_m=goal_m,
-        weights=weights,
-        low_s=lowest_shares(tool, laid.seats.force_n) * length / tool.speed_m_per_s.high,
-        high_s=length / tool.speed_m_per_s.low,
-        aim_fraction=aim_fraction,
-    )
+    wish = Wish(goal_m=goal_m, weights=weights, aim_fraction=aim, smoothness=MAP_SMOOTHNESS if is_map else SMOOTHNESS)
+    plan = scheduled(laid, wish, tool, **({"iterations": MAP_ITERATIONS} if is_map else {}))
+    progress(0.6, "leaning the pad")
+    laid, plan = settled(ground, tool, feed.force_n, laid, plan, wish, step)
+    return _left_by(ground, tool, laid.lines, laid.seats, plan)
 
 
 def _left_by(ground: Ground, tool: GrindToolConfig, lines: list[Line], seats: Seating, plan: Schedule) -> Removal:

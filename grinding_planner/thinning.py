@@ -27,11 +27,16 @@ class LeastSquares:
 
     def solve(self, start: Array, n_iterations: int = 150) -> Array:
         """Return an approximate minimiser by accelerated projected gradients with restart."""
-        transposed = self.matrix.T.tocsr()
-        bend = None if self.rough is None else (self.rough.T @ self.rough).tocsr()
+        # in units in which every unknown bends the sum alike
+        unit = self._units()
+        matrix = scipy.sparse.csr_matrix(self.matrix @ scipy.sparse.diags(unit))
+        transposed = matrix.T.tocsr()
+        rough = None if self.rough is None else scipy.sparse.csr_matrix(self.rough @ scipy.sparse.diags(unit))
+        bend = None if rough is None else scipy.sparse.csr_matrix(rough.T @ rough)
+        low, high = self.low / unit, self.high / unit
 
         def slope(x: Array, goal: Array | float) -> Array:
-            pull = transposed @ (self.weights * (self.matrix @ x - goal))
+            pull = transposed @ (self.weights * (matrix @ x - goal))
             return pull if bend is None else pull + bend @ x
 
         z, norm = np.ones(len(self.low)), 1.0
@@ -40,17 +45,24 @@ class LeastSquares:
             norm = float(np.linalg.norm(z)) or 1.0
             z /= norm
         step = 1.0 / (1.05 * norm)
-        x = np.clip(start, self.low, self.high)
+        x = np.clip(start / unit, low, high)
         y, momentum = x, 1.0
         for _ in range(n_iterations):
             gradient = slope(y, self.goal)
-            new = np.clip(y - step * gradient, self.low, self.high)
+            new = np.clip(y - step * gradient, low, high)
             if gradient @ (new - x) > 0.0:
                 momentum = 1.0
             following = 0.5 * (1.0 + np.sqrt(1.0 + 4.0 * momentum**2))
             y = new + (momentum - 1.0) / following * (new - x)
             x, momentum = new, following
-        return x
+        return np.clip(x * unit, self.low, self.high)
+
+    def _units(self) -> Array:
+        """Return the size (N,) of each unknown that changes the sum as much as that of the others."""
+        square = self.matrix.power(2).T @ self.weights
+        if self.rough is not None:
+            square = square + np.asarray(self.rough.power(2).sum(axis=0)).ravel()
+        return 1.0 / np.sqrt(np.maximum(square, 1e-6 * float(square.max()) + 1e-300))
 
 
 def needed_samples(

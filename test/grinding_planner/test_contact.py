@@ -140,3 +140,25 @@ def test_pass_over_flat_ground_removes_the_preston_volume_and_chord_profile(make
     chord = 2 * np.sqrt(orbital.radius_m**2 - samples.points_m[middle, 1] ** 2)
     depth = orbital.preston_per_pa * pressure * nominal_speed(orbital) * chord / feed
     assert np.abs(removed[middle] / depth - 1).mean() < 0.05
+
+
+def test_share_along_a_line_is_the_mean_over_the_way(orbital):
+    # one row of small pieces across the rim of a pad that moves on by 12 mm a sample
+    step, radius = 0.012, orbital.radius_m
+    x, y = np.meshgrid(np.arange(-0.08, 0.08, 0.002), [0.0, 0.04])
+    points = np.c_[x.ravel(), y.ravel(), 0.0 * x.ravel()]
+    samples = SurfaceSamples(
+        points_m=points,
+        normals=np.tile([0.0, 0.0, 1.0], (len(points), 1)),
+        areas_m2=np.full(len(points), 4e-6),
+        spacing_m=0.002,
+    )
+    frame = np.diag([1.0, -1.0, -1.0, 1.0])[None]
+    pairs = pad_pairs(samples, frame, radius, step_m=step)
+    found = np.zeros(len(points))
+    found[pairs.point] = pairs.share
+    at = np.linspace(-step, step, 4001)
+    hat = (1.0 - np.abs(at) / step) / np.sum(1.0 - np.abs(at) / step)
+    under = np.hypot(points[:, :1] - at, points[:, 1:2]) <= radius
+    assert found == pytest.approx(under @ hat, abs=0.02)
+    assert 0.2 < found.min(where=found > 0.15, initial=1.0) < 0.5

@@ -122,6 +122,11 @@ def build_parser() -> argparse.ArgumentParser:
             )
             p.add_argument("--register", action="store_true", help="find where the CAD lies on the surface first")
             p.add_argument(
+                "--allowance",
+                action="store_true",
+                help="with --register: the part has material to remove all over, so lay the CAD where nothing is missing",
+            )
+            p.add_argument(
                 "--disc-energy",
                 type=float,
                 default=0.0,

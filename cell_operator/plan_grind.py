@@ -22,6 +22,7 @@ from grinding_planner.target import placed_on
 
 def plan_grind_files(args: argparse.Namespace, recipe: GrindRecipe, out: Path, console: Console) -> int:
     """Plan, write the plan's files into `out`, and print what it will leave."""
+    _check_usage(args)
     tools = load_grind_tools(recipe, find_config("recipes", args.recipe))
     surface = read_surface(args.surface, args.unit)
     reference = (str(args.surface.resolve()), sha256(args.surface))
@@ -40,6 +41,15 @@ def plan_grind_files(args: argparse.Namespace, recipe: GrindRecipe, out: Path, c
     return 0
 
 
+def _check_usage(args: argparse.Namespace) -> None:
+    if not (np.isfinite(args.disc_energy) and args.disc_energy >= 0.0):
+        raise ConfigurationError(f"--disc-energy: value {args.disc_energy} J: must be >= 0 J")
+    if args.register and args.cad is None:
+        raise ConfigurationError("--register: no --cad given to lay on the surface")
+    if args.allowance and not args.register:
+        raise ConfigurationError("--allowance: says how --register lays the CAD; --register is not given")
+
+
 def _planned(
     args: argparse.Namespace,
     surface: Surface,
@@ -49,8 +59,6 @@ def _planned(
     progress: StepProgress,
     console: Console,
 ) -> Plan:
-    if not (np.isfinite(args.disc_energy) and args.disc_energy >= 0.0):
-        raise ConfigurationError(f"--disc-energy: value {args.disc_energy} J: must be >= 0 J")
     keywords: dict[str, Any] = {
         "cad": _cad(args, surface, console),
         "target_m": _target_map(args.target) if args.target else None,
@@ -68,13 +76,11 @@ def _planned(
 
 def _cad(args: argparse.Namespace, surface: Surface, console: Console) -> Surface | None:
     if args.cad is None:
-        if args.register:
-            raise ConfigurationError("--register: no --cad given to lay on the surface")
         return None
     cad = read_surface(args.cad, args.unit)
     if not args.register:
         return cad
-    moved, placed = placed_on(surface, cad)
+    moved, placed = placed_on(surface, cad, inside=args.allowance)
     overlap, rms_mm = 100 * placed.overlap_fraction, 1e3 * placed.rms_m
     console.print(f"{args.cad.name}: {overlap:.1f} % of the surface lies on it, {rms_mm:.3f} mm RMS")
     return moved

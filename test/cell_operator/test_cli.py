@@ -13,6 +13,9 @@ from cell_core.plan import Plan
 from cell_operator.cli import build_parser, main
 
 
+PLAN_GRIND = ["plan", "grind", "--surface", "a.stl", "--recipe", "grind_map", "--out", "o"]
+
+
 def _plate(path: Path, scale: float = 1.0) -> Path:
     mesh = trimesh.creation.box(extents=[0.3 * scale, 0.2 * scale, 0.05 * scale])
     mesh.export(path)
@@ -155,6 +158,9 @@ def test_bad_recipe_is_refused(
         (["run", "nowhere.yaml"], "no such file"),
         (["report", "."], "not a job folder"),
         (["scan", "--frames", ".", "--voxel", "-1", "--out", "o"], "--voxel"),
+        (PLAN_GRIND + ["--cad", "a.stl", "--allowance"], "--register is not given"),
+        (PLAN_GRIND + ["--register"], "no --cad given"),
+        (PLAN_GRIND + ["--disc-energy", "nan"], "must be >= 0 J"),
         (["bench", "nothing"], "no benchmark 'nothing'"),
     ],
 )

@@ -124,7 +124,7 @@ def build_parser() -> argparse.ArgumentParser:
             p.add_argument(
                 "--allowance",
                 action="store_true",
-                help="with --register: the part has material to remove all over, so lay the CAD where nothing is missing",
+                help="with --register: material is to go all over, so lay the CAD where nothing is missing",
             )
             p.add_argument(
                 "--disc-energy",

@@ -12,7 +12,6 @@ from cell_core.files import read_json
 from cell_core.plan import Plan
 from cell_operator.cli import build_parser, main
 
-
 PLAN_GRIND = ["plan", "grind", "--surface", "a.stl", "--recipe", "grind_map", "--out", "o"]
 
 
@@ -294,9 +293,7 @@ def test_a_mask_of_the_wrong_length_is_refused(tmp_path: Path, capsys: pytest.Ca
     assert not out.exists()
 
 
-def test_pareto_writes_every_price_and_the_recipes_own_plan(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_pareto_writes_every_price_and_the_recipes_own_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     part, out = _plate(tmp_path / "plate.stl"), tmp_path / "out"
     argv = ["plan", "spray", "--surface", str(part), "--recipe", "spray_50um", "--pareto", "--out", str(out)]
     code, _ = _run(argv, capsys)

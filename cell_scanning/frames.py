@@ -12,10 +12,13 @@ from scipy.spatial.transform import Rotation
 
 from cell_core.errors import InputRefusedError
 from cell_core.files import write_atomically, write_json, write_text
-from cell_core.transforms import Array
+from cell_core.transforms import Array, inverse
 from cell_scanning.camera import Intrinsics, intrinsics_document, read_intrinsics
 
 POSE_FILES = ("poses.txt", "groundtruth.txt")
+FLANGE_POSES = "flange_poses.txt"
+"""Poses of the robot's flange in its base, where a folder is for calibration."""
+TWIST_STEP_S = 0.01
 POSE_GAP_MAX_S = 0.05
 """A pose is interpolated only between neighbours this near to the image stamp."""
 STAMP_EQUAL_S = 2e-6
@@ -81,8 +84,12 @@ def depth_from_raw(raw: NDArray, encoding: str) -> NDArray[np.float32]:
     raise InputRefusedError(f"depth image: encoding {encoding!r} unknown; known: 16UC1, 32FC1")
 
 
-def read_frames(folder: Path) -> FrameFolder:
+def read_frames(folder: Path, pose_files: Sequence[str] = POSE_FILES) -> FrameFolder:
     """Read a frame folder; a pose is interpolated at each image's stamp (poses are camera to part).
+
+    Args:
+        folder: holds depth/*.png, intrinsics.json and poses.
+        pose_files: names that the poses may have; the first found counts.
 
     Raises:
         InputRefusedError: a file is missing or malformed (named with its line), or no frame is usable.
@@ -92,9 +99,9 @@ def read_frames(folder: Path) -> FrameFolder:
         raise InputRefusedError(f"{folder}: no such folder")
     camera, scale = read_intrinsics(folder / "intrinsics.json")
     images = _image_list(folder)
-    pose_file = next((folder / name for name in POSE_FILES if (folder / name).is_file()), None)
+    pose_file = next((folder / name for name in pose_files if (folder / name).is_file()), None)
     if pose_file is None:
-        raise InputRefusedError(f"{folder}: no {' or '.join(POSE_FILES)}")
+        raise InputRefusedError(f"{folder}: no {' or '.join(pose_files)}")
     stamps_s, xyz_m, quat_xyzw = _read_poses(pose_file)
     frames: list[Frame] = []
     refused: Counter[str] = Counter()
@@ -117,6 +124,22 @@ def read_frames(folder: Path) -> FrameFolder:
         reasons = ", ".join(f"{n} {reason}" for reason, n in refused.items()) or "the folder lists none"
         raise InputRefusedError(f"{folder}: 0 of {len(images)} frames usable: {reasons}", refused=dict(refused))
     return FrameFolder(frames=tuple(frames), camera=camera, refused=dict(refused))
+
+
+def flange_twists(folder: Path, stamps_s: Sequence[float]) -> Array | None:
+    """Return the flange's velocity (F, 6) (v, w) [m/s, rad/s] in its own frame at image stamps.
+
+    None where flange_poses.txt does not reach 10 ms to both sides of every stamp.
+    """
+    table = _read_poses(Path(folder) / FLANGE_POSES)
+    twists = []
+    for stamp_s in stamps_s:
+        before, after = (_pose_at(stamp_s + step, *table) for step in (-TWIST_STEP_S, TWIST_STEP_S))
+        if before is None or after is None:
+            return None
+        move = inverse(before) @ after
+        twists.append(np.r_[move[:3, 3], Rotation.from_matrix(move[:3, :3]).as_rotvec()] / (2.0 * TWIST_STEP_S))
+    return np.array(twists)
 
 
 def write_frames(folder: Path, frames: Sequence[Frame], camera: Intrinsics) -> None:

@@ -77,13 +77,22 @@ def calibrate_camera(args: argparse.Namespace, console: Console) -> int:
     if not found.go:
         console.print(f"picture: {picture}")
         raise AcceptanceError(f"no-go: {'; '.join(found.faults)}; {out} not written")
-    write_camera(out, calibrated(cell.camera, found, args.name or out.stem, source), source)
+    camera = calibrated(cell.camera, found, args.name or out.stem, source, corrected=args.job is not None)
+    write_camera(out, camera, source)
     console.print(f"[bold green]go[/]: written to {out} and {picture}; name it as camera config of the cell file")
     return 0
 
 
-def calibrated(camera: CameraConfig, found: HandEye, name: str, source: str) -> CameraConfig:
-    """Return the camera with its calibrated hand-eye and whatever else was fitted."""
+def calibrated(camera: CameraConfig, found: HandEye, name: str, source: str, *, corrected: bool) -> CameraConfig:
+    """Return the camera with its calibrated hand-eye and whatever else was fitted.
+
+    Args:
+        camera: the camera so far.
+        found: the calibration.
+        name: of the new camera.
+        source: what it was calibrated from.
+        corrected: the frames had gone through the camera's own corrections, so what was fitted comes on top.
+    """
     xyz, rpy = xyz_rpy_from_transform(found.T_flange_camera)
     sigma = np.sqrt(np.diag(found.covariance))
     hand_eye = HandEyeConfig(
@@ -95,8 +104,7 @@ def calibrated(camera: CameraConfig, found: HandEye, name: str, source: str) -> 
     )
     changes: dict[str, object] = {"name": name, "hand_eye": hand_eye}
     for key, (value, _) in found.extras.items():
-        # what was fitted is what the file's own correction leaves
-        changes[key] = getattr(camera, key) + value
+        changes[key] = value + (getattr(camera, key) if corrected else 0.0)
     return camera.model_copy(update=changes)
 
 

@@ -168,7 +168,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--cell", metavar="FILE", help="cell file or name in config/cells: the hand-eye so far (default: the job's)"
     )
     eye.add_argument(
-        "--fit", metavar="NAMES", help="also fit time_offset_s, depth_offset_m, depth_scale; a comma between"
+        "--fit", metavar="NAMES", help="also fit time_offset_s, depth_offset_m, depth_slope; a comma between"
     )
     eye.add_argument("--voxel", type=float, metavar="M", help="voxel that views are compared on [m] (default: fits)")
     eye.add_argument(

@@ -23,8 +23,8 @@ from cell_scanning.depth_filter import filter_depth
 from cell_scanning.hand_eye_readings import Readings, read_views
 from cell_scanning.pose_system import PoseSolution, solve_poses
 
-Extra = Literal["time_offset_s", "depth_offset_m", "depth_scale"]
-EXTRAS: tuple[Extra, ...] = ("time_offset_s", "depth_offset_m", "depth_scale")
+Extra = Literal["time_offset_s", "depth_offset_m", "depth_slope"]
+EXTRAS: tuple[Extra, ...] = ("time_offset_s", "depth_offset_m", "depth_slope")
 SIGMAS_95 = 1.96
 ROUNDS_MAX = 6
 COARSE_FACTOR, COARSE_ROUNDS = 4.0, 2
@@ -63,7 +63,7 @@ class HandEye:
     covariance: Array
     """(6, 6) of position and rotation vector (x, y, z, rx, ry, rz) along the optical frame's axes [m, rad]."""
     extras: dict[str, tuple[float, float]] = field(default_factory=dict)
-    """Further numbers, each with its standard error: true depth is z + offset + scale z, pose that of stamp + time."""
+    """Further numbers, each with its standard error: true depth is z + offset + slope z, pose that of stamp + time."""
     view_T_base_flange: Array
     """(G, 4, 4) flange pose of each view."""
     rms_before_m: Array
@@ -241,7 +241,7 @@ class _Run:
     ) -> None:
         self._images, self._flange, self._group, self._first = images, flange, group, first
         self._camera, self._twist, self._progress = camera, twist, progress
-        self._depth_extras = [name for name in ("depth_offset_m", "depth_scale") if name in fit]
+        self._depth_extras = [name for name in ("depth_offset_m", "depth_slope") if name in fit]
         self.order = [name for name in ("time_offset_s",) if name in fit] + self._depth_extras
 
     def descend(self, start: _State, voxel_m: float) -> tuple[_State, PoseSolution, Array, bool]:
@@ -264,10 +264,10 @@ class _Run:
 
     def _round(self, state: _State, voxel_m: float, k: int) -> tuple[Readings, PoseSolution]:
         self._progress(0.2 + 0.8 * k / ROUNDS_MAX, f"round {k + 1}: comparing views at {1e3 * voxel_m:.3g} mm")
-        offset, scale = (state.extras.get(name, 0.0) for name in ("depth_offset_m", "depth_scale"))
+        offset, slope = (state.extras.get(name, 0.0) for name in ("depth_offset_m", "depth_slope"))
         images = self._images
-        if offset or scale:
-            images = [np.where(d > 0.0, d + np.float32(offset) + np.float32(scale) * d, d) for d in images]
+        if offset or slope:
+            images = [np.where(d > 0.0, d + np.float32(offset) + np.float32(slope) * d, d) for d in images]
         T = self._flange
         if self._twist is not None:
             T = np.stack(

@@ -52,7 +52,7 @@ def read_views(
         group: (F,) number of the view each frame belongs to.
         camera: intrinsics.
         voxel_m: of the mean surface; cells are four of them wide.
-        extras: "depth_offset_m", "depth_scale": unknowns beside the poses.
+        extras: "depth_offset_m", "depth_slope": unknowns beside the poses.
 
     Raises:
         InputRefusedError: no surface, or too little of it seen by two views.

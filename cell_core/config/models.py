@@ -41,6 +41,10 @@ class Distortion(Strict):
         if len(self.coefficients) not in counts:
             known = " or ".join(str(n) for n in counts)
             raise ValueError(f"{self.model} has {known} coefficients, {len(self.coefficients)} given")
+        if any(self.coefficients[12:]):
+            raise ValueError(
+                f"a tilted sensor, coefficients {self.coefficients[12:]}, is not known; rectify images first"
+            )
         return self
 
 
@@ -68,8 +72,8 @@ class CameraConfig(Strict):
     time_offset_s: Annotated[float, Field(ge=-1.0, le=1.0)] = 0.0
     """An image shows what was there this long after its stamp."""
     depth_offset_m: Annotated[float, Field(ge=-0.1, le=0.1)] = 0.0
-    depth_scale: Annotated[float, Field(ge=-0.1, le=0.1)] = 0.0
-    """True depth is reading + depth_offset_m + depth_scale * reading."""
+    depth_slope: Annotated[float, Field(ge=-0.1, le=0.1)] = 0.0
+    """True depth is reading + depth_offset_m + depth_slope * reading."""
     hand_eye: HandEyeConfig | None = None
     """None: the camera sits where the URDF says."""
 

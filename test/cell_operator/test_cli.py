@@ -288,9 +288,7 @@ def test_a_mask_of_the_wrong_length_is_refused(tmp_path: Path, capsys: pytest.Ca
     assert not out.exists()
 
 
-def test_pareto_writes_every_price_and_the_recipes_own_plan(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_pareto_writes_every_price_and_the_recipes_own_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     part, out = _plate(tmp_path / "plate.stl"), tmp_path / "out"
     argv = ["plan", "spray", "--surface", str(part), "--recipe", "spray_50um", "--pareto", "--out", str(out)]
     code, _ = _run(argv, capsys)

@@ -77,6 +77,26 @@ def test_scatter_of_the_robot_widens_the_covariance_until_it_is_no_go(taken, sha
     assert 1.5e-4 < found.scatter[0] < 8e-4
 
 
+def test_a_late_camera_and_a_depth_bias_are_told_apart_from_the_hand_eye(shapes, scene):
+    studio = shapes.studio(scene, shapes.qvga, noise=True, seed=2)
+    flange = poses(14) @ inverse(X)
+    twist = np.random.default_rng(4).normal(size=(14, 6)) * np.repeat([0.1, 0.2], 3)
+    late = np.array([T @ twist_motion(0.02 * v) for T, v in zip(flange, twist, strict=True)])
+    depths = [studio.depth(T) for T in late @ X @ twist_motion(ERROR)]
+    depths = [np.where(d > 0.0, (d - 0.001) / 1.004, 0.0).astype(np.float32) for d in depths]
+    fit = ("time_offset_s", "depth_offset_m", "depth_slope")
+    found = calibrate_hand_eye(depths, flange, X, shapes.qvga, fit=fit, flange_twist=twist)
+    assert off(found)[0] < 1.5e-4 and off(found)[1] < np.radians(0.02)
+    for name, true, least in (
+        ("time_offset_s", 0.02, 1e-3),
+        ("depth_offset_m", 1e-3, 4e-4),
+        ("depth_slope", 4e-3, 1e-3),
+    ):
+        value, error = found.extras[name]
+        assert error < least
+        assert value == pytest.approx(true, abs=max(4.0 * error, 1e-5)), name
+
+
 def test_too_few_views_or_no_turning_is_refused(taken, shapes):
     depths, flange = taken
     with pytest.raises(InputRefusedError, match="5 different flange poses, at least 8"):

@@ -111,9 +111,9 @@ def calibrated(camera: CameraConfig, found: HandEye, name: str, source: str, *, 
 def write_camera(path: Path, camera: CameraConfig, source: str) -> None:
     """Write the camera file atomically; `load_config(CameraConfig, path)` gives it back equal."""
     head = f"# Camera with a hand-eye calibrated from {source}. Errors are standard errors, along the optical frame.\n"
-    write_text(
-        path, head + yaml.safe_dump(camera.model_dump(mode="json", exclude_none=True), sort_keys=False, width=120)
-    )
+    # numbers that belong together on one line
+    data = camera.model_dump(mode="json", exclude_none=True)
+    write_text(path, head + yaml.safe_dump(data, sort_keys=False, width=120, default_flow_style=None))
 
 
 def _three(values: Array) -> tuple[float, float, float]:

@@ -13,6 +13,7 @@ from cell_core.errors import DeviceError
 from cell_core.transforms import Array, inverse
 from cell_nodes.messages import depth_from, seconds
 from cell_nodes.node_base import STREAM, CellNode
+from cell_scanning.lens import Lens
 from robot_description import Cell
 
 FRAME_WAIT_S = 10.0
@@ -29,6 +30,7 @@ class CameraClient:
 
     def __init__(self, node: CellNode, cell: Cell) -> None:
         self._node, self._cell = node, cell
+        self._lens = Lens.from_config(cell.camera)
         self._images: deque[Image] = deque(maxlen=4)
         self._states: deque[JointState] = deque(maxlen=2000)
         self._heard = threading.Condition()
@@ -96,7 +98,8 @@ class CameraClient:
             )
             image = self._images[-1]
             after_s = seconds(image.header.stamp)
-            taken.append((depth_from(image), self._pose_at(after_s), after_s))
+            pose = self._pose_at(after_s + self._cell.camera.time_offset_s)
+            taken.append((self._lens.rectified(depth_from(image)), pose, after_s))
         return taken
 
     def _pose_at(self, stamp_s: float) -> Array:

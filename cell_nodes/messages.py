@@ -17,6 +17,7 @@ from cell_core.config import CameraConfig
 from cell_core.errors import InputRefusedError
 from cell_core.trajectory import JointTrajectory, ProcessEvent
 from cell_core.transforms import Array
+from cell_scanning.frames import depth_from_raw
 
 
 def time_message(time_s: float) -> Time:
@@ -156,17 +157,22 @@ def depth_message(depth_m: np.ndarray, time_s: float, frame: str) -> Image:
 
 
 def depth_from(message: Image) -> np.ndarray:
-    """Return the (H, W) float32 depth [m] of a 32FC1 image.
+    """Return the (H, W) float32 depth [m] of a 32FC1 [m] or 16UC1 [mm] image; 0 means none.
 
     Raises:
         InputRefusedError: another encoding, or data of the wrong length.
     """
-    if message.encoding != "32FC1" or len(message.data) != 4 * message.height * message.width:
+    kind = {"32FC1": "f4", "16UC1": "u2", "mono16": "u2"}.get(message.encoding)
+    size = 0 if kind is None else int(kind[1])
+    # rows may be longer than their pixels
+    step = message.step or size * message.width
+    if kind is None or step % size or step < size * message.width or len(message.data) != step * message.height:
         raise InputRefusedError(
             f"depth image: encoding {message.encoding!r}, {len(message.data)} bytes for "
-            f"{message.width} x {message.height}; wanted 32FC1"
+            f"{message.width} x {message.height}, row step {message.step}; wanted 32FC1 or 16UC1"
         )
-    return np.frombuffer(message.data, "<f4").reshape(message.height, message.width).copy()
+    raw = np.frombuffer(message.data, (">" if message.is_bigendian else "<") + kind)
+    return depth_from_raw(raw.reshape(message.height, step // size)[:, : message.width], message.encoding)
 
 
 def camera_info_message(camera: CameraConfig, time_s: float, frame: str) -> CameraInfo:

@@ -139,7 +139,7 @@ def build_parser() -> argparse.ArgumentParser:
                 help="strategy edge: the part lies on a table, z up (default: held so that tools come from all sides)",
             )
 
-    calibrate = add("calibrate", "fit a tool's numbers to measurements")
+    calibrate = add("calibrate", "fit a tool's or the camera's numbers to measurements")
     tools = calibrate.add_subparsers(dest="thing", required=True, metavar="THING")
     gun = add("gun", "fit a gun to thickness profiles of test stripes, with intervals (docs/calibration.md)", tools)
     gun.add_argument(
@@ -162,6 +162,42 @@ def build_parser() -> argparse.ArgumentParser:
     gun.add_argument("--name", metavar="NAME", help="name of the calibrated gun (default: that of the file)")
     gun.add_argument(
         "--out", type=Path, required=True, metavar="GUN.yaml", help="gun file to write; residuals go to GUN.png"
+    )
+
+    eye = add("camera", "tell where the camera sits on the flange, from depth images of anything rigid", tools)
+    seen = eye.add_mutually_exclusive_group(required=True)
+    seen.add_argument(
+        "--frames",
+        type=Path,
+        metavar="DIR",
+        help="depth/*.png, intrinsics.json, flange_poses.txt (flange in the base) or poses.txt (camera): TUM format",
+    )
+    seen.add_argument("--job", type=Path, metavar="DIR", help="job folder: the frames of its own scan")
+    seen.add_argument("--board", type=Path, metavar="FILE.csv", help="poses of the flange and of a board that was seen")
+    eye.add_argument(
+        "--cell", metavar="FILE", help="cell file or name in config/cells: the hand-eye so far (default: the job's)"
+    )
+    eye.add_argument(
+        "--fit", metavar="NAMES", help="also fit time_offset_s, depth_offset_m, depth_slope; a comma between"
+    )
+    eye.add_argument("--voxel", type=float, metavar="M", help="voxel that views are compared on [m] (default: fits)")
+    eye.add_argument(
+        "--bound-m",
+        type=float,
+        default=8e-5,
+        metavar="M",
+        help="no-go when the position is known to no better than this [m], 95 %% (default: 0.00008)",
+    )
+    eye.add_argument(
+        "--bound-rad",
+        type=float,
+        default=3.5e-4,
+        metavar="RAD",
+        help="no-go when the orientation is known to no better than this [rad], 95 %% (default: 0.00035)",
+    )
+    eye.add_argument("--name", metavar="NAME", help="name of the calibrated camera (default: that of the file)")
+    eye.add_argument(
+        "--out", type=Path, required=True, metavar="CAMERA.yaml", help="camera file to write; the picture is CAMERA.png"
     )
 
     identify = add("identify", "tell a grinding tool's Preston coefficient and wear from a job and the scan after it")

@@ -63,6 +63,10 @@ def _plan(args: argparse.Namespace) -> int:
 
 
 def _calibrate(args: argparse.Namespace) -> int:
+    if args.thing == "camera":
+        from cell_operator.calibrate_camera import calibrate_camera
+
+        return calibrate_camera(args, console)
     from cell_operator.calibrate import calibrate
 
     return calibrate(args, console)

@@ -96,7 +96,7 @@ def as_intrinsics(camera: Intrinsics | CameraConfig) -> Intrinsics:
 def read_intrinsics(path: Path) -> tuple[Intrinsics, float]:
     """Read intrinsics.json of a frame folder; returns the camera and raw units per metre (`depth_scale`).
 
-    Lens distortion in the file is not applied: depth images are taken as rectified.
+    Lens distortion is not its matter: see `cell_scanning.lens`.
 
     Raises:
         InputRefusedError: missing, not JSON, or a key missing or out of bounds.

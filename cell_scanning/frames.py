@@ -2,20 +2,29 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
+from cell_core.config import Distortion
 from cell_core.errors import InputRefusedError
-from cell_core.files import write_atomically, write_json, write_text
-from cell_core.transforms import Array
+from cell_core.files import read_json, write_atomically, write_json, write_text
+from cell_core.transforms import Array, inverse
 from cell_scanning.camera import Intrinsics, intrinsics_document, read_intrinsics
+from cell_scanning.lens import Lens
 
 POSE_FILES = ("poses.txt", "groundtruth.txt")
+INTRINSICS, CAMERA_INFO = "intrinsics.json", "camera_info.yaml"
+MILLIMETRES_PER_M = 1000.0
+"""Depth images beside a camera info are 16UC1 [mm]."""
+FLANGE_POSES = "flange_poses.txt"
+"""Poses of the robot's flange in its base, where a folder is for calibration."""
+TWIST_STEP_S = 0.01
 POSE_GAP_MAX_S = 0.05
 """A pose is interpolated only between neighbours this near to the image stamp."""
 STAMP_EQUAL_S = 2e-6
@@ -81,8 +90,12 @@ def depth_from_raw(raw: NDArray, encoding: str) -> NDArray[np.float32]:
     raise InputRefusedError(f"depth image: encoding {encoding!r} unknown; known: 16UC1, 32FC1")
 
 
-def read_frames(folder: Path) -> FrameFolder:
+def read_frames(folder: Path, pose_files: Sequence[str] = POSE_FILES) -> FrameFolder:
     """Read a frame folder; a pose is interpolated at each image's stamp (poses are camera to part).
+
+    Args:
+        folder: holds depth/*.png, intrinsics.json (or camera_info.yaml) and poses; distorted images are rectified.
+        pose_files: names that the poses may have; the first found counts.
 
     Raises:
         InputRefusedError: a file is missing or malformed (named with its line), or no frame is usable.
@@ -90,11 +103,12 @@ def read_frames(folder: Path) -> FrameFolder:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputRefusedError(f"{folder}: no such folder")
-    camera, scale = read_intrinsics(folder / "intrinsics.json")
+    lens, scale = _read_lens(folder)
+    camera = lens.camera
     images = _image_list(folder)
-    pose_file = next((folder / name for name in POSE_FILES if (folder / name).is_file()), None)
+    pose_file = next((folder / name for name in pose_files if (folder / name).is_file()), None)
     if pose_file is None:
-        raise InputRefusedError(f"{folder}: no {' or '.join(POSE_FILES)}")
+        raise InputRefusedError(f"{folder}: no {' or '.join(pose_files)}")
     stamps_s, xyz_m, quat_xyzw = _read_poses(pose_file)
     frames: list[Frame] = []
     refused: Counter[str] = Counter()
@@ -110,6 +124,9 @@ def read_frames(folder: Path) -> FrameFolder:
         frame = Frame(depth_m=depth, T_part_camera=T, stamp_s=stamp_s)
         fault = frame_fault(frame, camera)
         if fault is None:
+            frame = replace(frame, depth_m=lens.rectified(depth))
+            fault = frame_fault(frame, camera)
+        if fault is None:
             frames.append(frame)
         else:
             refused[fault] += 1
@@ -117,6 +134,22 @@ def read_frames(folder: Path) -> FrameFolder:
         reasons = ", ".join(f"{n} {reason}" for reason, n in refused.items()) or "the folder lists none"
         raise InputRefusedError(f"{folder}: 0 of {len(images)} frames usable: {reasons}", refused=dict(refused))
     return FrameFolder(frames=tuple(frames), camera=camera, refused=dict(refused))
+
+
+def flange_twists(folder: Path, stamps_s: Sequence[float]) -> Array | None:
+    """Return the flange's velocity (F, 6) (v, w) [m/s, rad/s] in its own frame at image stamps.
+
+    None where flange_poses.txt does not reach 10 ms to both sides of every stamp.
+    """
+    table = _read_poses(Path(folder) / FLANGE_POSES)
+    twists = []
+    for stamp_s in stamps_s:
+        before, after = (_pose_at(stamp_s + step, *table) for step in (-TWIST_STEP_S, TWIST_STEP_S))
+        if before is None or after is None:
+            return None
+        move = inverse(before) @ after
+        twists.append(np.r_[move[:3, 3], Rotation.from_matrix(move[:3, :3]).as_rotvec()] / (2.0 * TWIST_STEP_S))
+    return np.array(twists)
 
 
 def write_frames(folder: Path, frames: Sequence[Frame], camera: Intrinsics) -> None:
@@ -135,6 +168,49 @@ def write_frames(folder: Path, frames: Sequence[Frame], camera: Intrinsics) -> N
     write_text(folder / "depth.txt", "\n".join(listing) + "\n")
     write_text(folder / "poses.txt", "\n".join(poses) + "\n")
     write_json(folder / "intrinsics.json", intrinsics_document(camera, scale))
+
+
+def _read_lens(folder: Path) -> tuple[Lens, float]:
+    """Return the camera with its distortion and raw units per metre, of intrinsics.json or camera_info.yaml."""
+    path = folder / INTRINSICS
+    if not path.is_file() and (folder / CAMERA_INFO).is_file():
+        return read_camera_info(folder / CAMERA_INFO), MILLIMETRES_PER_M
+    camera, scale = read_intrinsics(path)
+    document = read_json(path)
+    try:
+        distortion = document.get("distortion")
+        if distortion is not None:
+            given = {"model": distortion["model"], "coefficients": tuple(map(float, distortion["coefficients"]))}
+            distortion = Distortion.model_validate(given)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputRefusedError(f"{path}: distortion: {' '.join(str(error).split())}") from error
+    return Lens(camera=camera, distortion=distortion), scale
+
+
+def read_camera_info(path: Path) -> Lens:
+    """Read a calibration as ROS' camera_calibration writes it: size, camera_matrix, distortion model and coefficients.
+
+    Raises:
+        InputRefusedError: cannot be read, a key missing, or numbers out of bounds.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        K = np.array(document["camera_matrix"]["data"], float).reshape(3, 3)
+        coefficients = tuple(float(x) for x in document["distortion_coefficients"]["data"])
+        camera = Intrinsics(
+            width_px=int(document["image_width"]),
+            height_px=int(document["image_height"]),
+            fx_px=float(K[0, 0]),
+            fy_px=float(K[1, 1]),
+            cx_px=float(K[0, 2]),
+            cy_px=float(K[1, 2]),
+        )
+        if not any(coefficients):
+            return Lens(camera=camera)
+        given = {"model": document["distortion_model"], "coefficients": coefficients}
+        return Lens(camera=camera, distortion=Distortion.model_validate(given))
+    except (OSError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
+        raise InputRefusedError(f"{path}: no camera info: {' '.join(str(error).split())}") from error
 
 
 def _image_list(folder: Path) -> list[tuple[float, Path]]:

@@ -1,5 +1,7 @@
 """Load a robot or a cell from its YAML file and check that everything in it agrees before anything relies on it."""
 
+import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ from cell_core.config import CameraConfig, CellConfig, GrindToolConfig, GunConfi
 from cell_core.config.loader import find_config, load_config, load_named
 from cell_core.config.models import MountedTool
 from cell_core.errors import ConfigurationError
-from cell_core.transforms import Array, transform_from_xyz_rpy
+from cell_core.transforms import Array, transform_from_xyz_rpy, xyz_rpy_from_transform
 from robot_description.expand import expand, own_folders
 from robot_description.model import BoxModel, Cell, RobotModel, ToolModel
 from robot_description.opw import opw_deviation
@@ -62,6 +64,10 @@ def load_cell(name_or_path: str | Path) -> Cell:
     path = find_config("cells", str(name_or_path))
     config = load_config(CellConfig, path)
     robot = load_robot(config.robot, beside=path)
+    camera = load_named(CameraConfig, "cameras", config.camera.config, path)
+    if camera.hand_eye is not None:
+        pose = camera.hand_eye.T_flange_optical
+        robot = with_camera_at(robot, config.camera.optical_frame, transform_from_xyz_rpy(pose.xyz_m, pose.rpy_rad))
     for what, names in (
         ("tool for process", [t.process for t in config.tools]),
         ("obstacle", [o.name for o in config.obstacles]),
@@ -73,7 +79,7 @@ def load_cell(name_or_path: str | Path) -> Cell:
     return Cell(
         config=config,
         robot=robot,
-        camera=load_named(CameraConfig, "cameras", config.camera.config, path),
+        camera=camera,
         tools=tuple(_tool(mounted, robot, path) for mounted in config.tools),
         T_flange_camera=_frozen(robot.fixed(flange, config.camera.optical_frame)),
         T_base_fixture=_frozen(transform_from_xyz_rpy(config.T_base_fixture.xyz_m, config.T_base_fixture.rpy_rad)),
@@ -86,6 +92,33 @@ def load_cell(name_or_path: str | Path) -> Cell:
             for box in config.obstacles
         ),
     )
+
+
+def with_camera_at(robot: RobotModel, optical_frame: str, T_flange_optical: Array) -> RobotModel:
+    """Return the robot with the fixed joint that ends in the camera's optical frame set to a calibrated pose.
+
+    URDF text and kinematic tree change alike, so whoever reads either sees the calibrated camera.
+
+    Raises:
+        ConfigurationError: unknown frame, one not rigidly on the flange, or one that does not hang on a fixed joint.
+    """
+    flange = robot.config.flange_frame
+    robot.fixed(flange, optical_frame)
+    joint = next((j for j in robot.tree.joints if j.child == optical_frame), None)
+    if joint is None or joint.kind != "fixed":
+        raise ConfigurationError(
+            f"camera: optical frame {optical_frame!r} hangs on no fixed joint, so a calibrated hand-eye cannot place it"
+        )
+    T_parent_optical = robot.fixed(joint.parent, flange) @ T_flange_optical
+    root = ElementTree.fromstring(robot.urdf_xml)
+    element = next(e for e in root.findall("joint") if e.get("name") == joint.name)
+    origin = element.find("origin")
+    if origin is None:
+        origin = ElementTree.SubElement(element, "origin")
+    for key, values in zip(("xyz", "rpy"), xyz_rpy_from_transform(T_parent_optical), strict=True):
+        origin.set(key, " ".join(repr(float(v)) for v in values))
+    urdf_xml = ElementTree.tostring(root, encoding="unicode")
+    return replace(robot, urdf_xml=urdf_xml, tree=parse_urdf(urdf_xml, robot.config.name))
 
 
 def _tool(mounted: MountedTool, robot: RobotModel, path: Path) -> ToolModel:

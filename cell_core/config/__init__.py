@@ -22,7 +22,7 @@ from cell_core.config.loader import (
     load_recipe,
     load_recipe_tool,
 )
-from cell_core.config.models import CameraConfig, CellConfig, JobConfig, RobotConfig
+from cell_core.config.models import CameraConfig, CellConfig, Distortion, HandEyeConfig, JobConfig, Pose, RobotConfig
 from cell_core.config.recipes import GrindRecipe, Recipe, SprayRecipe
 
 __all__ = [
@@ -30,12 +30,15 @@ __all__ = [
     "BurrTool",
     "CameraConfig",
     "CellConfig",
+    "Distortion",
     "GrindRecipe",
     "GrindToolConfig",
     "GunConfig",
+    "HandEyeConfig",
     "Interval",
     "JobConfig",
     "PadTool",
+    "Pose",
     "Recipe",
     "RobotConfig",
     "RollerTool",

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from cell_core.config.base import Finite, Interval, NonNegative, Positive, Strict, Vector3
 
@@ -12,6 +12,40 @@ class Pose(Strict):
 
     xyz_m: Vector3
     rpy_rad: Vector3 = (0.0, 0.0, 0.0)
+
+
+class HandEyeConfig(Strict):
+    """Where a camera sits on the flange, calibrated (`cell calibrate camera`)."""
+
+    T_flange_optical: Pose
+    """Optical frame in the robot's flange frame."""
+    standard_error_m: tuple[NonNegative, NonNegative, NonNegative]
+    """Of the position, along the axes of the optical frame."""
+    standard_error_rad: tuple[NonNegative, NonNegative, NonNegative]
+    """Of the orientation, about the same axes."""
+    covariance: tuple[tuple[Finite, ...], ...] = ()
+    """(6, 6) of x, y, z, rx, ry, rz [m, rad] along and about them."""
+    source: str = ""
+    """What it was calibrated from."""
+
+
+class Distortion(Strict):
+    """How the lens bends the image: the model and coefficients of sensor_msgs/CameraInfo."""
+
+    model: Literal["plumb_bob", "rational_polynomial", "equidistant"]
+    coefficients: tuple[Finite, ...]
+
+    @model_validator(mode="after")
+    def _counted(self) -> "Distortion":
+        counts = {"plumb_bob": (4, 5), "rational_polynomial": (8, 12, 14), "equidistant": (4,)}[self.model]
+        if len(self.coefficients) not in counts:
+            known = " or ".join(str(n) for n in counts)
+            raise ValueError(f"{self.model} has {known} coefficients, {len(self.coefficients)} given")
+        if any(self.coefficients[12:]):
+            raise ValueError(
+                f"a tilted sensor, coefficients {self.coefficients[12:]}, is not known; rectify images first"
+            )
+        return self
 
 
 class CameraConfig(Strict):
@@ -33,6 +67,15 @@ class CameraConfig(Strict):
     """Standard deviation along the ray at 1 m; grows with the square of range."""
     lateral_noise_px: NonNegative
     dropout_fraction: Annotated[float, Field(ge=0.0, lt=1.0)]
+    distortion: Distortion | None = None
+    """None: images come rectified."""
+    time_offset_s: Annotated[float, Field(ge=-1.0, le=1.0)] = 0.0
+    """An image shows what was there this long after its stamp."""
+    depth_offset_m: Annotated[float, Field(ge=-0.1, le=0.1)] = 0.0
+    depth_slope: Annotated[float, Field(ge=-0.1, le=0.1)] = 0.0
+    """True depth is reading + depth_offset_m + depth_slope * reading."""
+    hand_eye: HandEyeConfig | None = None
+    """None: the camera sits where the URDF says."""
 
 
 class OpwConfig(Strict):

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from cell_core.config.loader import config_root
 from cell_core.config.models import OpwConfig
 from cell_core.errors import ConfigurationError
+from cell_core.transforms import transform_from_xyz_rpy, xyz_rpy_from_transform
 from robot_description import load_cell, load_robot
+from robot_description.urdf import parse_urdf
 
 # KUKA KR 6 R700 sixx (published dimensions and ranges), shapes left out
 KR6_URDF = """<robot name="kr6_r700">
@@ -109,6 +111,39 @@ def test_another_arm_runs_a_cell(tmp_path: Path) -> None:
     loaded = load_cell(tmp_path / "cell.yaml")
     assert np.allclose(loaded.tool("spray").T_flange_tcp[:3, 3], [0.0, 0.0, 0.2])
     assert np.allclose(loaded.T_flange_camera[:3, 3], [0.1, 0.0, 0.0])
+
+
+def calibrated_cell(folder: Path, optical_frame: str = "camera_optical_frame", **pose: list[float]) -> Path:
+    """Write the default cell with a camera file that carries a calibrated hand-eye."""
+    camera = yaml.safe_load((config_root() / "cameras" / "wrist_640.yaml").read_text())
+    camera["hand_eye"] = {"T_flange_optical": pose, "standard_error_m": [1e-5] * 3, "standard_error_rad": [1e-5] * 3}
+    (folder / "mine.yaml").write_text(yaml.safe_dump(camera))
+    cell = yaml.safe_load((config_root() / "cells" / "default.yaml").read_text())
+    cell["camera"] = {"config": "mine.yaml", "optical_frame": optical_frame}
+    (folder / "cell.yaml").write_text(yaml.safe_dump(cell))
+    return folder / "cell.yaml"
+
+
+def test_a_calibrated_hand_eye_moves_the_camera_everywhere(tmp_path: Path) -> None:
+    nominal = load_cell("default")
+    xyz, rpy = xyz_rpy_from_transform(nominal.T_flange_camera)
+    xyz, rpy = xyz + [0.0004, -0.0002, 0.0003], rpy + [0.001, 0.002, -0.001]
+    cell = load_cell(calibrated_cell(tmp_path, xyz_m=xyz.tolist(), rpy_rad=rpy.tolist()))
+    wanted = transform_from_xyz_rpy(xyz, rpy)
+    assert np.allclose(cell.T_flange_camera, wanted, atol=1e-12)
+    q = nominal.robot.home_rad
+    seen = cell.robot.forward(q, "camera_optical_frame")
+    assert np.allclose(seen, nominal.robot.forward(q, "tool0") @ wanted, atol=1e-12)
+    tree = parse_urdf(cell.robot.urdf_xml, "calibrated")
+    text = next(j for j in tree.joints if j.child == "camera_optical_frame")
+    assert np.allclose(nominal.robot.fixed("tool0", text.parent) @ text.T_parent_joint, wanted, atol=1e-12)
+    assert np.allclose(cell.tool("spray").T_flange_tcp, nominal.tool("spray").T_flange_tcp, atol=0.0)
+
+
+def test_a_calibrated_hand_eye_needs_a_fixed_joint(tmp_path: Path) -> None:
+    path = calibrated_cell(tmp_path, "link_6", xyz_m=[0.1, 0.0, 0.0])
+    with pytest.raises(ConfigurationError, match="'link_6' hangs on no fixed joint"):
+        load_cell(path)
 
 
 def opw_urdf(opw: OpwConfig) -> str:
@@ -224,7 +259,9 @@ def test_meshes_are_found_by_package_name(tmp_path: Path, monkeypatch: pytest.Mo
     mesh = tmp_path / "ws" / "share" / "arm_support" / "meshes" / "a.stl"
     mesh.parent.mkdir(parents=True)
     mesh.write_bytes(b"solid")
-    named = KR6_URDF.replace('cylinder radius="0.03" length="0.02"', 'mesh filename="package://arm_support/meshes/a.stl"')
+    named = KR6_URDF.replace(
+        'cylinder radius="0.03" length="0.02"', 'mesh filename="package://arm_support/meshes/a.stl"'
+    )
     monkeypatch.setenv("AMENT_PREFIX_PATH", f"/nowhere:{tmp_path / 'ws'}")
     robot = load_robot(write_robot(tmp_path, named))
     assert [shape.mesh_path for shape in robot.tree.collisions] == [str(mesh.resolve())]

@@ -4,10 +4,13 @@ import numpy as np
 
 from cell_core.errors import InputRefusedError
 from cell_core.raycast import RayCaster
-from cell_core.registration import Registration, register
+from cell_core.registration import Registration, register, relied_on
 from cell_core.surface import Surface
 from cell_core.transforms import Array, inverse
 from grinding_planner.stock import AREA_MIN_M2, CAD_DISTANCE_MAX_M, CERTAIN_SIGMAS, FACING_COSINE_MIN, stock_on
+
+CAD_SLIDE_MAX_M = 1e-3
+"""A CAD may be this uncertain (one standard deviation) along the faces it slides on: depths hardly change by that."""
 
 
 def check_map(target_m: Array, n_vertices: int) -> Array:
@@ -60,12 +63,7 @@ def placed_on(surface: Surface, cad: Surface) -> tuple[Surface, Registration]:
     """Return the CAD moved to where it lies on the surface, a scan, and how well it does.
 
     Raises:
-        InputRefusedError: too little of the surface comes to lie on it, or it fits in more than one way.
+        InputRefusedError: too little of the surface comes to lie on it, it fits in more than one way, or lies loosely.
     """
-    placed = register(surface, cad)
-    if placed.ambiguous:
-        raise InputRefusedError(
-            f"CAD: lies on the surface in more than one way: {100 * placed.overlap_fraction:.1f} % of the surface "
-            f"overlap, in another pose {100 * placed.second_overlap_fraction:.1f} %"
-        )
+    placed = relied_on(register(surface, cad, uncertainty_max_m=CAD_SLIDE_MAX_M), "CAD")
     return cad.transformed(inverse(placed.T_target_source), surface.frame), placed

@@ -54,11 +54,16 @@ class RayCaster:
 
     def closest(self, points_m: Array) -> tuple[Array, NDArray[np.int64]]:
         """Return the nearest surface point (N, 3) [m] and its triangle (N,) for each point."""
-        answer = self._scene.compute_closest_points(
-            _tensor(np.ascontiguousarray(points_m, np.float32)), nthreads=1
-        )
+        answer = self._scene.compute_closest_points(_tensor(np.ascontiguousarray(points_m, np.float32)), nthreads=1)
         return answer["points"].numpy().astype(float), answer["primitive_ids"].numpy().astype(np.int64)
 
     def distance(self, points_m: Array) -> Array:
         """Return the unsigned distance (N,) [m] from each point to the surface."""
         return np.linalg.norm(self.closest(points_m)[0] - points_m, axis=1)
+
+    def inside(self, points_m: Array) -> NDArray[np.bool_]:
+        """Return whether each point (N, 3) lies inside the surface, which must be closed: most of three rays agree."""
+        answer = self._scene.compute_occupancy(
+            _tensor(np.ascontiguousarray(points_m, np.float32)), nthreads=1, nsamples=3
+        )
+        return answer.numpy() > 0.5

@@ -1,6 +1,7 @@
 """Rigid transforms as 4x4 arrays. `T_a_b` takes b coordinates in and gives a coordinates out."""
 
 import numpy as np
+import scipy.linalg
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.transform import Rotation
 
@@ -27,6 +28,15 @@ def transform_from_xyz_quat(xyz_m: ArrayLike, quat_xyzw: ArrayLike) -> Array:
     T[:3, :3] = Rotation.from_quat(np.asarray(quat_xyzw, float)).as_matrix()
     T[:3, 3] = np.asarray(xyz_m, float)
     return T
+
+
+def twist_transform(twist: ArrayLike) -> Array:
+    """Build the 4x4 motion of a screw (6,): turn [rad] (3,) and velocity of the origin over unit time [m] (3,)."""
+    (x, y, z), shift = np.asarray(twist, float)[:3], np.asarray(twist, float)[3:]
+    rate = np.zeros((4, 4))
+    rate[:3, :3] = [[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]]
+    rate[:3, 3] = shift
+    return np.asarray(scipy.linalg.expm(rate), float)
 
 
 def inverse(T: ArrayLike) -> Array:

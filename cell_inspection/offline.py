@@ -1,18 +1,18 @@
 """Two surfaces in, deviation.ply and report.json out: what `cell inspect` runs."""
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from cell_core.errors import InputRefusedError
 from cell_core.files import write_json
-from cell_core.registration import Registration
+from cell_core.registration import UNCERTAINTY_MAX_M, Candidate, Registration
 from cell_core.registration import register as registered
 from cell_core.schemas import validate
 from cell_core.surface import Surface
 from cell_core.surface_io import write_ply
-from cell_core.transforms import Array
 from cell_inspection.deviation import MAX_DISTANCE_M, Deviation, inspect
 
 REGIONS_REPORTED = 200
@@ -26,6 +26,7 @@ def inspect_surfaces(
     register: bool = False,
     max_distance_m: float = MAX_DISTANCE_M,
     significant_m: float | None = None,
+    uncertainty_max_m: float = UNCERTAINTY_MAX_M,
 ) -> Deviation:
     """Compare a scan with a reference and write deviation.ply and report.json; nothing is written on failure.
 
@@ -36,13 +37,17 @@ def inspect_surfaces(
         register: find the scan's pose on the reference first; otherwise both must be in one frame.
         max_distance_m: vertices farther from the reference do not compare.
         significant_m: deviation that counts as a defect; None: from the scan's own scatter.
+        uncertainty_max_m: bound on the standard deviation of the pose found.
 
     Raises:
-        InputRefusedError: the surfaces do not fit together.
+        InputRefusedError: the surfaces do not fit together, or the pose found must not be relied on. Where the
+            reference's own symmetries fit as well, the deviation is the same by all of them and the report says so.
     """
     placed: Registration | None = None
     if register:
-        placed = registered(scan, reference)
+        placed = registered(scan, reference, uncertainty_max_m=uncertainty_max_m)
+        if placed.doubt:
+            raise InputRefusedError(f"registration: {placed.doubt}", candidates=placed.candidates)
         scan = scan.transformed(placed.T_target_source, reference.frame)
     result = inspect(scan, reference, max_distance_m=max_distance_m, significant_m=significant_m)
     figures = dict(result.figures)
@@ -51,25 +56,45 @@ def inspect_surfaces(
             "registration_rms_m": placed.rms_m,
             "registration_overlap_fraction": placed.overlap_fraction,
             "registration_ambiguous": placed.ambiguous,
+            "registration_explained_fraction": placed.explained_fraction,
+            "registration_n_candidates": len(placed.candidates),
         }
+        if placed.least_held is not None:
+            figures |= {
+                "registration_sigma_m": placed.least_held.shift_m,
+                "registration_sigma_rad": placed.least_held.turn_rad,
+            }
     result = Deviation(surface=result.surface, deviation_m=result.deviation_m, regions=result.regions, figures=figures)
-    document = inspection_report(result, None if placed is None else placed.T_target_source)
+    document = inspection_report(result, placed)
     validate(document, "inspection_report", str(Path(out_dir) / "report.json"))
     compared = np.isfinite(result.deviation_m)
-    fields = {"deviation_m": np.where(compared, result.deviation_m, 0.0), "compared": compared.astype(float)}
-    write_ply(Path(out_dir) / "deviation.ply", result.surface.with_fields(**fields))
+    values = {"deviation_m": np.where(compared, result.deviation_m, 0.0), "compared": compared.astype(float)}
+    write_ply(Path(out_dir) / "deviation.ply", result.surface.with_fields(**values))
     write_json(Path(out_dir) / "report.json", document)
     return result
 
 
-def inspection_report(result: Deviation, T_reference_scan: Array | None = None) -> dict[str, Any]:
+def inspection_report(result: Deviation, placed: Registration | None = None) -> dict[str, Any]:
     """Return the report of a comparison: figures, significant regions (largest first, at most 200), registration."""
-    return {
+    document = {
         "format": "grind_spray_cell/inspection_report",
         "version": 1,
         "frame": result.surface.frame,
-        "T_reference_scan": None if T_reference_scan is None else np.asarray(T_reference_scan).tolist(),
+        "T_reference_scan": None if placed is None else placed.T_target_source.tolist(),
         "figures": dict(result.figures),
         "regions": [{**asdict(r), "centre_m": list(r.centre_m)} for r in result.regions[:REGIONS_REPORTED]],
         "n_regions_not_listed": max(len(result.regions) - REGIONS_REPORTED, 0),
     }
+    if placed is not None:
+        document["candidates"] = [_candidate(c) for c in placed.candidates]
+        if placed.least_held is not None:
+            document["least_held_motion"] = {
+                "turn_rad": placed.least_held.twist[:3].tolist(),
+                "shift_m": placed.least_held.twist[3:].tolist(),
+            }
+    return document
+
+
+def _candidate(candidate: Candidate) -> dict[str, Any]:
+    values = {f.name: getattr(candidate, f.name) for f in fields(candidate) if f.name != "T_target_source"}
+    return {"T_reference_scan": candidate.T_target_source.tolist(), **values}

@@ -324,7 +324,15 @@ def build_parser() -> argparse.ArgumentParser:
     inspect.add_argument("--reference", type=Path, required=True, metavar="FILE", help="nominal or earlier surface")
     inspect.add_argument("--unit", choices=UNITS, default="m", help="unit of the scan (default: m)")
     inspect.add_argument("--reference-unit", choices=UNITS, default="m", help="unit of the reference (default: m)")
-    inspect.add_argument("--register", action="store_true", help="align the scan to the reference first")
+    inspect.add_argument("--register", action="store_true", help="find where the scan lies on the reference first")
+    inspect.add_argument(
+        "--uncertainty-max",
+        dest="uncertainty_max_m",
+        type=float,
+        default=8e-5,
+        metavar="M",
+        help="with --register: refuse a pose whose standard deviation is more [m] (default: 8e-5)",
+    )
     inspect.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="writes deviation.ply, report.json, inspection.png"
     )

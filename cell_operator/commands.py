@@ -247,7 +247,7 @@ def _inspect(args: argparse.Namespace) -> int:
     out = new_folder(args.out)
     scan = read_surface(args.scan, args.unit)
     reference = read_surface(args.reference, args.reference_unit)
-    result = inspect_surfaces(scan, reference, out, register=args.register)
+    result = inspect_surfaces(scan, reference, out, register=args.register, uncertainty_max_m=args.uncertainty_max_m)
     deviation_figure(result.surface, result.deviation_m, out / "inspection.png")
     print_figures(console, f"deviation of {args.scan.name} from {args.reference.name}", result.figures)
     console.print(f"written to {out}")

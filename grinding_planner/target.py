@@ -4,7 +4,7 @@ import numpy as np
 
 from cell_core.errors import InputRefusedError
 from cell_core.raycast import RayCaster
-from cell_core.registration import Registration, register
+from cell_core.registration import Registration, register, relied_on
 from cell_core.surface import Surface
 from cell_core.transforms import Array, inverse
 from grinding_planner.stock import (
@@ -15,6 +15,9 @@ from grinding_planner.stock import (
     fit_inside,
     stock_on,
 )
+
+CAD_SLIDE_MAX_M = 1e-3
+"""A CAD may be this uncertain (one standard deviation) along the faces it slides on: depths hardly change by that."""
 
 
 def check_map(target_m: Array, n_vertices: int) -> Array:
@@ -71,14 +74,9 @@ def placed_on(surface: Surface, cad: Surface, *, inside: bool = False) -> tuple[
             to nothing is missing of it.
 
     Raises:
-        InputRefusedError: too little of the surface comes to lie on it, or it fits in more than one way.
+        InputRefusedError: too little of the surface comes to lie on it, it fits in more than one way, or lies loosely.
     """
-    placed = register(surface, cad)
-    if placed.ambiguous:
-        raise InputRefusedError(
-            f"CAD: lies on the surface in more than one way: {100 * placed.overlap_fraction:.1f} % of the surface "
-            f"overlap, in another pose {100 * placed.second_overlap_fraction:.1f} %"
-        )
+    placed = relied_on(register(surface, cad, uncertainty_max_m=CAD_SLIDE_MAX_M), "CAD")
     moved = cad.transformed(inverse(placed.T_target_source), surface.frame)
     if inside:
         moved = moved.transformed(fit_inside(surface, moved, np.eye(4)), surface.frame)

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial import KDTree
 
-from cell_core.raycast import RayCaster
 from cell_core.surface import Surface
 from cell_core.transforms import Array, unit
 from grinding_planner.bead import Bead
@@ -33,8 +32,6 @@ FOOT_M = 0.2e-3
 PARENT_MARGIN_M = 0.003
 """So far around a bead nothing counts as parent."""
 NEAREST = 120
-SEEN_SIGMAS = 1.5
-"""A known bead stands as high as the scan says between its vertices, within so much of its noise."""
 FLANK_EDGES = 1.2
 """A flank is followed down to the parent so many edges of the scan past the last vertex that belongs to it."""
 
@@ -110,25 +107,10 @@ def ground_of(
         calm = _fitted(at, height[belongs], here, bead, along, curved=False)
         # the long reach where it says the same as the short one: not over a bead's ends
         agree = np.abs(sharp.value_m - calm.value_m) < AGREE_SIGMAS * noise / 3.0
-        believed = np.where(agree, calm.value_m, sharp.value_m)
-        if stood_m is not None:
-            # no kink at the foot any more, but a fit to the bead alone runs away past its last vertex
-            seen = _between_vertices(flat, height, here.points_m)
-            believed = np.clip(believed, seen - SEEN_SIGMAS * noise, seen + SEEN_SIGMAS * noise)
-        fitted[asked], inside[asked] = np.maximum(believed, -STANDS_M), True
+        fitted[asked], inside[asked] = np.maximum(np.where(agree, calm.value_m, sharp.value_m), -STANDS_M), True
         miss = np.where(agree, calm.scatter_m, sharp.scatter_m)
         doubt[asked] = np.sqrt(np.maximum(miss**2 - noise**2, 0.0) + (noise / 3.0) ** 2)
     return BeadGround(feet=feet, height_m=fitted, doubt_m=doubt, sigma_m=noise / 3.0, bead=inside, parent=parent)
-
-
-def _between_vertices(surface: Surface, values: Array, points_m: Array) -> Array:
-    # linear over the triangle nearest to each point
-    foot, triangle = RayCaster(surface).closest(points_m)
-    corners = surface.vertices_m[surface.triangles[triangle]]
-    sides = [np.cross(corners[:, (k + 1) % 3] - foot, corners[:, (k + 2) % 3] - foot) for k in range(3)]
-    share = np.stack([np.linalg.norm(side, axis=1) for side in sides], axis=1)
-    share /= np.maximum(share.sum(axis=1, keepdims=True), 1e-30)
-    return np.einsum("nk,nk->n", share, values[surface.triangles[triangle]])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -29,7 +29,7 @@ SIGMAS_95 = 1.96
 ROUNDS_MAX = 6
 COARSE_FACTOR, COARSE_ROUNDS = 4.0, 2
 VOXEL_BOUNDS_M = (0.001, 0.01)
-SETTLED = 0.1
+SETTLED = 0.3
 """Rounds end when the last step is below this share of the standard errors."""
 PAIRED_MIN = 0.8
 """With fewer readings near the mean surface the hand-eye is far off: coarse rounds come first."""
@@ -345,7 +345,7 @@ def refuse_poor_views(n_views: int, spread: float, limits: HandEyeLimits) -> Non
 
 
 def _voxel(camera: Intrinsics, range_m: float) -> float:
-    wanted = 2.0 * max(range_m / min(camera.fx_px, camera.fy_px), 2.0 * float(camera.axial_noise_m(range_m)))
+    wanted = 2.0 * max(range_m / min(camera.fx_px, camera.fy_px), float(camera.axial_noise_m(range_m)))
     return float(np.clip(np.ceil(wanted * 2e3) / 2e3, *VOXEL_BOUNDS_M))
 
 

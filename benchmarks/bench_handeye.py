@@ -23,7 +23,7 @@ from scipy.spatial.transform import Rotation
 from cell_core.config import CameraConfig, load_named
 from cell_core.surface import Surface
 from cell_core.transforms import Array
-from cell_scanning.hand_eye import HandEyeLimits, calibrate_hand_eye
+from cell_scanning.hand_eye import calibrate_hand_eye
 from cell_simulation.camera import DepthCamera
 from cell_simulation.demo_parts import casting_with_bead, freeform_shell
 from cell_simulation.true_part import TruePart
@@ -109,7 +109,7 @@ def trial(case: Case, part: Surface, config: CameraConfig, seed: int) -> tuple[f
     camera = DepthCamera(config, TruePart(part), [table], seed=seed)
     depths = [camera.render(T, 0.0).depth_m for T in shaken @ true]
     started = time.process_time()
-    found = calibrate_hand_eye(depths, flange, X, config, limits=HandEyeLimits())
+    found = calibrate_hand_eye(depths, flange, X, config)
     seconds = time.process_time() - started
     error = np.linalg.inv(found.T_flange_camera) @ true
     twist = np.r_[error[:3, 3], Rotation.from_matrix(error[:3, :3]).as_rotvec()]

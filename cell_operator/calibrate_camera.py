@@ -20,7 +20,8 @@ from cell_operator.progress import StepProgress
 from cell_scanning.board import calibrate_from_board, read_board_poses
 from cell_scanning.camera import Intrinsics
 from cell_scanning.frames import FLANGE_POSES, flange_twists, read_frames
-from cell_scanning.hand_eye import EXTRAS, Extra, HandEye, HandEyeLimits, calibrate_hand_eye
+from cell_scanning.hand_eye import EXTRAS, Extra, calibrate_hand_eye
+from cell_scanning.hand_eye_result import HandEye, HandEyeLimits
 from robot_description import Cell, load_cell
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 
 from cell_operator.figures import save
-from cell_scanning.hand_eye import HandEye
+from cell_scanning.hand_eye_result import HandEye
 
 
 def hand_eye_figure(found: HandEye, path: Path) -> None:

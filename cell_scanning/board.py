@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from cell_core.errors import InputRefusedError
 from cell_core.transforms import Array, inverse, transform_from_xyz_quat
-from cell_scanning.hand_eye import HandEye, HandEyeLimits, judged, refuse_poor_views, turning, twist_motion
+from cell_scanning.hand_eye_result import HandEye, HandEyeLimits, judged, refuse_poor_views, turning, twist_motion
 
 COLUMNS = ("flange_x_m", "flange_y_m", "flange_z_m", "flange_qx", "flange_qy", "flange_qz", "flange_qw") + (
     "board_x_m", "board_y_m", "board_z_m", "board_qx", "board_qy", "board_qz", "board_qw",

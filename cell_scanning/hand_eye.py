@@ -7,12 +7,11 @@ robot's scatter is estimated with it and shows in the covariance.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 from cell_core.config import CameraConfig
 from cell_core.errors import InputRefusedError
@@ -21,98 +20,21 @@ from cell_core.transforms import Array, inverse
 from cell_scanning.camera import Intrinsics, as_intrinsics
 from cell_scanning.depth_filter import filter_depth
 from cell_scanning.hand_eye_readings import Readings, read_views
+from cell_scanning.hand_eye_result import HandEye, HandEyeLimits, judged, refuse_poor_views, turning, twist_motion
 from cell_scanning.pose_system import PoseSolution, solve_poses
 
 Extra = Literal["time_offset_s", "depth_offset_m", "depth_slope"]
 EXTRAS: tuple[Extra, ...] = ("time_offset_s", "depth_offset_m", "depth_slope")
-SIGMAS_95 = 1.96
 ROUNDS_MAX = 6
 COARSE_FACTOR, COARSE_ROUNDS = 4.0, 2
 VOXEL_BOUNDS_M = (0.001, 0.01)
-SETTLED = 0.1
+SETTLED = 0.3
 """Rounds end when the last step is below this share of the standard errors."""
 PAIRED_MIN = 0.8
 """With fewer readings near the mean surface the hand-eye is far off: coarse rounds come first."""
 SAME_VIEW_M, SAME_VIEW_RAD = 2e-4, 2e-4
 """Frames from flange poses this near are one view, and share the robot's error."""
 VIEW_OFF_SIGMAS = 5.0
-RESIDUAL_GROWTH_MAX = 1.02
-
-
-@dataclass(frozen=True, kw_only=True)
-class HandEyeLimits:
-    """What a calibration must reach before it may be used."""
-
-    n_views_min: int = 8
-    spread_min: float = 0.15
-    """Smallest rms change of the flange's direction over the views, over all directions: 0 = one axis only."""
-    translation_m: float = 8e-5
-    """Largest half width [m] of the 95 % interval of the camera's position, in its worst direction."""
-    rotation_rad: float = 3.5e-4
-    """The same of its orientation [rad]."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class HandEye:
-    """A calibrated hand-eye, what it rests on, and whether it may be used."""
-
-    T_flange_camera: Array
-    """(4, 4) optical frame in the flange frame."""
-    start: Array
-    """(4, 4) what it was before."""
-    covariance: Array
-    """(6, 6) of position and rotation vector (x, y, z, rx, ry, rz) along the optical frame's axes [m, rad]."""
-    extras: dict[str, tuple[float, float]] = field(default_factory=dict)
-    """Further numbers, each with its standard error: true depth is z + offset + slope z, pose that of stamp + time."""
-    view_T_base_flange: Array
-    """(G, 4, 4) flange pose of each view."""
-    rms_before_m: Array
-    """(G,) rms disagreement of each view with the common surface before [m]."""
-    rms_after_m: Array
-    """(G,) and after."""
-    deviation: Array
-    """(G, 6) twist of each view beside the common one [m, rad]: the robot's own error, as far as it can be told."""
-    frames_off: tuple[int, ...] = ()
-    """Frames left out: their views deviate far more than the others do."""
-    scatter: tuple[float, float]
-    """Standard deviation of the views' deviations per axis: [m], [rad]."""
-    noise_ratio: float
-    """Readings' noise over what the camera file says."""
-    spread: float
-    """See `HandEyeLimits.spread_min`."""
-    condition: float
-    """Worst over best known direction, rotations counted at the range of the scene."""
-    n_frames: int
-    range_m: float
-    """Median depth [m]."""
-    faults: tuple[str, ...]
-    """Why it may not be used; empty: go."""
-
-    @property
-    def go(self) -> bool:
-        """Whether it may be used."""
-        return not self.faults
-
-    @property
-    def translation_bound_m(self) -> float:
-        """Half width of the 95 % interval of the position in its worst direction [m]."""
-        return _bound(self.covariance[:3, :3])
-
-    @property
-    def rotation_bound_rad(self) -> float:
-        """The same of the orientation [rad]."""
-        return _bound(self.covariance[3:, 3:])
-
-    @property
-    def shift_m(self) -> float:
-        """How far the camera's position moved [m]."""
-        return float(np.linalg.norm(self.T_flange_camera[:3, 3] - self.start[:3, 3]))
-
-    @property
-    def turn_rad(self) -> float:
-        """How far it turned [rad]."""
-        R = self.start[:3, :3].T @ self.T_flange_camera[:3, :3]
-        return float(Rotation.from_matrix(R).magnitude())
 
 
 def calibrate_hand_eye(
@@ -210,15 +132,6 @@ def _calibrated(
     return found, _frames_off(solution, group)
 
 
-def judged(limits: HandEyeLimits, *, settled: bool, covariance: Array, range_m: float, **facts: Any) -> HandEye:
-    """Return the calibration with its condition and with what stands against its use."""
-    at_range = np.diag([1.0, 1.0, 1.0, range_m, range_m, range_m])
-    eigen = np.linalg.eigvalsh(at_range @ covariance @ at_range)
-    condition = float(np.sqrt(eigen[-1] / max(eigen[0], 1e-300)))
-    found = HandEye(covariance=covariance, range_m=range_m, condition=condition, faults=(), **facts)
-    return replace(found, faults=tuple(_faults(found, limits, settled)))
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _State:
     X: Array
@@ -288,14 +201,6 @@ class _Run:
         return _State(X=state.X @ twist_motion(solution.theta[:6]), extras=extras)
 
 
-def twist_motion(twist: Array) -> Array:
-    """Return the 4x4 motion of a small twist (v, w): turned by w about the origin, then moved by v."""
-    T = np.eye(4)
-    T[:3, :3] = Rotation.from_rotvec(twist[3:]).as_matrix()
-    T[:3, 3] = twist[:3]
-    return T
-
-
 def _adjoint(T: Array) -> Array:
     R, t = T[:3, :3], T[:3, 3]
     cross = np.array([[0.0, -t[2], t[1]], [t[2], 0.0, -t[0]], [-t[1], t[0], 0.0]])
@@ -315,12 +220,6 @@ def _views(flange: Array) -> NDArray[np.int64]:
     return group
 
 
-def turning(R: Array) -> float:
-    """Return how much a vector fixed to the flange turns over the views, rms, for the direction that turns least."""
-    away = R - R.mean(axis=0)
-    return float(np.sqrt(max(np.linalg.eigvalsh(np.einsum("nki,nkj->ij", away, away) / len(R))[0], 0.0)))
-
-
 def _frames_off(solution: PoseSolution, group: NDArray[np.int64]) -> NDArray[np.int64]:
     size = np.abs(solution.deviation)
     usual = 1.4826 * np.median(size, axis=0)
@@ -328,51 +227,10 @@ def _frames_off(solution: PoseSolution, group: NDArray[np.int64]) -> NDArray[np.
     return np.flatnonzero(off[group])
 
 
-def refuse_poor_views(n_views: int, spread: float, limits: HandEyeLimits) -> None:
-    """Refuse fewer poses than `limits` ask for, or poses that hardly turn.
-
-    Raises:
-        InputRefusedError: says what is needed.
-    """
-    if n_views < limits.n_views_min:
-        raise InputRefusedError(f"hand-eye: {n_views} different flange poses, at least {limits.n_views_min} needed")
-    if spread < limits.spread_min:
-        raise InputRefusedError(
-            f"hand-eye: the flange turns by {spread:.3f} (rms, about its least used axis), at least {limits.spread_min}"
-            " needed: tilt and roll it between views about more than one axis",
-            spread=spread,
-        )
-
-
 def _voxel(camera: Intrinsics, range_m: float) -> float:
-    wanted = 2.0 * max(range_m / min(camera.fx_px, camera.fy_px), 2.0 * float(camera.axial_noise_m(range_m)))
+    wanted = 2.0 * max(range_m / min(camera.fx_px, camera.fy_px), float(camera.axial_noise_m(range_m)))
     return float(np.clip(np.ceil(wanted * 2e3) / 2e3, *VOXEL_BOUNDS_M))
 
 
 def _reach(theta: Array, camera: Intrinsics) -> float:
     return float(np.linalg.norm(theta[:3]) + camera.range_m[0] * np.linalg.norm(theta[3:6]))
-
-
-def _bound(covariance: Array) -> float:
-    return SIGMAS_95 * float(np.sqrt(np.linalg.eigvalsh(covariance)[-1]))
-
-
-def _faults(found: HandEye, limits: HandEyeLimits, settled: bool) -> list[str]:
-    faults = []
-    if not settled:
-        faults.append(f"it does not come to rest in {ROUNDS_MAX} rounds")
-    for what, value, bound, unit in (
-        ("position", 1e3 * found.translation_bound_m, 1e3 * limits.translation_m, "mm"),
-        ("orientation", np.degrees(found.rotation_bound_rad), np.degrees(limits.rotation_rad), "degrees"),
-    ):
-        if not value <= bound:
-            faults.append(
-                f"{what} is known to +-{value:.3f} {unit} (95 %, worst direction), at most {bound:.3f} {unit} allowed: "
-                "take more views, or views turned further"
-            )
-    before, after = (float(np.sqrt(np.mean(r**2))) for r in (found.rms_before_m, found.rms_after_m))
-    if after > RESIDUAL_GROWTH_MAX * before:
-        faults.append(
-            f"views agree no better than before: {1e3 * after:.4f} mm rms after, {1e3 * before:.4f} mm before"
-        )
-    return faults

@@ -13,7 +13,7 @@ from cell_core.transforms import Array, inverse
 from cell_operator.cli import main
 from cell_scanning.camera import Intrinsics
 from cell_scanning.frames import Frame, write_frames
-from cell_scanning.hand_eye import twist_motion
+from cell_scanning.hand_eye_result import twist_motion
 from cell_scanning.views import looking_at
 from cell_simulation.camera import DepthCamera
 from cell_simulation.true_part import TruePart

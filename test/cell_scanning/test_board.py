@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 from cell_core.errors import InputRefusedError
 from cell_core.transforms import Array, inverse, transform_from_xyz_rpy
 from cell_scanning.board import COLUMNS, calibrate_from_board, read_board_poses
-from cell_scanning.hand_eye import HandEye, twist_motion
+from cell_scanning.hand_eye_result import HandEye, twist_motion
 
 X = transform_from_xyz_rpy([0.12, -0.05, 0.11], [0.1, -0.35, 1.2])
 BOARD = transform_from_xyz_rpy([1.1, 0.2, 0.3], [0.2, 0.1, 2.0])

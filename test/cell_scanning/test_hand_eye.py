@@ -6,7 +6,8 @@ from scipy.spatial.transform import Rotation
 
 from cell_core.errors import InputRefusedError
 from cell_core.transforms import inverse, transform_from_xyz_rpy
-from cell_scanning.hand_eye import calibrate_hand_eye, twist_motion
+from cell_scanning.hand_eye import calibrate_hand_eye
+from cell_scanning.hand_eye_result import twist_motion
 from cell_scanning.pose_system import ViewReadings, solve_poses
 from cell_scanning.views import looking_at
 

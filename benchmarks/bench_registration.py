@@ -8,7 +8,7 @@ registration refuses or doubts counts as refused, and so does another pose that 
 scans laid on the mirror image or on another part of the list, where only a refusal is right. Seconds are CPU.
 
     cell bench registration              SCANS scans of each kind, POSES starts in all per part
-    QUICK=1 cell bench registration      one scan of each kind and part, three starts
+    QUICK=1 cell bench registration      one scan of each kind of QUICK_PARTS, one start each
     PARTS="box,bracket" POSES=100 SCANS=3 cell bench registration
 """
 
@@ -28,6 +28,7 @@ from cell_core.transforms import Array
 
 RIGHT_M, RIGHT_RAD = 1e-4, np.deg2rad(0.05)
 OFF_FACTOR = 10.0
+QUICK_PARTS = "bracket,box,stepped shaft,marked plate"
 
 
 def judged(part: Part, scan: Surface, T_scan_part: Array) -> tuple[str, float, float, float]:
@@ -62,7 +63,7 @@ def main() -> int:
     quick = bool(os.environ.get("QUICK"))
     n_scans = 1 if quick else int(os.environ.get("SCANS", "2"))
     n_poses = 3 if quick else int(os.environ.get("POSES", "12"))
-    wanted = os.environ.get("PARTS", "")
+    wanted = os.environ.get("PARTS", QUICK_PARTS if quick else "")
     chosen = [p for p in parts() if not wanted or p.name in wanted.split(",")]
     console = Console(width=160)
     table = Table(

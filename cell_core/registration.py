@@ -37,7 +37,7 @@ DIFFERENT_SHARE = 0.02
 """Poses that shift the target's points by this share of the diagonal are different ones."""
 WIDE_SHARE = 0.01
 """Reach at which a pose is accepted at all."""
-OVERLAP_MIN, AGAINST_MAX, COVERED_MIN = 0.3, 0.03, 0.02
+OVERLAP_MIN, AGAINST_MAX, COVERED_MIN = 0.3, 0.02, 0.02
 """Least share explained of what was scanned in the target's box, most against a pose beside what a part's own
 deviations explain, both over the area on the target, and least share of the target that was scanned."""
 SEPARATION_MIN, MARGIN_MIN = 2.5, 0.005

@@ -334,7 +334,11 @@ def build_parser() -> argparse.ArgumentParser:
         help="with --register: refuse a pose whose standard deviation is more [m] (default: 8e-5)",
     )
     inspect.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="writes deviation.ply, report.json, inspection.png"
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="writes deviation.ply, report.json, inspection.png; with --register overlay.png too",
     )
 
     report = add("report", "write report.html anew from a job folder")

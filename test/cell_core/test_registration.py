@@ -7,7 +7,7 @@ from scipy.spatial.transform import Rotation
 
 from cell_core.errors import InputRefusedError
 from cell_core.icp import point_to_plane_step
-from cell_core.registration import align, register, without_table
+from cell_core.registration import align, register, relied_on, without_table
 from cell_core.surface import Surface
 from cell_core.transforms import apply, inverse, transform_from_xyz_rpy
 
@@ -66,6 +66,64 @@ def test_units_that_disagree_are_named():
     cad = bracket()
     with pytest.raises(InputRefusedError, match="units"):
         register(cad, Surface(vertices_m=1000.0 * cad.vertices_m, triangles=cad.triangles))
+
+
+def test_units_are_named_where_the_table_hides_the_ratio():
+    cad = bracket()
+    small = Surface(vertices_m=cad.vertices_m / 25.4, triangles=cad.triangles)
+    with pytest.raises(InputRefusedError, match="inch and mm"):
+        register(cad, small)
+
+
+def mirror_image(surface: Surface) -> Surface:
+    return Surface(vertices_m=surface.vertices_m * [1.0, -1.0, 1.0], triangles=surface.triangles[:, ::-1])
+
+
+def test_a_mirror_image_is_not_relied_on():
+    cad = bracket()
+    scan = seen_from(cad, [0.1, 0.3, 0.8], np.random.default_rng(1))
+    with pytest.raises(InputRefusedError):
+        relied_on(register(scan, mirror_image(cad)), "scan")
+
+
+def beside_clutter(part: Surface) -> Surface:
+    """The part on a table that is larger, with a box beside it."""
+    table = trimesh.creation.box([0.9, 0.9, 0.02], trimesh.transformations.translation_matrix([0, 0, -0.01]))
+    box = trimesh.creation.box([0.1, 0.2, 0.15], trimesh.transformations.translation_matrix([0.0, 0.25, 0.075]))
+    shift, pieces = 0, []
+    for vertices, triangles in (
+        (part.vertices_m, part.triangles),
+        *((m.vertices, m.faces) for m in (table.subdivide().subdivide(), box.subdivide())),
+    ):
+        pieces.append((vertices, np.asarray(triangles) + shift))
+        shift += len(vertices)
+    return Surface(vertices_m=np.concatenate([v for v, _ in pieces]), triangles=np.concatenate([t for _, t in pieces]))
+
+
+def test_a_part_among_clutter_is_found_and_its_uncertainty_covers_the_error():
+    rng = np.random.default_rng(3)
+    cad = bracket()
+    scan = beside_clutter(seen_from(cad, [0.4, 0.3, 0.8], rng))
+    T = transform_from_xyz_rpy([0.8, -0.4, 0.3], [0.6, 1.1, 2.0])
+    placed = relied_on(register(scan.transformed(T, "scan"), cad), "scan")
+    moved = apply(placed.T_target_source @ T, cad.vertices_m) - cad.vertices_m
+    error_m = np.sqrt(np.mean(np.sum(moved**2, axis=1)))
+    assert placed.least_held is not None
+    assert error_m < 1e-4
+    assert error_m < 3.0 * placed.least_held.shift_m < 3e-4
+    assert placed.overlap_fraction < 0.2
+    assert placed.candidates[0].separation == 0.0
+    assert all(c.score < 0.9 * placed.candidates[0].score for c in placed.candidates[1:])
+
+
+def test_what_slides_is_doubted():
+    sheet = trimesh.creation.box([0.3, 0.2, 0.1]).subdivide().subdivide().subdivide()
+    cad = Surface(vertices_m=np.asarray(sheet.vertices), triangles=np.asarray(sheet.faces))
+    top = cad.select_triangles((cad.triangle_normals[:, 2] > 0.9) & (cad.centroids_m[:, 0] < 0.0))
+    placed = register(top, cad)
+    assert placed.doubt
+    with pytest.raises(InputRefusedError, match="scan: lies"):
+        relied_on(placed, "scan")
 
 
 def test_align_corrects_a_small_offset_by_the_masked_part_only():

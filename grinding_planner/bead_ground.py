@@ -109,7 +109,9 @@ def ground_of(
         agree = np.abs(sharp.value_m - calm.value_m) < AGREE_SIGMAS * noise / 3.0
         fitted[asked], inside[asked] = np.maximum(np.where(agree, calm.value_m, sharp.value_m), -STANDS_M), True
         miss = np.where(agree, calm.scatter_m, sharp.scatter_m)
-        doubt[asked] = np.sqrt(np.maximum(miss**2 - noise**2, 0.0) + (noise / 3.0) ** 2)
+        doubt[asked] = np.sqrt(np.maximum(miss**2 - noise**2, 0.0)) + FOOT_M * sharp.slope
+        # a scan's long waves pass for height; of what stands low that share is small enough to be left
+        doubt[asked] += np.minimum(0.5 * noise, WAVE_SHARE * np.maximum(fitted[asked], 0.0))
     return BeadGround(feet=feet, height_m=fitted, doubt_m=doubt, sigma_m=noise / 3.0, bead=inside, parent=parent)
 
 

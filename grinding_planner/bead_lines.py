@@ -13,7 +13,6 @@ from cell_core.errors import CoverageError
 from cell_core.transforms import Array, unit
 from grinding_planner.bead import Bead
 from grinding_planner.bead_ground import BeadGround
-from grinding_planner.bead_leans import lean_rad, leant_over
 from grinding_planner.bead_parent import Parent
 from grinding_planner.strokes import Line, line_through
 
@@ -38,8 +37,8 @@ def step_of(tool: PadTool) -> float:
     return float(np.clip(STEP_RADII * tool.radius_m, STEP_MIN_M, STEP_MAX_M))
 
 
-def lines_over(ground: BeadGround, bead: Bead, tool: PadTool) -> tuple[list[Line], list[Line]]:
-    """Return lines of pad poses along the bead, at most PITCH_M apart, all in one direction; and of leaned ones.
+def lines_over(ground: BeadGround, bead: Bead, tool: PadTool) -> list[Line]:
+    """Return lines of pad poses along the bead, at most PITCH_M apart, all in one direction.
 
     Raises:
         CoverageError: the parent is too hollow for the disc.
@@ -56,8 +55,6 @@ def lines_over(ground: BeadGround, bead: Bead, tool: PadTool) -> tuple[list[Line
             f"of radius {tool.radius_m:g} m would stand on its rim {rise * 1e3:.2g} mm above the middle, at most "
             f"{RISE_MAX_M * 1e3:g} mm: a smaller tool is needed"
         )
-    lean, ends = lean_rad(rise, tool), middle[past <= 0.0]
-    leant = leant_over(parent, ends, _outward(parent, ends), width, lean, step_of(tool), tool) if lean > 0.0 else []
     reach = 0.5 * width + OVERHANG_M - _contact_radius(rise, tool)
     longest_cut = 0.5 * (past <= 0.0).sum() * step_of(tool) - LEAST_M
     middle = middle[past <= max(reach - 0.5 * width, -END_RADII * tool.radius_m, -longest_cut)]
@@ -73,7 +70,7 @@ def lines_over(ground: BeadGround, bead: Bead, tool: PadTool) -> tuple[list[Line
         line = line_through(shifted - height[:, None] * outward, -unit(normal))
         if line is not None:
             lines.append(line)
-    return lines, leant
+    return lines
 
 
 def _contact_radius(rise_m: float, tool: PadTool) -> float:

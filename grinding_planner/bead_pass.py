@@ -11,7 +11,7 @@ from cell_core.config import PadTool
 from cell_core.optimise.dwell import limit_acceleration
 from cell_core.toolpath import Stroke
 from cell_core.transforms import Array, tool_frames
-from grinding_planner.bead_state import BeadState
+from grinding_planner.bead_state import AIM_M, UNDERCUT_WEIGHT, BeadState, cost_of
 from grinding_planner.bounds import depth_per_pass_max_m
 from grinding_planner.contact import PadContact, PadPairs, balance, pad_pairs, removal_rates
 from grinding_planner.results import stroke_of
@@ -72,7 +72,7 @@ def plan_pass(track: Track, state: BeadState, force_n: float, tool: PadTool) -> 
     pairs = track.pairs
     contact, lower = (
         balance(pairs, force_n, tool.stiffness_pa_per_m, pairs.gap_m + gone[pairs.point] / pairs.cosine)
-        for gone in (state.removed_m, state.lowest_m)
+        for gone in (state.removed_m, state.removed_m + state.doubt_m)
     )
     # what the bead loses is what it surely does, the parent what it does at worst
     worst = np.where(state.wanted[pairs.point], contact.pressure_pa, np.maximum(contact.pressure_pa, lower.pressure_pa))
@@ -81,12 +81,14 @@ def plan_pass(track: Track, state: BeadState, force_n: float, tool: PadTool) -> 
     touched = np.flatnonzero(np.diff(seconds.indptr) > 0)
     if len(touched) == 0:
         return None
+    surely = 1.0 + state.care.force_error_n / force_n
     left, areas = state.left_m, state.surface.areas_m2
     highest = max(DEPTH_SHARE * float(left[touched].max()), DEPTH_LEAST_M)
     deepest = min(DEPTH_PER_PASS_M, depth_per_pass_max_m(tool), highest)
-    goal = np.clip(state.goal_m(force_n)[touched], 0.0, deepest)
+    goal = np.clip((left[touched] - AIM_M) / surely, 0.0, deepest)
     own: Any = scipy.sparse.csr_matrix(seconds[touched])
-    weights = state.weights[touched]
+    on_bead = (left > AIM_M) & state.wanted
+    weights = (areas * np.where(on_bead, 1.0, UNDERCUT_WEIGHT) * state.guard)[touched]
     n = track.knots.get_shape()[1]
     slow, fast = 1.0 / tool.speed_m_per_s.low, 1.0 / tool.speed_m_per_s.high
     problem = LeastSquares(
@@ -100,10 +102,9 @@ def plan_pass(track: Track, state: BeadState, force_n: float, tool: PadTool) -> 
     slowness = track.knots @ knots / np.asarray(track.knots.sum(axis=1)).ravel()
     slowness = np.where(slowness > LIFT_SHARE * fast, np.clip(slowness, fast, slow), 0.0)
     taken = own @ np.where(knots > LIFT_SHARE * fast, np.maximum(knots, fast), 0.0)
-    gone = np.zeros(len(areas))
-    gone[touched] = taken
-    after = state.without(np.where(state.wanted, gone, 0.0), np.where(state.wanted, 0.0, gone), force_n)
-    return Dwell(slowness_s_per_m=slowness, contact=contact, cost=after.cost)
+    rest = left.copy()
+    rest[touched] -= taken * surely
+    return Dwell(slowness_s_per_m=slowness, contact=contact, cost=cost_of(areas, rest))
 
 
 def strokes_of(track: Track, plan: Dwell, force_n: float, tool: PadTool) -> list[Stroke]:
@@ -118,9 +119,7 @@ def strokes_of(track: Track, plan: Dwell, force_n: float, tool: PadTool) -> list
         part, own = raised.part(run), speed[run]
         steps = np.linalg.norm(np.diff(part.position_m, axis=0), axis=1)
         own = limit_acceleration(own, steps, tool.acceleration_m_per_s2)
-        stroke = stroke_of(part, np.full(len(part), force_n), "bead", own, tool)
-        # where a rim ends is where a bead ends: the arm may not lean the disc otherwise
-        strokes.append(replace(stroke, freedom=replace(stroke.freedom, tilt_rad=0.0)))
+        strokes.append(stroke_of(part, np.full(len(part), force_n), "bead", own, tool))
     return strokes
 
 

@@ -20,12 +20,10 @@ from grinding_planner.samples import SurfaceSamples
 from grinding_planner.strokes import Line
 
 STROKES_MAX = 120
-TRIES, GUARD_FACTOR = 2, 8.0
+TRIES, GUARD_FACTOR = 4, 8.0
 """Where a pass would go too deep, it is planned again with that place weighing so much more, so many times."""
-GAIN_MIN, GAIN_ENOUGH = 0.01, 0.05
-"""A pass must lower the cost of what is wrong by this share of it, and by this share of what is enough."""
-REVIVED_BELOW = 0.8
-"""Passes that failed are tried again once the cost has come down to this share."""
+GAIN_MIN = 0.005
+"""A pass must lower the cost of what is wrong by this share."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -44,7 +42,7 @@ def grind_down(
     height_m: Array,
     doubt_m: Array,
     wanted: NDArray[np.bool_],
-    stages: Sequence[Sequence[Line]],
+    lines: Sequence[Line],
     tool: PadTool,
     force_n: float,
     care: Care,
@@ -52,18 +50,16 @@ def grind_down(
     """Return passes that bring `wanted` samples down to AIM_M above the parent and leave the others alone.
 
     What is in doubt is kept standing, and the next scan shows how much of it is there: `doubt_m` from the start, and
-    what an error of the tool's coefficient or of the force may take too much, which adds up over passes.
+    what force errors may take too much, which adds up over passes (depth times force error over force).
 
     Args:
         surface: the ground as it is.
         height_m: (S,) its height over the parent.
         doubt_m: (S,) how far that may be wrong.
-        stages: upright lines first; more of them once these gain nothing, leaned ones, for lower forces only: little of
-            the disc carries them.
         force_n: highest force; smaller ones down to the tool's lowest are tried too.
         care: what must not happen.
     """
-    tracks = [track_of(surface, line, tool) for stage in stages for line in stage]
+    tracks = [track_of(surface, line, tool) for line in lines]
     forces = sorted({tool.force_n.low, float(np.sqrt(tool.force_n.low * force_n)), force_n})
     nothing = np.zeros(len(surface))
     state = BeadState(
@@ -71,27 +67,22 @@ def grind_down(
         height_m=height_m,
         wanted=wanted,
         removed_m=nothing,
-        seen_m=doubt_m,
-        ground_m=nothing,
+        doubt_m=doubt_m,
         harmed_m=nothing,
         guard=np.ones(len(surface)),
         care=care,
     )
-    ahead = _choices([len(stage) for stage in stages], forces)
-    hoped: dict[tuple[int, float], float] = {}
     strokes: list[Stroke] = []
-    visits, turn, revived_at = nothing, 0, np.inf
+    visits, turn, revived_at = nothing, 0, -1
+    hoped = dict.fromkeys(((i, force) for i in range(len(tracks)) for force in forces), np.inf)
     while state.cost > state.enough:
         best = _best(tracks, hoped, state, tool)
         if best is None:
-            if ahead:
-                hoped.update(dict.fromkeys(ahead.pop(0), np.inf))
-                continue
-            if state.cost > REVIVED_BELOW * revived_at or -np.inf not in hoped.values():
+            if revived_at == turn or -np.inf not in hoped.values():
                 break
             # what failed before may do now
             hoped.update({key: np.inf for key, gain in hoped.items() if gain == -np.inf})
-            revived_at = state.cost
+            revived_at = turn
             continue
         key, plan = best
         passes, after = _run_within_bounds(tracks[key[0]], plan, state, key[1], tool, back=turn % 2 == 1)
@@ -107,15 +98,6 @@ def grind_down(
     return BeadRemoval(strokes=tuple(strokes), removed_m=state.removed_m, visits=visits)
 
 
-def _choices(n_lines: Sequence[int], forces: Sequence[float]) -> list[list[tuple[int, float]]]:
-    """Return line and force of every pass that may be run, stage by stage."""
-    ends = np.cumsum(n_lines)
-    return [
-        [(i, force) for i in range(end - n, end) for force in (forces if k == 0 else forces[:-1] or forces)]
-        for k, (n, end) in enumerate(zip(n_lines, ends, strict=True))
-    ]
-
-
 def _best(
     tracks: Sequence[Track], hoped: dict[tuple[int, float], float], state: BeadState, tool: PadTool
 ) -> tuple[tuple[int, float], Dwell] | None:
@@ -124,7 +106,7 @@ def _best(
     `hoped` holds what each promised when last asked, and is brought up to date: gains fade from pass to pass, so those
     that promised less than the best does now are not asked again.
     """
-    least = max(GAIN_MIN * state.cost, GAIN_ENOUGH * state.enough)
+    least = GAIN_MIN * state.cost
     found: tuple[tuple[int, float], Dwell] | None = None
     for key in sorted(hoped, key=lambda k: -hoped[k]):
         if hoped[key] <= least:
@@ -147,7 +129,7 @@ def _run_within_bounds(
         passes = [_reversed(stroke) for stroke in reversed(passes)] if back else passes
         taken = run_strokes(state.surface, state.removed_m, passes, tool)
         # were the bead as low as it may be, the parent would be met sooner
-        worst = np.maximum(taken, run_strokes(state.surface, state.lowest_m, passes, tool))
+        worst = np.maximum(taken, run_strokes(state.surface, state.removed_m + state.doubt_m, passes, tool))
         after = state.without(taken, np.where(state.wanted, 0.0, worst), force_n)
         deep = after.too_deep(state)
         if not passes or not deep.any():

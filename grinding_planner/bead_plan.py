@@ -32,13 +32,10 @@ KNOWN_LEFT_MIN_M = 20e-6
 """Less than this above the parent, where a bead is known to have stood, is not worth another pass."""
 KNOWN_AREA_MIN_M2 = 10e-6
 SURE_SIGMAS = 2.5
-FORCE_ERROR_N = 1.0
-LEFT_MAX_M = 30e-6
-"""What a recipe lets stand unless it says so itself."""
-UNDERCUT_MAX_M, UNDERCUT_SHARE, SPARE_SHARE = 15e-6, 1.0 / 3.0, 1.0 / 3.0
-"""What a recipe allows unless it says so itself; the plan may use up so much of it, and what is in doubt so much."""
-GAIN_ERROR = 0.15
-"""Of a tool's coefficient that nobody has identified."""
+DOUBT_SHARE = 0.7
+FORCE_ERROR_N = 1.5
+UNDERCUT_MAX_M, UNDERCUT_SHARE = 15e-6, 1.0 / 3.0
+"""What a recipe allows unless it says so itself, and the share of it that the plan may use up."""
 LAST_CAUTION = 0.3
 """Where no other cycle follows, so much of what is in doubt is still left standing."""
 
@@ -61,13 +58,9 @@ def plan_bead(task: GrindTask, tool: PadTool) -> tuple[Served, Removal]:
     standing = np.concatenate([bead.points_m for bead in beads])
     caster = RayCaster(surface)
     caution = 1.0 if recipe.cycles_max > 1 else LAST_CAUTION
-    undercut = recipe.acceptance.undercut_max_m or UNDERCUT_MAX_M
     care = Care(
-        gain_error=caution * gain_error(tool),
         force_error_n=caution * FORCE_ERROR_N,
-        left_max_m=recipe.acceptance.tolerance_m or LEFT_MAX_M,
-        spare_m=SPARE_SHARE * undercut,
-        undercut_max_m=UNDERCUT_SHARE * undercut,
+        undercut_max_m=UNDERCUT_SHARE * (recipe.acceptance.undercut_max_m or UNDERCUT_MAX_M),
     )
     done: list[tuple[BeadGround, BeadRemoval, Array]] = []
     refused: list[dict[str, float]] = []
@@ -78,13 +71,12 @@ def plan_bead(task: GrindTask, tool: PadTool) -> tuple[Served, Removal]:
         if task.wanted_m is not None and not _worth_it(ground):
             continue
         try:
-            lines, leant = lines_over(ground, bead, tool)
+            lines = lines_over(ground, bead, tool)
         except CoverageError as error:
             too_hollow = error
             continue
         forbidden = guarded(task, ground.surface, ground.height_m).forbidden
         lines, refusals = _firm(ground.surface, forbidden, caster, lines, tool, recipe.force_n)
-        leant, _ = _firm(ground.surface, forbidden, caster, leant, tool, tool.force_n.low)
         refused.append(refusals)
         if not lines:
             continue
@@ -92,9 +84,9 @@ def plan_bead(task: GrindTask, tool: PadTool) -> tuple[Served, Removal]:
         removal = grind_down(
             ground.surface,
             height,
-            caution * ground.doubt_m,
+            caution * DOUBT_SHARE * ground.doubt_m,
             wanted,
-            (lines, leant),
+            lines,
             tool,
             recipe.force_n,
             care,
@@ -121,12 +113,6 @@ def plan_bead(task: GrindTask, tool: PadTool) -> tuple[Served, Removal]:
             refusals=reasons,
         )
     return _together(surface, look, done, reasons)
-
-
-def gain_error(tool: PadTool) -> float:
-    """Return by which share a tool may take more or less than its coefficient says."""
-    interval = tool.preston_interval_per_pa
-    return GAIN_ERROR if interval is None else 0.5 * (interval.high - interval.low) / tool.preston_per_pa
 
 
 def _beads(task: GrindTask, look: SurfaceSamples) -> tuple[list[Bead], str]:

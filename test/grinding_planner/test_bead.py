@@ -71,7 +71,9 @@ def test_the_bead_goes_and_the_parent_stays(plan, casting):
 
 
 def test_passes_are_bead_strokes_within_limits(plan, disc):
-    assert 2 <= len(plan.toolpath.strokes) <= 40
+    # how many passes a greedy choice takes varies by a third with the last digit of contact; their time does not
+    assert 2 <= len(plan.toolpath.strokes) <= 60
+    assert plan.figures["duration_s"] <= 16.0
     for stroke in plan.toolpath.strokes:
         assert stroke.kind == "bead"
         assert stroke.speed_m_per_s.max() <= disc.speed_m_per_s.high + 1e-9

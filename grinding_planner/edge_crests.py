@@ -12,20 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d, median_filter
 from scipy.signal import savgol_filter
-from scipy.spatial import KDTree
 
 from cell_core.meshes.topology import Joints
-from cell_core.raycast import RayCaster
 from cell_core.surface import Surface
 from cell_core.transforms import Array, unit
 from grinding_planner.edge import Edge
+from grinding_planner.edge_cloud import Cloud, around, chunks, cloud_of
 
 BALL = 2.6
 """Triangles within so many mesh edges tell what a place is like."""
 WIDE_BALL = 4.5
-SMOOTHING = 1.3
-"""Normals are means over so many mesh edges."""
-NEIGHBOURS_MAX = 48
 STEP = 0.7
 SEED_TURN = 0.9
 """A trace may begin where the spread of normals says so much of the least angle; seeds tell less than the faces do."""
@@ -35,20 +31,6 @@ FACE_QUANTILE = 0.12
 """Share of the area on either side that tells a face's normal."""
 TURN_MAX_RAD = 0.7
 VISITED = 1.4
-CHUNK = 20_000
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Cloud:
-    """A scan's triangles as points."""
-
-    points_m: Array
-    normals: Array
-    areas_m2: Array
-    mesh_m: float
-    """Typical length of a mesh edge [m]."""
-    tree: KDTree
-    caster: RayCaster
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -61,24 +43,6 @@ class _Place:
     right: Array
     turn_rad: float
     rounding_m: float
-
-
-def cloud_of(surface: Surface, met: Joints) -> Cloud:
-    """Return the triangles as points with smoothed normals."""
-    ends = surface.vertices_m[surface.triangles]
-    mesh_m = float(np.median(np.linalg.norm(ends - np.roll(ends, 1, axis=1), axis=2)))
-    points, areas = surface.centroids_m, surface.triangle_areas_m2
-    tree = KDTree(points)
-    raw = surface.triangle_normals
-    smooth = np.empty_like(raw)
-    for part in _chunks(len(points)):
-        near, weight = _around(tree, points[part], SMOOTHING * mesh_m, areas)
-        # the far side of a thin plate is no neighbour
-        facing = np.einsum("nki,ni->nk", raw[near], raw[part]) > -0.3
-        smooth[part] = unit(np.einsum("nk,nki->ni", weight * facing, raw[near]))
-    return Cloud(
-        points_m=points, normals=smooth, areas_m2=areas, mesh_m=mesh_m, tree=tree, caster=RayCaster(surface)
-    )  # fmt: skip
 
 
 def crest_edges(cloud: Cloud, angle_min_rad: float, length_min_m: float) -> list[Edge]:
@@ -103,23 +67,10 @@ def crest_edges(cloud: Cloud, angle_min_rad: float, length_min_m: float) -> list
     return found
 
 
-def _chunks(n: int) -> list[slice]:
-    return [slice(a, min(a + CHUNK, n)) for a in range(0, n, CHUNK)]
-
-
-def _around(tree: KDTree, points: Array, radius_m: float, areas: Array) -> tuple[NDArray[np.int64], Array]:
-    distance, near = tree.query(points, k=min(NEIGHBOURS_MAX, len(areas)), distance_upper_bound=radius_m)
-    near = np.asarray(near)
-    inside = np.isfinite(distance)
-    near = np.where(inside, near, 0)
-    weight = np.where(inside, areas[near] * (1.0 - np.where(inside, distance / radius_m, 1.0) ** 2), 0.0)
-    return near, weight
-
-
 def _seed_turns(cloud: Cloud) -> Array:
     turn = np.zeros(len(cloud.points_m))
-    for part in _chunks(len(turn)):
-        near, weight = _around(cloud.tree, cloud.points_m[part], BALL * cloud.mesh_m, cloud.areas_m2)
+    for part in chunks(len(turn)):
+        near, weight = around(cloud.tree, cloud.points_m[part], BALL * cloud.mesh_m, cloud.areas_m2)
         normals = cloud.normals[near]
         weight = weight * (np.einsum("nki,ni->nk", normals, cloud.normals[part]) > -0.3)
         weight = weight / np.maximum(weight.sum(axis=1, keepdims=True), 1e-15)

@@ -13,7 +13,7 @@ from cell_core.meshes.borders import borders
 from cell_core.surface import Surface
 from cell_core.transforms import Array, unit
 from grinding_planner.edge import Edge
-from grinding_planner.edge_crests import Cloud
+from grinding_planner.edge_cloud import Cloud
 
 STEP = 0.5
 """Distance of samples in mesh edges."""

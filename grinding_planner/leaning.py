@@ -24,7 +24,7 @@ from grinding_planner.seating import seat
 from grinding_planner.strokes import Line
 from grinding_planner.thinning import LeastSquares
 
-ROUNDS, STILL_ROUNDS = 12, 4
+ROUNDS, STILL_ROUNDS = 20, 4
 """With tilt, and then without: on the poses seated anew only speed and force settle."""
 ITERATIONS = 120
 PROBE = 0.1
@@ -37,7 +37,9 @@ SMOOTH = 3e-4
 """Weight of the squared change of tilt over a radius along a line, relative to the largest tilt."""
 UPRIGHT = 1e-5
 """Weight of the squared tilt itself: where leaning helps nothing the pad stands upright."""
-RAISED_MAX = 6.0
+UNDER_RISE, UNDER_MAX = 1.5, 6.0
+OVER_RISE, OVER_MAX = 3.0, 24.0
+"""How much more an error above the aim counts after a round, and after all: what is cut too deep nothing puts back."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -143,9 +145,14 @@ class _Solver:
     def _raised(self, now: _State) -> _State:
         """Return the same with errors above the aim counting for more from now on."""
         if self._wish.aim_fraction is not None:
-            left = np.abs(now.rates @ now.plan.dwell_s - self._goal)
-            over = left / (self._wish.aim_fraction * np.maximum(self._goal, 0.2))
-            self.factor = np.minimum(self.factor * np.clip(over, 1.0, 1.5), RAISED_MAX)
+            left = now.rates @ now.plan.dwell_s - self._goal
+            brushed = np.zeros(len(left), bool) if self._wish.brushed is None else self._wish.brushed
+            deepest = self._goal.max()
+            error = np.where(brushed, np.maximum(left - deepest, 0.0), left)
+            due = np.where(brushed, deepest, np.maximum(self._goal, 0.2))
+            missed = np.abs(error) / (self._wish.aim_fraction * due)
+            rise, most = np.where(error > 0.0, [[OVER_RISE], [OVER_MAX]], [[UNDER_RISE], [UNDER_MAX]])
+            self.factor = np.maximum(self.factor, np.minimum(self.factor * np.clip(missed, 1.0, rise), most))
         return replace(now, value=self._value(now))
 
     def _step(self, now: _State, trust: float, *, leans: bool) -> _State:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse
+from numpy.typing import NDArray
 
 from cell_core.config import GrindToolConfig
 from cell_core.optimise.dwell import limit_acceleration
@@ -32,6 +33,8 @@ class Wish:
     """(S,) weight of its squared error."""
     aim_fraction: float | None
     """Errors above this share of the goal count for more; None: all the same."""
+    brushed: NDArray[np.bool_] | None = None
+    """(S,) where the pad gets by chance: errors count for more only as far as it takes more than the deepest goal."""
     smoothness: float = SMOOTHNESS
     """Weight of the squared change of dwell per length along a line, relative to the mean one, over a radius."""
 

@@ -224,7 +224,14 @@ def _one_pass(
         laid = laid.joined(more)
     progress(0.55, "scheduling speeds and forces")
     aim = None if is_map else min(AIM_FRACTION, 0.6 * recipe.acceptance.tolerance_fraction)
-    wish = Wish(goal_m=goal_m, weights=weights, aim_fraction=aim, smoothness=MAP_SMOOTHNESS if is_map else SMOOTHNESS)
+    forbidden = ground.samples.forbidden
+    wish = Wish(
+        goal_m=goal_m,
+        weights=weights,
+        aim_fraction=aim,
+        brushed=~ground.serviceable if forbidden is None else ~(ground.serviceable | forbidden),
+        smoothness=MAP_SMOOTHNESS if is_map else SMOOTHNESS,
+    )
     plan = scheduled(laid, wish, tool, **({"iterations": MAP_ITERATIONS} if is_map else {}))
     progress(0.6, "leaning the pad")
     laid, plan = settled(ground, tool, feed.force_n, laid, plan, wish, step)

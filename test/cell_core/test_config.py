@@ -18,6 +18,7 @@ from cell_core.config import (
     SprayRecipe,
     config_root,
     load_config,
+    load_grind_tools,
     load_named,
     load_one_layer,
     load_recipe,
@@ -63,7 +64,7 @@ def test_names_used_across_files_exist():
             for one in [recipe.layer(layer.name) for layer in recipe.layers] or [recipe]:
                 load_named(GunConfig, "guns", one.gun)
         else:
-            load_named(GrindToolConfig, "tools", recipe.tool)
+            assert load_grind_tools(recipe)
 
 
 def refused(tmp_path: Path, text: str) -> str:

@@ -81,6 +81,14 @@ def half_sigma(deviation_m: Array, weights: Array | None = None) -> float:
     return weighted_quantile(deviation_m[side], even, 0.5) / NORMAL_QUARTILE
 
 
+def _below(deviation_m: Array, weights: Array) -> float:
+    # what is missing outright is no noise: it lifts a mean where there is much of it below, a median where little is
+    far = OUTLIER_SIGMAS * float(np.median(np.abs(deviation_m)))
+    below = np.clip(-deviation_m, 0.0, far)
+    spread = float(np.sqrt(2.0 * np.average(below**2, weights=np.maximum(weights, 1e-15))))
+    return min(half_sigma(-deviation_m, weights), spread)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Stock:
     """What stands above the CAD."""
@@ -120,7 +128,7 @@ def stock_on(surface: Surface, cad: Surface) -> Stock:
         )
     areas = surface.vertex_areas_m2
     calm = _averaged(surface, deviation, own)
-    sigma = max(half_sigma(-deviation[own], areas[own]), _scatter(surface, deviation, own))
+    sigma = max(_below(deviation[own], areas[own]), _scatter(surface, deviation, own))
     members = np.flatnonzero(own & (calm > FOLLOWED_SIGMAS * sigma))
     graph: scipy.sparse.csr_matrix = surface.adjacency[members][:, members]
     label = connected_components(graph, directed=False)[1] if len(members) else np.zeros(0, np.int64)

@@ -194,7 +194,7 @@ def scan_of(part: Part, kind: str, seed: int) -> tuple[Surface, Array]:
         fy_px=502.0, cx_px=319.5, cy_px=239.5, range_m=Interval(low=0.05, high=10.0), rate_hz=10.0,
         incidence_max_rad=1.15, axial_noise_at_1m_m=NOISE_M / distance_m**2, lateral_noise_px=0.3,
         dropout_fraction=0.002,
-    )  # type: ignore[arg-type]  # fmt: skip
+    )  # fmt: skip
     camera = DepthCamera(config, TruePart(placed, edge_max_m=10.0), boxes, seed=seed)
     start = rng.uniform(0.0, 2.0 * np.pi)
     turns = {"around": np.arange(7) * 2.0 * np.pi / 7.0, "one side + table": np.array([-0.6, 0.0, 0.6])}

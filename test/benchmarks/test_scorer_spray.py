@@ -20,14 +20,8 @@ scorer = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(scorer)
 
 TOOL = {
-    "a_m": 0.12,
-    "b_m": 0.04,
-    "beta_1": 2.5,
-    "beta_2": 2.0,
-    "reference_standoff_m": 0.2,
-    "solids_volume_fraction": 0.45,
-    "transfer_efficiency": 0.65,
-    "flow_m3_per_s": 3e-6,
+    "a_m": 0.12, "b_m": 0.04, "beta_1": 2.5, "beta_2": 2.0, "reference_standoff_m": 0.2,
+    "solids_volume_fraction": 0.45, "transfer_efficiency": 0.65, "flow_m3_per_s": 3e-6,
 }
 VOLUME_RATE = 0.45 * 0.65 * 3e-6
 SPEED = 0.2
@@ -54,11 +48,7 @@ def straight(y_m=0.0, standoff_m=0.2, half_m=0.4, step_m=0.01, speed=SPEED):
     x = np.linspace(-half_m, half_m, 3)
     position = np.column_stack([x, np.full(3, y_m), np.full(3, standoff_m)])
     return stroke_from_poses(
-        position,
-        np.tile([0.0, 0.0, -1.0], (3, 1)),
-        np.ones(3, bool),
-        step_m=step_m,
-        speed_m_per_s=speed,
+        position, np.tile([0.0, 0.0, -1.0], (3, 1)), np.ones(3, bool), step_m=step_m, speed_m_per_s=speed,
         process_value=TOOL["flow_m3_per_s"],
     )
 
@@ -155,19 +145,9 @@ def test_it_agrees_with_the_planner_on_a_bent_sheet(kind):
     fan = ("a_m", "b_m", "beta_1", "beta_2")
     common = TOOL if kind == "elliptic_double_beta" else {k: v for k, v in TOOL.items() if k not in fan}
     gun = GunConfig(
-        format="grind_spray_cell/gun",
-        version=1,
-        name="test",
-        kind=kind,
-        on_delay_s=0.0,
-        off_delay_s=0.0,
-        standoff_m=Interval(low=0.1, high=0.3),
-        speed_m_per_s=Interval(low=0.05, high=1.0),
-        acceleration_m_per_s2=2.0,
-        tilt_max_rad=0.3,
-        incidence_max_rad=1.0,
-        **common,
-        **PATTERNS[kind],
+        format="grind_spray_cell/gun", version=1, name="test", kind=kind, on_delay_s=0.0,
+        off_delay_s=0.0, standoff_m=Interval(low=0.1, high=0.3), speed_m_per_s=Interval(low=0.05, high=1.0),
+        acceleration_m_per_s2=2.0, tilt_max_rad=0.3, incidence_max_rad=1.0, **common, **PATTERNS[kind],
     )
     fine = [straight(y, standoff_m=0.22, step_m=0.003) for y in (-0.1, 0.0, 0.1)]
     planner = coverage_of_points(

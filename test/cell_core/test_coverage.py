@@ -11,25 +11,10 @@ from cell_core.toolpath import Stroke
 from cell_core.transforms import transform_from_xyz_rpy
 
 GUN = GunConfig(
-    format="grind_spray_cell/gun",
-    version=1,
-    name="test",
-    kind="elliptic_double_beta",
-    a_m=0.125,
-    b_m=0.035,
-    beta_1=2.0,
-    beta_2=2.0,
-    reference_standoff_m=0.2,
-    flow_m3_per_s=5e-6,
-    solids_volume_fraction=0.45,
-    transfer_efficiency=0.65,
-    on_delay_s=0.03,
-    off_delay_s=0.03,
-    standoff_m=Interval(low=0.12, high=0.3),
-    speed_m_per_s=Interval(low=0.08, high=1.0),
-    acceleration_m_per_s2=2.0,
-    tilt_max_rad=0.35,
-    incidence_max_rad=1.047,
+    format="grind_spray_cell/gun", version=1, name="test", kind="elliptic_double_beta", a_m=0.125, b_m=0.035,
+    beta_1=2.0, beta_2=2.0, reference_standoff_m=0.2, flow_m3_per_s=5e-6, solids_volume_fraction=0.45,
+    transfer_efficiency=0.65, on_delay_s=0.03, off_delay_s=0.03, standoff_m=Interval(low=0.12, high=0.3),
+    speed_m_per_s=Interval(low=0.08, high=1.0), acceleration_m_per_s2=2.0, tilt_max_rad=0.35, incidence_max_rad=1.047,
 )
 FILM_VOLUME_PER_S = 5e-6 * 0.45 * 0.65
 
@@ -136,11 +121,12 @@ def test_the_operator_moves_with_the_part(xyz, rpy):
 def test_columns_adjoint_and_visits_agree_with_the_matrix():
     plate = grid(np.linspace(-0.05, 0.05, 11), np.linspace(-0.1, 0.1, 21))
     strokes = [sweep(-0.05), sweep(0.05), sweep(1.0)]
-    operator = coverage_of_points(plate.vertices_m, plate.vertex_normals, strokes, EllipticDoubleBeta(GUN), caster=None)
-    second = operator.columns_of(np.array([1]))
-    assert second.predict([strokes[1]]) == pytest.approx(
-        operator.predict(strokes) - operator.columns_of(np.array([0])).predict([strokes[0]]), abs=1e-12
+    operator = coverage_of_points(
+        plate.vertices_m, plate.vertex_normals, strokes, EllipticDoubleBeta(GUN), caster=None
     )
+    second = operator.columns_of(np.array([1]))
+    assert second.predict([strokes[1]]) == pytest.approx(operator.predict(strokes) - operator.columns_of(
+        np.array([0])).predict([strokes[0]]), abs=1e-12)
     dwell = np.concatenate([s.dwell_s for s in strokes])
     w = plate.vertex_areas_m2
     assert operator.adjoint(w) @ dwell == pytest.approx(w @ operator.predict(strokes), rel=1e-5)

@@ -202,7 +202,9 @@ def test_columns_taken_over_are_those_of_a_full_build(substeps):
     caster = RayCaster(part)
 
     def full(strokes):
-        return coverage_of_points(part.vertices_m, part.vertex_normals, strokes, GUN, caster=caster, substeps=substeps)
+        return coverage_of_points(
+            part.vertices_m, part.vertex_normals, strokes, GUN, caster=caster, substeps=substeps
+        )
 
     operator = full(strokes)
     slower = replace(strokes[0], speed_m_per_s=0.5 * strokes[0].speed_m_per_s)

@@ -140,7 +140,9 @@ def test_film_moves_with_part_and_path(kind, xyz, rpy, seed):
     T = transform_from_xyz_rpy(xyz, rpy)
     footprint, moved = footprint_for(gun(kind)), stroke.transformed(T)
     here = coverage_of_points(points, normals, [stroke], footprint, caster=None)
-    there = coverage_of_points(points @ T[:3, :3].T + T[:3, 3], normals @ T[:3, :3].T, [moved], footprint, caster=None)
+    there = coverage_of_points(
+        points @ T[:3, :3].T + T[:3, 3], normals @ T[:3, :3].T, [moved], footprint, caster=None
+    )
     assert here.matrix.nnz > 100
     assert here.predict([stroke]) == pytest.approx(there.predict([moved]), abs=2e-5 * here.predict([stroke]).max())
 

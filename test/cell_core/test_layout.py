@@ -47,7 +47,9 @@ def request(**changes) -> LayoutRequest:
 
 def test_samples_stand_for_the_whole_area_whatever_the_triangles():
     part = dome()
-    slivers = Surface(vertices_m=[[0, 0, 0], [1, 0, 0], [1, 0.004, 0], [0, 0.004, 0]], triangles=[[0, 1, 2], [0, 2, 3]])
+    slivers = Surface(
+        vertices_m=[[0, 0, 0], [1, 0, 0], [1, 0.004, 0], [0, 0.004, 0]], triangles=[[0, 1, 2], [0, 2, 3]]
+    )
     for surface in (part, slivers):
         samples = sample_surface(surface, 0.01)
         assert samples.areas_m2.sum() == pytest.approx(surface.area_m2, rel=5e-4)
@@ -58,16 +60,8 @@ def test_samples_stand_for_the_whole_area_whatever_the_triangles():
 
 
 def test_a_thin_sheet_keeps_its_two_sides_apart():
-    plate = [
-        [0, 0, 0],
-        [0.2, 0, 0],
-        [0.2, 0.2, 0],
-        [0, 0.2, 0],
-        [0, 0, 0.001],
-        [0.2, 0, 0.001],
-        [0.2, 0.2, 0.001],
-        [0, 0.2, 0.001],
-    ]
+    plate = [[0, 0, 0], [0.2, 0, 0], [0.2, 0.2, 0], [0, 0.2, 0], [0, 0, 0.001], [0.2, 0, 0.001], [0.2, 0.2, 0.001],
+             [0, 0.2, 0.001]]
     surface = Surface(vertices_m=plate, triangles=[[0, 2, 1], [0, 3, 2], [4, 5, 6], [4, 6, 7]])
     samples = sample_surface(surface, 0.01)
     assert samples.areas_m2[samples.normals[:, 2] > 0.9].sum() == pytest.approx(0.04)
@@ -100,7 +94,9 @@ def test_a_sheet_reproduces_a_plane_beyond_its_border_and_flattens_noise():
 def test_neighbouring_strokes_keep_the_asked_distance(angle, field):
     strokes = lay_strokes(dome(), request(angle_rad=angle, field=field))
     assert len(strokes) >= 6
-    distances = [KDTree(b.position_m).query(a.position_m[len(a) // 6 : -len(a) // 6])[0] for a, b in pairwise(strokes)]
+    distances = [
+        KDTree(b.position_m).query(a.position_m[len(a) // 6 : -len(a) // 6])[0] for a, b in pairwise(strokes)
+    ]
     inner = np.concatenate([d[d < 0.08] for d in distances])
     tolerance = 0.05 if field == "arc_length" else 0.12
     assert np.median(inner) == pytest.approx(0.05, rel=0.03)
@@ -206,7 +202,9 @@ def test_a_box_gets_one_patch_per_face():
 
 
 @settings(max_examples=25, deadline=None)
-@given(phase=st.floats(0.05, 0.95), spacing=st.floats(0.03, 0.12), offset=st.floats(-0.03, 0.05), keep=st.booleans())
+@given(
+    phase=st.floats(0.05, 0.95), spacing=st.floats(0.03, 0.12), offset=st.floats(-0.03, 0.05), keep=st.booleans()
+)
 def test_a_phase_moves_every_line_by_its_share_of_the_spacing(phase, spacing, offset, keep):
     samples = sample_surface(dome(), 0.01)
     plain = request(spacing_m=spacing, edge_offset_m=offset, field="planar", keep_spacing=keep)

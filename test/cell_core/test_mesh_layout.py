@@ -53,7 +53,9 @@ SHAPES = {
 @pytest.fixture(scope="module", params=SHAPES)
 def laid(request):
     surface, seed = SHAPES[request.param]
-    wanted = MeshLayoutRequest(seed=seed, spacing_m=SPACING, step_m=0.01, overtravel_m=0.01, on_margin_m=0.008)
+    wanted = MeshLayoutRequest(
+        seed=seed, spacing_m=SPACING, step_m=0.01, overtravel_m=0.01, on_margin_m=0.008
+    )
     work = prepare(surface, wanted)
     return surface, work, wanted, lay_on_mesh(surface, wanted, work)
 

@@ -20,35 +20,17 @@ from cell_core.surface import Surface
 from cell_core.transforms import unit
 
 GUN = GunConfig(
-    format="grind_spray_cell/gun",
-    version=1,
-    name="test",
-    kind="elliptic_double_beta",
-    a_m=0.12,
-    b_m=0.04,
-    beta_1=2.0,
-    beta_2=2.0,
-    reference_standoff_m=0.2,
-    flow_m3_per_s=3e-6,
-    solids_volume_fraction=0.45,
-    transfer_efficiency=0.65,
-    on_delay_s=0.0,
-    off_delay_s=0.0,
-    standoff_m=Interval(low=0.12, high=0.3),
-    speed_m_per_s=Interval(low=0.05, high=1.0),
-    acceleration_m_per_s2=2.0,
-    tilt_max_rad=0.35,
-    incidence_max_rad=1.047,
+    format="grind_spray_cell/gun", version=1, name="test", kind="elliptic_double_beta", a_m=0.12, b_m=0.04,
+    beta_1=2.0, beta_2=2.0, reference_standoff_m=0.2, flow_m3_per_s=3e-6, solids_volume_fraction=0.45,
+    transfer_efficiency=0.65, on_delay_s=0.0, off_delay_s=0.0, standoff_m=Interval(low=0.12, high=0.3),
+    speed_m_per_s=Interval(low=0.05, high=1.0), acceleration_m_per_s2=2.0, tilt_max_rad=0.35, incidence_max_rad=1.047,
 )
 FOOTPRINT = EllipticDoubleBeta(GUN)
 TARGET_M = 50e-6
 RAISED_M = 0.2
 LIMITS = RefineLimits(
-    speed=SpeedLimits(low_m_per_s=0.05, high_m_per_s=1.0, acceleration_m_per_s2=2.0),
-    shift_m=0.04,
-    standoff_m=(-0.06, 0.06),
-    tilt_rad=0.3,
-    path=PathLimits(),
+    speed=SpeedLimits(low_m_per_s=0.05, high_m_per_s=1.0, acceleration_m_per_s2=2.0), shift_m=0.04,
+    standoff_m=(-0.06, 0.06), tilt_rad=0.3, path=PathLimits(),
 )
 
 
@@ -68,11 +50,7 @@ def raster(spacing_m=0.1, n=5, half_m=0.26):
         position = np.column_stack([x, np.full_like(x, y), RAISED_M + 0.2 * x * x - 0.4 * x * y])
         axis = np.tile([0.0, 0.0, -1.0], (len(x), 1))
         stroke = stroke_from_poses(
-            position,
-            axis,
-            np.ones(len(x), bool),
-            step_m=0.0057,
-            speed_m_per_s=0.17,
+            position, axis, np.ones(len(x), bool), step_m=0.0057, speed_m_per_s=0.17,
             process_value=GUN.flow_m3_per_s,
         )
         strokes.append(stroke.reversed() if k % 2 else stroke)
@@ -82,18 +60,8 @@ def raster(spacing_m=0.1, n=5, half_m=0.26):
 def refined(strokes, limits=LIMITS, samples=None, **kwargs):
     samples = samples or sample_surface(plate(), 0.014)
     return refine_strokes(
-        samples,
-        np.full(len(samples), TARGET_M),
-        samples.areas_m2,
-        strokes,
-        FOOTPRINT,
-        limits,
-        caster=None,
-        pivot_m=0.2,
-        speed_knot_m=0.03,
-        pose_knot_m=0.12,
-        iterations_max=kwargs.pop("iterations_max", 6),
-        **kwargs,
+        samples, np.full(len(samples), TARGET_M), samples.areas_m2, strokes, FOOTPRINT, limits, caster=None,
+        pivot_m=0.2, speed_knot_m=0.03, pose_knot_m=0.12, iterations_max=kwargs.pop("iterations_max", 6), **kwargs,
     )
 
 
@@ -171,9 +139,9 @@ def test_refinement_improves_the_film_and_says_what_it_left(result):
     assert result.residual_rms_m < 0.35 * result.history[0] * TARGET_M
     assert result.residual_rms_m < 0.015 * TARGET_M
     samples = sample_surface(plate(), 0.014)
-    film = coverage_of_points(samples.points_m, samples.normals, result.strokes, FOOTPRINT, caster=None).predict(
-        result.strokes
-    )
+    film = coverage_of_points(
+        samples.points_m, samples.normals, result.strokes, FOOTPRINT, caster=None
+    ).predict(result.strokes)
     assert film == pytest.approx(result.predicted_m, rel=1e-5)
     rms = np.sqrt(np.average((film - TARGET_M) ** 2, weights=samples.areas_m2))
     assert rms == pytest.approx(result.residual_rms_m, rel=1e-4)
@@ -246,16 +214,8 @@ def test_nothing_wanted_is_refused():
     samples = sample_surface(plate(), 0.03)
     with pytest.raises(CoverageError, match="nothing is wanted"):
         refine_strokes(
-            samples,
-            np.zeros(len(samples)),
-            samples.areas_m2,
-            raster(),
-            FOOTPRINT,
-            LIMITS,
-            caster=None,
-            pivot_m=0.2,
-            speed_knot_m=0.03,
-            pose_knot_m=0.12,
+            samples, np.zeros(len(samples)), samples.areas_m2, raster(), FOOTPRINT, LIMITS, caster=None, pivot_m=0.2,
+            speed_knot_m=0.03, pose_knot_m=0.12,
         )
 
 
@@ -283,18 +243,8 @@ def test_the_priced_gradient_is_the_derivative_of_half_the_merit():
     samples = sample_surface(plate(), 0.014)
     footprint = EllipticDoubleBeta(GUN.model_copy(update={"beta_1": 3.0, "beta_2": 3.0}))
     problem = RefineProblem(
-        samples,
-        np.full(len(samples), TARGET_M),
-        samples.areas_m2,
-        raster(n=3),
-        footprint,
-        LIMITS,
-        caster=None,
-        pivot_m=0.2,
-        speed_knot_m=0.03,
-        pose_knot_m=0.12,
-        valid=None,
-        dwell_price_per_s=0.02,
+        samples, np.full(len(samples), TARGET_M), samples.areas_m2, raster(n=3), footprint, LIMITS, caster=None,
+        pivot_m=0.2, speed_knot_m=0.03, pose_knot_m=0.12, valid=None, dwell_price_per_s=0.02,
     )
     state = problem.start()
     gradient = problem.linearise(state).gradient

@@ -59,7 +59,7 @@ def test_heat_shares_the_depth_among_passes(plate, small, recipe):
 
 
 def test_pressure_on_a_bend_stays_below_what_the_abrasive_bears(make_sheet, small, recipe):
-    bent = make_sheet((0.08, 0.06), 0.004, lambda x, y: -(y**2) / 0.6)
+    bent = make_sheet((0.08, 0.06), 0.004, lambda x, y: -y**2 / 0.6)
     free = plan_grind(bent, recipe, small)
     bound = 1.3 * flat_pressure_pa(small, recipe.force_n)
     assert free.figures["pressure_max_pa"] > bound

@@ -58,7 +58,9 @@ def stripes_of(gun: GunConfig, **changes) -> list[Stripe]:
 @pytest.mark.parametrize("standoff_m", [None, 0.16, 0.27])
 def test_noise_free_stripes_give_the_gun_back(name, standoff_m):
     true = start_of(name).with_numbers(TRUE[name])
-    found = calibrate_gun(start_of(name), stripes_of(true, noise_m=0.0, standoff_m=standoff_m), keep=KEEP.get(name, []))
+    found = calibrate_gun(
+        start_of(name), stripes_of(true, noise_m=0.0, standoff_m=standoff_m), keep=KEEP.get(name, [])
+    )
     identified = found.gun.confidence
     assert len(identified) >= 3
     for number in identified:

@@ -95,7 +95,9 @@ def test_offset_lines_lie_half_way_between_those_of_the_first_coat(plans: dict[s
 
 
 @settings(max_examples=40, deadline=None)
-@given(beta_1=st.floats(1.2, 4.0), beta_2=st.floats(1.2, 4.0), coats=st.integers(2, 4), standoff=st.floats(0.15, 0.28))
+@given(
+    beta_1=st.floats(1.2, 4.0), beta_2=st.floats(1.2, 4.0), coats=st.integers(2, 4), standoff=st.floats(0.15, 0.28)
+)
 def test_offset_spacing_leaves_no_bare_stripes_and_little_ripple(
     beta_1: float, beta_2: float, coats: int, standoff: float
 ) -> None:

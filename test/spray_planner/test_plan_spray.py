@@ -19,33 +19,13 @@ from spray_planner.service import find_service
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 GUN = GunConfig(
-    format="grind_spray_cell/gun",
-    version=1,
-    name="test",
-    kind="elliptic_double_beta",
-    a_m=0.125,
-    b_m=0.035,
-    beta_1=2.0,
-    beta_2=2.0,
-    reference_standoff_m=0.2,
-    flow_m3_per_s=5e-6,
-    solids_volume_fraction=0.45,
-    transfer_efficiency=0.65,
-    on_delay_s=0.03,
-    off_delay_s=0.03,
-    standoff_m=Interval(low=0.12, high=0.3),
-    speed_m_per_s=Interval(low=0.08, high=1.0),
-    acceleration_m_per_s2=2.0,
-    tilt_max_rad=0.35,
-    incidence_max_rad=1.047,
+    format="grind_spray_cell/gun", version=1, name="test", kind="elliptic_double_beta", a_m=0.125, b_m=0.035,
+    beta_1=2.0, beta_2=2.0, reference_standoff_m=0.2, flow_m3_per_s=5e-6, solids_volume_fraction=0.45,
+    transfer_efficiency=0.65, on_delay_s=0.03, off_delay_s=0.03, standoff_m=Interval(low=0.12, high=0.3),
+    speed_m_per_s=Interval(low=0.08, high=1.0), acceleration_m_per_s2=2.0, tilt_max_rad=0.35, incidence_max_rad=1.047,
 )
 RECIPE = SprayRecipe(
-    format="grind_spray_cell/recipe",
-    version=1,
-    process="spray",
-    name="test",
-    gun="test",
-    target_thickness_m=50e-6,
+    format="grind_spray_cell/recipe", version=1, process="spray", name="test", gun="test", target_thickness_m=50e-6,
     standoff_m=0.2,
 )
 
@@ -136,18 +116,8 @@ def test_paint_balances(planned):
 
 def test_tool_block_is_enough_to_recompute(planned):
     tool = planned[1].toolpath.tool
-    for key in (
-        "a_m",
-        "b_m",
-        "beta_1",
-        "beta_2",
-        "reference_standoff_m",
-        "flow_m3_per_s",
-        "solids_volume_fraction",
-        "transfer_efficiency",
-        "on_delay_s",
-        "off_delay_s",
-    ):
+    for key in ("a_m", "b_m", "beta_1", "beta_2", "reference_standoff_m", "flow_m3_per_s", "solids_volume_fraction",
+                "transfer_efficiency", "on_delay_s", "off_delay_s"):
         assert tool[key] == getattr(GUN, key)
 
 

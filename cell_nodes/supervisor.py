@@ -35,6 +35,8 @@ def emit(event: str, **facts: Any) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run the supervisor and return the exit code."""
     options = _parser().parse_args(arguments)
+    # a shell starts what it runs in the background deaf to interrupts, and Python leaves it so
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         rtf = 0.0 if options.rtf == "max" else float(options.rtf)

@@ -52,6 +52,8 @@ class Supervised:
             text=True,
             env=environment,
             cwd=ROOT,
+            # as a shell starts what it runs in the background
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
         )
         self.events: list[dict[str, Any]] = []
         STARTED.append(self)

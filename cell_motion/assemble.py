@@ -82,11 +82,12 @@ def _joined(steps: list[Step], runs: list[Run], home: Connection, start: Array) 
     passages: list[Passage] = []
     waiting: tuple[Stroke, Array] | None = None
     for index, connection in enumerate([*(s.connection for s in steps), home]):
+        clear_s = joiner.time_s + connection.clear_s
         if connection.out is not None:
             joiner.append(connection.out)
         joiner.close("retract")
         if waiting is not None:
-            passages.append(Passage(stroke=waiting[0], sample_times_s=waiting[1], clear_s=joiner.time_s))
+            passages.append(Passage(stroke=waiting[0], sample_times_s=waiting[1], clear_s=clear_s))
         if index < len(steps) and runs[index].stroke.wait_before_s > 0.0:
             joiner.append(hold(connection.move.position_rad[0], runs[index].stroke.wait_before_s, REST_NODE_S))
             joiner.close("transition")

@@ -5,6 +5,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Literal
 
 import coal
@@ -14,13 +15,15 @@ from numpy.typing import NDArray
 
 from cell_core.errors import ConfigurationError
 from cell_core.surface import Surface
-from cell_core.transforms import Array, transform_from_xyz_rpy
+from cell_core.transforms import Array, apply, transform_from_xyz_rpy
 from cell_motion.solid import Filling, filling
 from robot_description.model import BoxModel, Cell
 from robot_description.semantics import disabled_pairs
 
 Obstacle = Literal["self", "cell", "part"]
 PART = "part"
+SUPPORT_M = 0.005
+"""A box whose top is so near to the part's lowest point carries it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +59,7 @@ class Scene:
         self._model, self._geometry = _load(cell)
         self._links = [self._model.frames[g.parentFrame].name for g in self._geometry.geometryObjects]
         T_root_base = self._model_base(cell)
+        self._supports: frozenset[str] = frozenset()
         n_robot = len(self._links)
         for box in cell.obstacles:
             self._add(box.name, coal.Box(*map(float, box.size_m)), T_root_base @ box.T_base_box)
@@ -66,6 +70,7 @@ class Scene:
             if T_base_part is None:
                 raise ValueError("a part needs T_base_part")
             T_root_part = T_root_base @ np.asarray(T_base_part, float)
+            self._supports = _supports(cell.obstacles, part, np.asarray(T_base_part, float))
             self._add(PART, _mesh(part), T_root_part)
             up = T_root_part[:3, :3].T @ np.array([0.0, 0.0, 1.0]) if unseen_is_solid else None
             self._add_filling(filling(part, up=up), T_root_part)
@@ -105,12 +110,17 @@ class Scene:
 
         Args:
             contact: a link that may touch the part, or come as near to it as `contact_margin_m` where that is given.
+                What the part lies on it may come near to as well, without touching: a plate is thinner than margins.
         """
         data = pin.GeometryData(self._geometry)
         value = {"self": margins.self_m, "cell": margins.cell_m, "part": margins.part_m}
         for k, kind in enumerate(self._kinds):
             margin = value[kind]
-            if kind == "part" and self._links[self._geometry.collisionPairs[k].first] == contact:
+            pair = self._geometry.collisionPairs[k]
+            touches = self._links[pair.first] == contact
+            if touches and kind == "cell" and self._links[pair.second] in self._supports:
+                margin = 0.0
+            if touches and kind == "part":
                 if contact_margin_m is None:
                     data.deactivateCollisionPair(k)
                     continue
@@ -179,6 +189,20 @@ def _load(cell: Cell) -> tuple[pin.Model, pin.GeometryModel]:
             shape.geometry.buildConvexHull(True, "Qt")
             shape.geometry = shape.geometry.convex
     return model, geometry
+
+
+def _supports(boxes: Sequence[BoxModel], part: Surface, T_base_part: Array) -> frozenset[str]:
+    """Return the names of the boxes that a part lies on."""
+    points = apply(T_base_part, part.vertices_m)
+    low, high = points.min(axis=0), points.max(axis=0)
+    corners = np.array(list(product((-0.5, 0.5), repeat=3)))
+    found = []
+    for box in boxes:
+        at = apply(box.T_base_box, corners * np.asarray(box.size_m, float))
+        beside = (at.min(axis=0) > high)[:2].any() or (at.max(axis=0) < low)[:2].any()
+        if abs(at[:, 2].max() - low[2]) <= SUPPORT_M and not beside:
+            found.append(box.name)
+    return frozenset(found)
 
 
 def _mesh(surface: Surface) -> "coal.BVHModelOBBRSS":

@@ -6,8 +6,9 @@ from typing import Protocol
 
 from cell_core.transforms import Array
 from cell_motion.collision import Checker
+from cell_motion.hop import Hopper
 from cell_motion.run import Run
-from cell_motion.runs import Runner
+from cell_motion.runs import CONTACT_M, Runner
 from cell_motion.timing import Limits, Motion, polyline
 
 RETRACT_M = (0.06, 0.10, 0.03, 0.15)
@@ -47,6 +48,13 @@ class Connection:
     move: Motion
     into: Motion | None
     """The way in, given as the way out of the next station: to be run backwards."""
+    swings: bool = False
+    """Whether the move itself leaves and arrives along the tool axes."""
+
+    @property
+    def clear_s(self) -> float:
+        """When, after the start, the tool is clear of the part [s]."""
+        return 0.5 * self.move.duration_s if self.swings else 0.0 if self.out is None else self.out.duration_s
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,6 +62,7 @@ class Connector:
     """Finds connections for one tool in one scene."""
 
     runner: Runner
+    hopper: Hopper
     mover: FreeMover
     verify: Checker
     limits: Limits
@@ -67,6 +76,10 @@ class Connector:
             move = self.free_move(here.joint_rad, there.joint_rad, time_s)
             if move is not None:
                 return Connection(out=None, move=move, into=None)
+        if here.on_part and there.on_part:
+            swing = self.hopper.hop(here.joint_rad, there.joint_rad, (self._touching_m(here), self._touching_m(there)))
+            if swing is not None:
+                return Connection(out=None, move=swing, into=None, swings=True)
         ways_out, ways_in = self._ways(here), self._ways(there)
         for _ in range(TRIES):
             out, into = next(ways_out, _NONE_LEFT), next(ways_in, _NONE_LEFT)
@@ -78,6 +91,9 @@ class Connector:
             if move is not None:
                 return Connection(out=out, move=move, into=into)
         return None
+
+    def _touching_m(self, station: Station) -> float:
+        return CONTACT_M - station.height_m if self.must_retract else -1.0
 
     def has_way(self, station: Station) -> bool:
         """Tell whether the arm can get away from a station."""

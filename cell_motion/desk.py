@@ -16,6 +16,7 @@ from cell_motion.accounting import unreached_of
 from cell_motion.backends import free_mover
 from cell_motion.collision import Margins, Scene, contact_link
 from cell_motion.connect import Connection, Connector, Station, station_after, station_before
+from cell_motion.hop import Hopper
 from cell_motion.kinematics import Kinematics
 from cell_motion.order import entries
 from cell_motion.run import Checkers, Fault, Run
@@ -108,6 +109,12 @@ class Desk:
         )
         self.connector = Connector(
             runner=self.runner,
+            hopper=Hopper(
+                kinematics=self.kinematics,
+                checkers=self.checkers,
+                limits=self.limits,
+                period_s=config.controller_period_s,
+            ),
             mover=free_mover(backend, cell, self.checkers.free, part, T_base_part),
             verify=self.checkers.verify,
             limits=self.limits,

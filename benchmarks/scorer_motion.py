@@ -31,8 +31,6 @@ SPEED_WINDOW_S = 0.004
 """Tool speed is that of the chord over so long."""
 FLIP_RAD, FLIP_M = np.radians(5.0), 0.002
 """A joint that turns by more than this while the tool runs so far has flipped."""
-CONTACT_M = 0.010
-"""A pad may touch the part while its centre is no farther from the stroke's end than this."""
 
 
 class UrdfArm:

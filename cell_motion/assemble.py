@@ -83,16 +83,23 @@ def _joined(steps: list[Step], runs: list[Run], home: Connection, start: Array) 
     waiting: tuple[Stroke, Array] | None = None
     for index, connection in enumerate([*(s.connection for s in steps), home]):
         clear_s = joiner.time_s + connection.clear_s
+        waits = index < len(steps) and runs[index].stroke.wait_before_s > 0.0
+        left, arriving = connection.ends or (0, None)
+        left = 0 if waits else left
         if connection.out is not None:
             joiner.append(connection.out)
+        if left:
+            joiner.append(connection.move, 0, left)
         joiner.close("retract")
         if waiting is not None:
             passages.append(Passage(stroke=waiting[0], sample_times_s=waiting[1], clear_s=clear_s))
-        if index < len(steps) and runs[index].stroke.wait_before_s > 0.0:
+        if waits:
             joiner.append(hold(connection.move.position_rad[0], runs[index].stroke.wait_before_s, REST_NODE_S))
             joiner.close("transition")
-        joiner.append(connection.move)
+        joiner.append(connection.move, left, arriving)
         joiner.close("transition")
+        if arriving is not None:
+            joiner.append(connection.move, arriving)
         if connection.into is not None:
             joiner.append(backwards(connection.into))
         if index == len(steps):

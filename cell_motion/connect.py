@@ -4,11 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
 from cell_core.transforms import Array
 from cell_motion.collision import Checker
 from cell_motion.hop import Hopper
 from cell_motion.run import Run
-from cell_motion.runs import CONTACT_M, Runner
+from cell_motion.runs import Runner
 from cell_motion.timing import Limits, Motion, polyline
 
 RETRACT_M = (0.06, 0.10, 0.03, 0.15)
@@ -38,6 +40,8 @@ class Station:
     """Whether a way out along the tool axis is needed before a free move."""
     height_m: float = 0.0
     """How far it is off the stroke already, along the tool axis."""
+    stroke_rad: Array | None = None
+    """(6,) joint position at the stroke's end that it stands beside."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,13 +52,15 @@ class Connection:
     move: Motion
     into: Motion | None
     """The way in, given as the way out of the next station: to be run backwards."""
-    swings: bool = False
-    """Whether the move itself leaves and arrives along the tool axes."""
+    ends: tuple[int, int] | None = None
+    """Where the move itself leaves and arrives along the tool axes: its time nodes when the tool is clear."""
 
     @property
     def clear_s(self) -> float:
         """When, after the start, the tool is clear of the part [s]."""
-        return 0.5 * self.move.duration_s if self.swings else 0.0 if self.out is None else self.out.duration_s
+        if self.ends is not None:
+            return float(self.move.time_s[self.ends[0]])
+        return 0.0 if self.out is None else self.out.duration_s
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -76,10 +82,11 @@ class Connector:
             move = self.free_move(here.joint_rad, there.joint_rad, time_s)
             if move is not None:
                 return Connection(out=None, move=move, into=None)
-        if here.on_part and there.on_part:
-            swing = self.hopper.hop(here.joint_rad, there.joint_rad, (self._touching_m(here), self._touching_m(there)))
+        if here.stroke_rad is not None and there.stroke_rad is not None:
+            ends = np.stack([here.joint_rad, there.joint_rad])
+            swing = self.hopper.hop(ends, np.stack([here.stroke_rad, there.stroke_rad]) if self.must_retract else None)
             if swing is not None:
-                return Connection(out=None, move=swing, into=None, swings=True)
+                return Connection(out=None, move=swing.motion, into=None, ends=(swing.left, swing.arriving))
         ways_out, ways_in = self._ways(here), self._ways(there)
         for _ in range(TRIES):
             out, into = next(ways_out, _NONE_LEFT), next(ways_in, _NONE_LEFT)
@@ -91,9 +98,6 @@ class Connector:
             if move is not None:
                 return Connection(out=out, move=move, into=into)
         return None
-
-    def _touching_m(self, station: Station) -> float:
-        return CONTACT_M - station.height_m if self.must_retract else -1.0
 
     def has_way(self, station: Station) -> bool:
         """Tell whether the arm can get away from a station."""
@@ -128,9 +132,15 @@ class Connector:
 
 def station_before(run: Run) -> Station:
     """Return where a run begins."""
-    return Station(joint_rad=run.motion.position_rad[0], on_part=True, height_m=run.heights_m[0])
+    position = run.motion.position_rad
+    return Station(
+        joint_rad=position[0], on_part=True, height_m=run.heights_m[0], stroke_rad=position[run.start]
+    )
 
 
 def station_after(run: Run) -> Station:
     """Return where a run ends."""
-    return Station(joint_rad=run.motion.position_rad[-1], on_part=True, height_m=run.heights_m[1])
+    position = run.motion.position_rad
+    return Station(
+        joint_rad=position[-1], on_part=True, height_m=run.heights_m[1], stroke_rad=position[run.end]
+    )

@@ -8,6 +8,7 @@ from scipy.spatial.transform import Rotation
 from cell_core.transforms import Array
 from cell_motion.kinematics import Kinematics
 from cell_motion.run import Checkers
+from cell_motion.runs import CONTACT_M
 from cell_motion.timing import Limits, Motion, along
 
 DISTANCE_MAX_M = 0.6
@@ -28,6 +29,17 @@ PEAK = 1.875
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Swing:
+    """One motion from stroke to stroke."""
+
+    motion: Motion
+    left: int
+    """Time node up to which the tool is leaving the part."""
+    arriving: int
+    """Time node from which on it arrives."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Hopper:
     """Finds swings for one tool in one scene."""
 
@@ -36,51 +48,64 @@ class Hopper:
     limits: Limits
     period_s: float
 
-    def hop(self, start_rad: Array, end_rad: Array, touching_m: tuple[float, float]) -> Motion | None:
-        """Return one motion from rest to rest between joint positions (6,) on the part, or None where none is free.
+    def hop(self, ends_rad: Array, strokes_rad: Array | None) -> Swing | None:
+        """Return one motion from rest to rest beside the part, or None where none is free.
 
         The tool centre point runs on a cubic Bezier curve that leaves along the tool axis and arrives along it; the
-        orientation turns evenly in between. Only for positions near each other in the same branch.
+        orientation turns in between. Only for positions near each other in the same branch.
 
         Args:
-            start_rad: where the arm stands.
-            end_rad: where it shall stand.
-            touching_m: how far the pad may still touch the part, as height over start and end; below 0: not at all.
+            ends_rad: (2, 6) joint positions where the arm stands and shall stand.
+            strokes_rad: (2, 6) where the strokes beside them end and begin: up to CONTACT_M over those the pad may
+                touch the part; None: nothing may.
         """
-        if np.abs(end_rad - start_rad).max() > JOINTS_APART_MAX_RAD:
+        if np.abs(ends_rad[1] - ends_rad[0]).max() > JOINTS_APART_MAX_RAD:
             return None
-        T = self.kinematics.forward(np.stack([start_rad, end_rad]))
+        T = self.kinematics.forward(ends_rad)
+        T_stroke = None if strokes_rad is None else self.kinematics.forward(strokes_rad)
         distance = float(np.linalg.norm(T[1, :3, 3] - T[0, :3, 3]))
         if distance > DISTANCE_MAX_M or T[0, :3, 2] @ T[1, :3, 2] < np.cos(AXES_APART_MAX_RAD):
             return None
         for height in HEIGHTS_M:
-            motion = self._over(T, (start_rad, end_rad), height + HEIGHT_SHARE * distance)
-            if motion is not None and self._is_free(motion, T, touching_m):
-                return motion
+            motion = self._over(T, ends_rad, height + HEIGHT_SHARE * distance)
+            swing = None if motion is None else self._free(motion, T, T_stroke)
+            if swing is not None:
+                return swing
         return None
 
-    def _over(self, T: Array, ends_rad: tuple[Array, Array], height_m: float) -> Motion | None:
+    def _over(self, T: Array, ends_rad: Array, height_m: float) -> Motion | None:
         frames, length = arch(T[0], T[1], height_m)
         share = np.linspace(0.0, 1.0, len(frames))[:, None]
         joints, away = self.kinematics.follow(frames, ends_rad[0] + share * (ends_rad[1] - ends_rad[0]))
         if not np.isfinite(away).all() or np.abs(np.diff(joints, axis=0)).max() > STEP_MAX_RAD:
             return None
-        if np.abs(joints[[0, -1]] - np.stack(ends_rad)).max() > SAME_RAD:
+        if np.abs(joints[[0, -1]] - ends_rad).max() > SAME_RAD:
             return None
         if ((joints < self.kinematics.lower_rad) | (joints > self.kinematics.upper_rad)).any():
             return None
         joints[[0, -1]] = ends_rad
         return along(joints, self.limits, self.period_s, shortest_s=PEAK * length / SPEED_MAX_M_PER_S)
 
-    def _is_free(self, motion: Motion, T: Array, touching_m: tuple[float, float]) -> bool:
+    def _free(self, motion: Motion, T: Array, T_stroke: Array | None) -> Swing | None:
         tcp = self.kinematics.forward(motion.position_rad)[:, :3, 3]
-        up = np.stack([(T[i, :3, 3] - tcp) @ T[i, :3, 2] for i in (0, 1)])
-        half = len(tcp) // 2
-        touches = np.r_[up[0, :half] <= touching_m[0], up[1, half:] <= touching_m[1]]
+        n, half = len(tcp), len(tcp) // 2
+        up = _heights(tcp, T)
+        touches = np.zeros(n, bool)
+        if T_stroke is not None:
+            over = _heights(tcp, T_stroke)
+            touches = np.r_[over[0, :half] <= CONTACT_M, over[1, half:] <= CONTACT_M]
         low = (up.min(axis=0) < CLEAR_M) & ~touches
         high = ~(low | touches)
         phases = ((self.checkers.free, high), (self.checkers.leaving, low), (self.checkers.process, touches))
-        return all(bool(checker.free(motion.position_rad[rows]).all()) for checker, rows in phases)
+        if not all(bool(checker.free(motion.position_rad[rows]).all()) for checker, rows in phases):
+            return None
+        clear = np.flatnonzero(high) if high.any() else np.array([half])
+        return Swing(motion=motion, left=int(clear[0]), arriving=int(np.clip(clear[-1], clear[0] + 1, n - 2)))
+
+
+def _heights(tcp_m: Array, T: Array) -> Array:
+    """Return how far points (N, 3) are back along the axes of tool frames (2, 4, 4): (2, N) [m]."""
+    return np.stack([(frame[:3, 3] - tcp_m) @ frame[:3, 2] for frame in T])
 
 
 def arch(T_start: Array, T_end: Array, height_m: float) -> tuple[Array, float]:

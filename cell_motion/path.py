@@ -22,8 +22,9 @@ WAVE_S = 0.3
 """Waves of a stroke that the tool would pass in less time are smoothed: they cost jerk and mean nothing."""
 DEVIATION_M = 1e-4
 AXIS_DEVIATION = 0.01
+AXIS_SLACK_RAD = 8e-4
 TRAVEL_DEVIATION = 0.05
-"""Most that smoothing may change [m, rad, rad]."""
+"""Most that smoothing may change [m, rad, rad]; the axis by no more than its freedom and the slack either."""
 SMOOTHING_S = (0.02, 0.04, 0.08)
 """Speed is averaged over so long, which bounds jerk where the prescribed acceleration jumps [s]."""
 
@@ -48,7 +49,8 @@ class StrokePath:
         frames = tool_frames(stroke.position_m, stroke.tool_axis, reference)
         wave_m = WAVE_S * self.length_m / float(stroke.times_s[-1])
         self._position = _smooth(self.at_m, stroke.position_m, wave_m, DEVIATION_M, fade=False)
-        self._axis = _smooth(self.at_m, frames[:, :3, 2], wave_m, AXIS_DEVIATION, fade=True)
+        turn = min(stroke.freedom.tilt_rad + AXIS_SLACK_RAD, AXIS_DEVIATION)
+        self._axis = _smooth(self.at_m, frames[:, :3, 2], wave_m, turn, fade=True)
         self._reference = _smooth(self.at_m, frames[:, :3, 0], wave_m, TRAVEL_DEVIATION, fade=True)
 
     @property

@@ -9,6 +9,9 @@ from cell_core.transforms import Array
 from robot_description.model import RobotModel
 
 _FINE_S = 0.001
+END_SHARES = (0.25, 0.5)
+"""Nodes stand closer at both ends of a motion, by these shares of the period: a cubic spline held at rest starts with a
+little acceleration, and a motion that follows another would jump in it."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -98,7 +101,8 @@ def along(path_rad: Array, limits: Limits, period_s: float, shortest_s: float = 
     duration = max(shortest_s, 4.0 * period_s)
     for _ in range(20):
         n = int(np.ceil(duration / period_s - 1e-9))
-        tau = np.linspace(0.0, 1.0, n + 1)
+        ends = np.array(END_SHARES)
+        tau = np.r_[0.0, ends, np.arange(1, n), n - ends[::-1], n] / n
         motion = through(tau * n * period_s, spline(tau**3 * (10.0 - 15.0 * tau + 6.0 * tau**2)))
         velocity, acceleration = (float(r.max()) for r in motion.ratios(limits))
         stretch = max(velocity, np.sqrt(acceleration), np.cbrt(motion.jerk_ratio(limits)))

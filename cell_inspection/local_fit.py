@@ -1,0 +1,303 @@
+"""What the surroundings of a place say it should be: robust cubic fits to rings, at one scale."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cell_core.surface import Surface
+from cell_core.transforms import Array, unit
+from cell_inspection.local_cells import Cells, cells_of
+
+RING_INNER, RING_OUTER = 2.0, 5.0
+"""Radii of a fit's ring in cells."""
+N_AROUND = 90
+"""Cells at most that a fit looks at: a flat disc of the outer radius holds 79."""
+CENTRE_CELLS = 1.5
+"""Fits stand this many cells apart."""
+N_BLEND = 3
+BLEND_CELLS = 3.0
+"""Fits that each vertex is compared with, and how far off one may stand."""
+COS_MIN = 0.6
+"""Cells that face farther from a fit's normal belong to another face."""
+CUBIC_PRIOR = 0.3
+"""Weight of the belief that cubic terms are small, in readings."""
+REWEIGHTINGS = 4
+OUTLIER_SIGMAS = 3.0
+BELIEVED = 0.25
+"""Readings that kept more of their weight agree with the fit."""
+N_SECTORS = 8
+CONTRADICTED_MAX = 2
+"""Neighbouring sectors that may lie off a fit: across a scratch there is one, beside a fillet there are three."""
+SUPPORT_MIN = 16.0
+"""Cells that must agree with a fit."""
+LEFT_OUT_SHARE = 0.25
+"""A cell is left out when more of its vertices are."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Background:
+    """How far each vertex lies off what its surroundings say, at one scale."""
+
+    residual_m: Array
+    """(V,) along the normal [m], positive: raised; NaN where the surroundings say nothing."""
+    spread_m: Array
+    """(V,) robust standard deviation of the surroundings about their own fit [m], cells of `size_m` averaged."""
+    leverage: Array
+    """(V,) variance of the fit at the vertex in variances of one cell."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Rings:
+    """Rings of cells around fit centres, in the frame of each centre; made once per scale."""
+
+    cells: Cells
+    centres: NDArray[np.int64]
+    """(N,) cell that each fit stands on."""
+    axes: Array
+    """(N, 3, 3) rows: two tangents and the normal of each centre."""
+    around: NDArray[np.int64]
+    """(N, K) cells around each centre."""
+    weight: NDArray[np.float32]
+    """(N, K) 1 on the ring, fading at its outer border; 0: not of it."""
+    uv: NDArray[np.float32]
+    """(N, K, 2) place in the tangent plane in outer radii."""
+    height_m: NDArray[np.float32]
+    """(N, K) over the tangent plane [m]."""
+    blend: NDArray[np.int64]
+    """(C, N_BLEND) fits nearest to each cell."""
+    reach_m: float
+    """Outer radius [m]."""
+
+    def select(self, rows: NDArray[np.int64]) -> "Rings":
+        """Return the rings of some fits."""
+        names = ("centres", "axes", "around", "weight", "uv", "height_m")
+        return replace(self, **{name: getattr(self, name)[rows] for name in names})
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Fit:
+    """Polynomials fitted to rings, and what they are worth."""
+
+    data_m: NDArray[np.float32]
+    """(N, K) readings fitted [m]."""
+    given: NDArray[np.float32]
+    """(N, K) weights before anything was left out."""
+    weight: NDArray[np.float32]
+    """(N, K) weights used."""
+    curved: bool
+    """The readings are the surface's height, not a deviation."""
+    typical_m: float
+    """Scatter of a ring in the middle of all [m]."""
+    coefficients: NDArray[np.float32]
+    """(N, 10) of the terms [m]."""
+    bend: NDArray[np.float32]
+    """(N, 3) second-order coefficients that the fourth-order part follows from."""
+    spread_m: NDArray[np.float32]
+    """(N,) scatter of the ring about its fit [m]."""
+    leverage: NDArray[np.float32]
+    """(N,) variance of the fit at the centre in variances of a cell."""
+    valid: NDArray[np.bool_]
+    """(N,) enough of the ring agrees, on enough sides."""
+
+
+def rings_of(surface: Surface, size_m: float) -> Rings:
+    """Return the rings of a surface at cells of `size_m`."""
+    cells = cells_of(surface, size_m)
+    reach = RING_OUTER * size_m
+    coarse = cells_of(surface, CENTRE_CELLS * size_m)
+    # the cell nearest to the mean of each larger one
+    _, nearest = cells.around(coarse.points_m, coarse.normals, reach, 1)
+    centres = np.unique(nearest)
+    points, facing = cells.points_m[centres], cells.normals[centres]
+    distance, around = cells.around(points, facing, reach, N_AROUND)
+    normals = cells.normals.astype(np.float32)[around]
+    inner = (distance < 0.6 * reach).astype(np.float32)
+    mean = unit(np.einsum("nkc,nk->nc", normals, inner).astype(float))
+    facing = np.where(np.linalg.norm(mean, axis=1)[:, None] > 0.5, mean, facing)
+    axes = _frames(facing)
+    apart = (cells.points_m - cells.points_m[0]).astype(np.float32)
+    local = (apart[around] - apart[centres][:, None]) @ axes.astype(np.float32).transpose(0, 2, 1)
+    along2 = local[..., 0] ** 2 + local[..., 1] ** 2
+    same = (normals @ facing.astype(np.float32)[..., None])[..., 0] > COS_MIN
+    fading = np.clip(2.0 * (1.0 - distance / reach) / (1.0 - RING_INNER / RING_OUTER), 0.0, 1.0)
+    # cells of few vertices are noisier and lie askew
+    full = np.minimum(cells.n_vertices / np.median(cells.n_vertices), 1.0)[around]
+    weight = np.where(same & np.isfinite(distance) & (along2 > (RING_INNER * size_m) ** 2), fading * full, 0.0)
+    own = Cells(size_m=size_m, points_m=points, normals=facing, of_vertex=cells.of_vertex, n_vertices=cells.n_vertices)
+    far, blend = own.around(cells.points_m, cells.normals, reach, N_BLEND)
+    blend = np.where(np.isfinite(far), blend, -1)
+    return Rings(
+        cells=cells,
+        centres=centres,
+        axes=axes,
+        around=around,
+        weight=weight.astype(np.float32),
+        uv=(local[..., :2] / reach).astype(np.float32),
+        height_m=local[..., 2].astype(np.float32),
+        blend=blend,
+        reach_m=reach,
+    )
+
+
+def _frames(normals: Array) -> Array:
+    helper = np.where(np.abs(normals[:, :1]) < 0.7, [[1.0, 0.0, 0.0]], [[0.0, 1.0, 0.0]])
+    first = unit(np.cross(helper, normals))
+    return np.stack([first, np.cross(normals, first), normals], axis=1)
+
+
+def terms(uv: NDArray) -> NDArray:
+    """Return the polynomial terms (..., 10) up to third order of places (..., 2)."""
+    u, v = uv[..., 0], uv[..., 1]
+    out = np.empty((*u.shape, 10), u.dtype)
+    out[..., 0], out[..., 1], out[..., 2] = 1.0, u, v
+    out[..., 3], out[..., 4], out[..., 5] = u * u, u * v, v * v
+    out[..., 6], out[..., 7] = out[..., 3] * u, out[..., 3] * v
+    out[..., 8], out[..., 9] = out[..., 5] * u, out[..., 5] * v
+    return out
+
+
+def fitted(rings: Rings, *, values_m: Array | None = None) -> Fit:
+    """Return the fits to all rings.
+
+    Each ring is fitted by a cubic polynomial over its tangent plane, less what a sphere or cylinder of its curvature
+    has beyond second order; readings off the fit lose weight. A fit that neighbouring readings on one side contradict,
+    as beside a fillet or crease, says nothing.
+
+    Args:
+        rings: the rings of a surface.
+        values_m: (V,) deviation to fit in place of the surface's own height; NaN where there is none.
+    """
+    weight, data = rings.weight, rings.height_m
+    if values_m is not None:
+        known = np.isfinite(values_m)
+        share = rings.cells.mean(known.astype(float))
+        data = rings.cells.mean(np.where(known, values_m, 0.0)) / np.maximum(share, 1e-9)
+        data = data.astype(np.float32)[rings.around]
+        weight = weight * (share > 0.5)[rings.around]
+    return _fitted(rings, data, weight, values_m is None, None)
+
+
+def refitted(rings: Rings, fit: Fit, left_out: NDArray[np.bool_]) -> Fit:
+    """Return the fits once no vertex of `left_out` (V,) counts; rings without any stay as they are."""
+    out = (rings.cells.mean(left_out.astype(float)) > LEFT_OUT_SHARE)[rings.around]
+    weight = fit.given * ~out
+    rows = np.flatnonzero((weight != fit.weight).any(axis=1))
+    if len(rows) == 0:
+        return fit
+    part = _fitted(rings.select(rows), fit.data_m[rows], weight[rows], fit.curved, fit.typical_m)
+    names = ("weight", "coefficients", "bend", "spread_m", "leverage", "valid")
+    changed = {name: getattr(fit, name).copy() for name in names}
+    for name, values in changed.items():
+        values[rows] = getattr(part, name)
+    return replace(fit, **changed)
+
+
+def off_fit(
+    surface: Surface, rings: Rings, fit: Fit, rows: NDArray[np.int64], values_m: Array | None = None
+) -> Background:
+    """Return how far the vertices `rows` (R,), or their values of (V,), lie off the fits around them."""
+    cells, points, own = rings.cells, surface.vertices_m[rows], rings.cells.of_vertex[rows]
+    total, residual, spread, leverage = np.zeros((4, len(rows)))
+    centres_m, axes = cells.points_m[rings.centres], rings.axes.astype(np.float32)
+    for k in range(N_BLEND):
+        j = rings.blend[own, k]
+        at = np.flatnonzero((j >= 0) & fit.valid[j])
+        j = j[at]
+        local = np.einsum("nij,nj->ni", axes[j], (points[at] - centres_m[j]).astype(np.float32))
+        uv = local[:, :2] / rings.reach_m
+        expected = np.einsum("ni,ni->n", terms(uv), fit.coefficients[j])
+        if values_m is None:
+            found = local[:, 2] - expected - _fourth_order(uv, fit.bend[j], rings.reach_m)
+        else:
+            found = values_m[rows[at]] - expected
+        near = np.clip(1.0 - (uv**2).sum(axis=1) * (RING_OUTER / BLEND_CELLS) ** 2, 1e-3, 1.0) ** 2
+        weight = near / (fit.spread_m[j] ** 2 * (1.0 + fit.leverage[j]))
+        total[at] += weight
+        residual[at] += weight * found
+        spread[at] += weight * fit.spread_m[j]
+        leverage[at] += weight * fit.leverage[j]
+    safe = np.where(total > 0.0, total, np.nan)
+    return Background(residual_m=residual / safe, spread_m=spread / safe, leverage=leverage / safe)
+
+
+def _fitted(rings: Rings, readings: NDArray, given: NDArray, curved: bool, typical_m: float | None) -> Fit:
+    uv, weight, data = rings.uv, given.astype(np.float32), readings
+    x = terms(uv)
+    prior = np.diag(np.r_[np.full(6, 1e-4), np.full(4, CUBIC_PRIOR)]).astype(np.float32)
+    bend = np.zeros((len(uv), 3), np.float32)
+    normal, moment = _normal_equations(x, weight)
+    solution = _solve(normal + prior, moment @ data[..., None])
+    if curved:
+        for _ in range(2):
+            bend = solution[:, 3:6]
+            data = readings - _fourth_order(uv, bend[:, None], rings.reach_m)
+            solution = _solve(normal + prior, moment @ data[..., None])
+    off = np.abs(data - (x @ solution[..., None])[..., 0])
+    enough = weight.sum(axis=1) > SUPPORT_MIN
+    if typical_m is None:
+        typical_m = float(np.median(_median_sigma(off, weight)[enough])) if enough.any() else 0.0
+    robust = np.ones_like(weight)
+    rough = np.flatnonzero(((off * (weight > 0.0)).max(axis=1) > 1.2 * OUTLIER_SIGMAS * typical_m) & enough)
+    if len(rough):
+        x_rough, data_rough, weight_rough, off_rough = x[rough], data[rough], weight[rough], off[rough]
+        for _ in range(REWEIGHTINGS):
+            scale = OUTLIER_SIGMAS * np.maximum(_median_sigma(off_rough, weight_rough), typical_m) + 1e-12
+            trust = 1.0 / (1.0 + (off_rough / scale[:, None]) ** 2) ** 2
+            normal_rough, moment = _normal_equations(x_rough, weight_rough * trust)
+            solution_rough = _solve(normal_rough + prior, moment @ data_rough[..., None])
+            off_rough = np.abs(data_rough - (x_rough @ solution_rough[..., None])[..., 0])
+        robust[rough], normal[rough], solution[rough], off[rough] = trust, normal_rough, solution_rough, off_rough
+    counted = weight * (robust > BELIEVED)
+    spread = np.sqrt((counted * off**2).sum(axis=1) / np.maximum(counted.sum(axis=1) - 8.0, 1.0))
+    first = np.zeros((len(uv), 10, 1), np.float32)
+    first[:, 0] = 1.0
+    return Fit(
+        data_m=readings,
+        given=weight,
+        weight=weight,
+        curved=curved,
+        typical_m=typical_m,
+        coefficients=solution,
+        bend=bend,
+        spread_m=np.maximum(spread, 1e-9),
+        leverage=_solve(normal + prior, first)[:, 0],
+        valid=enough & (counted.sum(axis=1) > SUPPORT_MIN) & ~_contradicted(uv, weight, robust),
+    )
+
+
+def _normal_equations(x: NDArray, weight: NDArray) -> tuple[NDArray, NDArray]:
+    moment = np.ascontiguousarray((x * weight[..., None]).transpose(0, 2, 1))
+    return moment @ x, moment
+
+
+def _solve(normal: NDArray, right: NDArray) -> NDArray:
+    return np.linalg.solve(normal.astype(float), right.astype(float))[..., 0].astype(np.float32)
+
+
+def _fourth_order(uv: NDArray, bend: NDArray, reach_m: float) -> NDArray:
+    # height that a surface of constant curvature has beyond its parabola: x'Hx x'HHx / 8; exact for sphere, cylinder
+    u, v = uv[..., 0], uv[..., 1]
+    a, b, c = 2.0 * bend[..., 0] / reach_m, bend[..., 1] / reach_m, 2.0 * bend[..., 2] / reach_m
+    hu, hv = a * u + b * v, b * u + c * v
+    return (u * hu + v * hv) * (hu * hu + hv * hv) * (reach_m / 8.0)
+
+
+def _median_sigma(off: NDArray, weight: NDArray) -> NDArray:
+    ordered = np.sort(np.where(weight > 0.0, off, np.inf), axis=1)
+    middle = np.maximum((weight > 0.0).sum(axis=1) - 1, 0) // 2
+    found = ordered[np.arange(len(ordered)), middle]
+    return 1.4826 * np.where(np.isfinite(found), found, 0.0)
+
+
+def _contradicted(uv: NDArray, weight: NDArray, robust: NDArray) -> NDArray[np.bool_]:
+    n = len(uv)
+    sector = ((np.arctan2(uv[..., 1], uv[..., 0]) / (2.0 * np.pi) + 0.5) * N_SECTORS).astype(np.int64) % N_SECTORS
+    place = (np.arange(n)[:, None] * N_SECTORS + sector).ravel()
+    total = np.bincount(place, weight.ravel(), n * N_SECTORS).reshape(n, N_SECTORS)
+    off = np.bincount(place, (weight * (robust < BELIEVED)).ravel(), n * N_SECTORS).reshape(n, N_SECTORS)
+    bad = off > 0.5 * np.maximum(total, 0.5 * total.mean(axis=1, keepdims=True))
+    run = np.ones_like(bad)
+    for k in range(CONTRADICTED_MAX + 1):
+        run &= np.roll(bad, -k, axis=1)
+    return run.any(axis=1)

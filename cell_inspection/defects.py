@@ -35,17 +35,21 @@ PATCH_CELLS = 4.0
 """Cells of the finest fits that one independent reading of the noise covers."""
 LEVERAGE_MAX = 0.6
 """Fits that say less than this about their centre count only where no other does."""
-EDGE_COHERENCE = 0.87
+EDGE_COHERENCE = 0.9
 """Normals whose mean over 1.5 mm is shorter lie across an edge: faces 90 degrees apart give 0.71."""
-OPEN_SHARE_MAX = 0.35
+OPEN_SHARE_MAX = 0.25
 """Share of a region's border beyond which nothing could be judged; more, and it is the fringe of a feature."""
 AREA_MIN_M2 = 3e-6
+BLIND_M = 2e-3
+"""Nearer to a sharp edge or rim nothing is judged: scans round them."""
 SPANNED_SHARE = 0.9
 """Share of a region that the fits of a scale must speak about for it to be measured from that scale."""
-CLIP_SIGMAS = 6.0
-NOISE_VERTICES_MIN = 200
+NOISE_CELLS_MIN = 8
+"""Wide cells that the noise around a place is taken from, at least; fewer, and the whole part's counts."""
 ROUGH_FACTOR = 1.5
-"""A ring of the finest scale holds few independent readings: its scatter counts only from this much above the noise."""
+"""A ring holds few independent readings: what it scatters less than this much above the noise may be noise."""
+MISFIT_FACTOR = 4.0
+"""Beyond, a ring is bent as its polynomial cannot be, and the polynomial errs in its middle by so much more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +150,7 @@ class Reading:
         self, surface: Surface, smoother: Smoother, edge: NDArray[np.bool_], size_m: float, settings: DefectSettings
     ) -> None:
         self.surface, self.smoother, self.edge, self.size_m, self.settings = surface, smoother, edge, size_m, settings
-        self.blind = smoother.grown(edge, smoother.edge_m)
+        self.blind = smoother.grown(edge, BLIND_M)
         area = float(surface.vertex_areas_m2[~self.blind].sum())
         self.n_patches = max(N_SCALES * area / (PATCH_CELLS * size_m**2), 1.0)
         """Independent readings of the noise."""
@@ -154,6 +158,9 @@ class Reading:
         self.wanted = max(settings.sigmas, float(-ndtri(chance)))
         """Standard deviations that noise alone hardly ever reaches anywhere."""
         self.smoothing_m = SMOOTHING_CELLS[1] * size_m
+
+        self.noise_spread_m: Array | None = None
+        """(V,) what cells of the finest fits scatter by noise alone [m]; known once those are read."""
 
     def settle_smoothing(self, deviation: Array) -> None:
         """Choose the smoothing that the smallest defect stands out of the noise best with."""
@@ -206,16 +213,21 @@ class Reading:
         counted = np.isfinite(smooth) & ~left_out
         whole = 1.4826 * _median(np.abs(smooth[counted]))
         wide, cells = scales[-1].rings, scales[-1].rings.cells
-        square = np.where(counted, np.minimum(np.nan_to_num(smooth) ** 2, (CLIP_SIGMAS * whole) ** 2), 0.0)
         n = np.bincount(cells.of_vertex, counted, len(cells.points_m))
-        total = np.bincount(cells.of_vertex, square, len(cells.points_m))
-        weight = wide.weight > 0.0
-        around_n, around_total = (weight * n[wide.around]).sum(axis=1), (weight * total[wide.around]).sum(axis=1)
-        local = np.sqrt(np.where(around_n > NOISE_VERTICES_MIN, around_total / np.maximum(around_n, 1), whole**2))
+        total = np.bincount(cells.of_vertex, np.where(counted, np.nan_to_num(smooth) ** 2, 0.0), len(n))
+        rms = np.where(n > 0.5 * cells.n_vertices, np.sqrt(total / np.maximum(n, 1)), np.inf)
+        # the middle of the cells around: a rib or a row of bores among them does not count as noise
+        around = np.sort(np.where(wide.weight > 0.0, rms[wide.around], np.inf), axis=1)
+        n_known = np.isfinite(around).sum(axis=1)
+        middle = around[np.arange(len(around)), np.maximum(n_known - 1, 0) // 2]
+        local = np.where(n_known >= NOISE_CELLS_MIN, middle, whole)
         nearest = wide.blend[cells.of_vertex, 0]
         local = np.where(nearest >= 0, local[nearest], whole)
         ratio = whole / _median(off.spread_m[counted])
-        sigma = np.maximum(local, ratio * off.spread_m / ROUGH_FACTOR)
+        if self.noise_spread_m is None:
+            self.noise_spread_m = local / ratio
+        misfit = np.sqrt(np.maximum(off.spread_m**2 - (ROUGH_FACTOR * self.noise_spread_m) ** 2, 0.0))
+        sigma = np.hypot(local, MISFIT_FACTOR * misfit)
         shared = self.shared_cells(smooth, counted, scales[0].rings)
         usual = _median(off.leverage[counted])
         return off.residual_m, sigma * np.sqrt((1.0 + shared * off.leverage) / (1.0 + shared * usual))
@@ -239,7 +251,7 @@ class Reading:
         return 1.0 + float(np.pi * ((np.arange(4) + 1.0) ** 2 - np.arange(4) ** 2) @ np.minimum(correlation, 1.0))
 
     def candidates(self, deviation: Array, sigma: Array) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Return where (V,) noise cannot explain what stands out, and how far that reaches; not fringes of features."""
+        """Return where (V,) noise cannot explain what stands out, and how far that reaches; features do not count."""
         smooth = self.smoother.mean(deviation, self.smoothing_m)
         core, reach = np.zeros(len(sigma), bool), np.zeros(len(sigma), bool)
         for sign in (1.0, -1.0):
@@ -248,7 +260,10 @@ class Reading:
             mask = with_hysteresis(self.surface, found, value > RIM_SIGMAS)
             labels = connected_regions(self.surface, mask)
             fringe = open_share(self.surface, labels, np.isfinite(deviation)) > OPEN_SHARE_MAX
-            mask = mask & ~fringe[labels] if len(fringe) else mask
+            if len(fringe):
+                tall = np.zeros(len(fringe))
+                np.maximum.at(tall, labels[mask], sign * smooth[mask])
+                mask = mask & ~(fringe | (tall > self.settings.tallest_m))[labels]
             core, reach = core | (found & mask), reach | mask
         return core, reach
 

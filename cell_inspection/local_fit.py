@@ -29,6 +29,8 @@ BELIEVED = 0.25
 N_SECTORS = 8
 CONTRADICTED_MAX = 2
 """Neighbouring sectors that may lie off a fit: across a scratch there is one, beside a fillet there are three."""
+BELIEVED_SHARE_MIN = 0.72
+"""Share of a ring that must agree: a scratch across it takes a quarter away, a fillet beside it a third to a half."""
 SUPPORT_MIN = 16.0
 """Cells that must agree with a fit."""
 LEFT_OUT_SHARE = 0.25
@@ -249,7 +251,8 @@ def _fitted(rings: Rings, readings: NDArray, given: NDArray, curved: bool, typic
             off_rough = np.abs(data_rough - (x_rough @ solution_rough[..., None])[..., 0])
         robust[rough], normal[rough], solution[rough], off[rough] = trust, normal_rough, solution_rough, off_rough
     counted = weight * (robust > BELIEVED)
-    spread = np.sqrt((counted * off**2).sum(axis=1) / np.maximum(counted.sum(axis=1) - 8.0, 1.0))
+    # the middle reading: a scratch across the ring does not count, a fillet along half of it does
+    spread = _median_sigma(off, weight)
     first = np.zeros((len(uv), 10, 1), np.float32)
     first[:, 0] = 1.0
     return Fit(
@@ -262,7 +265,9 @@ def _fitted(rings: Rings, readings: NDArray, given: NDArray, curved: bool, typic
         bend=bend,
         spread_m=np.maximum(spread, 1e-9),
         leverage=_solve(normal + prior, first)[:, 0],
-        valid=enough & (counted.sum(axis=1) > SUPPORT_MIN) & ~_contradicted(uv, weight, robust),
+        valid=enough
+        & (counted.sum(axis=1) > np.maximum(SUPPORT_MIN, BELIEVED_SHARE_MIN * weight.sum(axis=1)))
+        & ~_contradicted(uv, weight, robust),
     )
 
 

@@ -13,7 +13,7 @@ from cell_core.transforms import Array, unit
 CLASSES = ("bead", "dent", "burr", "pore", "form error", "missing material", "excess")
 PORE_WIDTH_M = 4.5e-3
 """Compact hollows no wider are pores."""
-PORE_STEEPNESS = 0.1
+PORE_STEEPNESS = 0.08
 """So are steeper ones: depth over width."""
 COMPACT = 2.0
 """Length over width of what is no longer than wide."""

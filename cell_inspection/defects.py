@@ -21,8 +21,8 @@ CELL_M = 2.5e-3
 """Cell of the finest fits: their ring begins 5 mm from the place they judge, so that a defect of 6 mm fits inside."""
 CELL_EDGES = 1.5
 """Cells are at least this many edges of the mesh wide."""
-N_SCALES = 3
-"""Each twice as wide as the one before: the widest ring begins 20 mm out."""
+N_SCALES, SCALE_STEP = 4, 1.6
+"""Each wider than the one before by the step: the widest ring begins 20 mm out."""
 SMOOTHING_CELLS = (0.24, 0.42, 0.65)
 """Standard deviations that deviations may be averaged over, in cells; the best by far depends on how far noise is shared."""
 DEFECT_CELLS = 2.4
@@ -38,7 +38,7 @@ LEVERAGE_MAX = 0.6
 EDGE_COHERENCE = 0.9
 """Normals whose mean over 1.5 mm is shorter lie across an edge: faces 90 degrees apart give 0.71."""
 OPEN_SHARE_MAX = 0.25
-"""Share of a region's border beyond which nothing could be judged; more, and it is the fringe of a feature."""
+"""Share of a region's border that may touch what could not be judged; more, and it is the fringe of a feature."""
 AREA_MIN_M2 = 3e-6
 BLIND_M = 2e-3
 """Nearer to a sharp edge or rim nothing is judged: scans round them."""
@@ -105,7 +105,7 @@ class Scale:
 def find_defects(surface: Surface, settings: DefectSettings | None = None) -> DefectMap:
     """Return the defects of a surface by what its surroundings say it should be, without a CAD.
 
-    At three scales each place is compared with a robust fit to the ring around it. What stands out by three standard
+    At several scales each place is compared with a robust fit to the ring around it. What stands out by three standard
     deviations is left out, the fits are made again without it, and each candidate is measured from the finest that
     still spans it. Places beside edges, fillets and creases, where the surroundings contradict one another, are not
     judged, and a candidate whose border is mostly such places is a feature of the part.
@@ -119,7 +119,7 @@ def find_defects(surface: Surface, settings: DefectSettings | None = None) -> De
     size = max(CELL_M, CELL_EDGES * smoother.edge_m)
     scales = []
     for k in range(N_SCALES):
-        rings = rings_of(surface, size * 2**k)
+        rings = rings_of(surface, size * SCALE_STEP**k)
         scales.append(Scale(rings=rings, fit=fitted(rings)))
     reading = Reading(surface, smoother, edge, size, settings)
     everywhere = np.arange(len(edge))
@@ -134,7 +134,7 @@ def find_defects(surface: Surface, settings: DefectSettings | None = None) -> De
     left_out = smoother.grown(left_out, 0.8 * size)
     scales = [Scale(rings=s.rings, fit=refitted(s.rings, s.fit, left_out)) for s in scales]
     deviation, sigma = reading.noise(reading.combined(scales, left_out), scales, left_out)
-    return _mapped(reading, deviation, sigma, core, np.zeros(len(edge)), settings)
+    return mapped(reading, deviation, sigma, core, np.zeros(len(edge)), settings)
 
 
 def edge_vertices(surface: Surface, smoother: Smoother) -> NDArray[np.bool_]:
@@ -147,10 +147,11 @@ class Reading:
     """Residuals of fits turned into deviations and standard deviations."""
 
     def __init__(
-        self, surface: Surface, smoother: Smoother, edge: NDArray[np.bool_], size_m: float, settings: DefectSettings
+        self, surface: Surface, smoother: Smoother, edge: NDArray[np.bool_], size_m: float, settings: DefectSettings,
+        blind: NDArray[np.bool_] | None = None,
     ) -> None:
         self.surface, self.smoother, self.edge, self.size_m, self.settings = surface, smoother, edge, size_m, settings
-        self.blind = smoother.grown(edge, BLIND_M)
+        self.blind = smoother.grown(edge, BLIND_M) if blind is None else blind
         area = float(surface.vertex_areas_m2[~self.blind].sum())
         self.n_patches = max(N_SCALES * area / (PATCH_CELLS * size_m**2), 1.0)
         """Independent readings of the noise."""
@@ -259,7 +260,7 @@ class Reading:
             found = (value > self.wanted) & (np.nan_to_num(sign * smooth) > self.settings.smallest_m)
             mask = with_hysteresis(self.surface, found, value > RIM_SIGMAS)
             labels = connected_regions(self.surface, mask)
-            fringe = open_share(self.surface, labels, np.isfinite(deviation)) > OPEN_SHARE_MAX
+            fringe = open_share(self.surface, labels, _calm(sign * smooth / sigma)) > OPEN_SHARE_MAX
             if len(fringe):
                 tall = np.zeros(len(fringe))
                 np.maximum.at(tall, labels[mask], sign * smooth[mask])
@@ -281,14 +282,19 @@ def _spanned(labels: NDArray[np.int64], residual: Array, leverage: Array, n: int
     return np.bincount(labels[good], minlength=n)
 
 
-def open_share(surface: Surface, labels: NDArray[np.int64], judged: NDArray[np.bool_]) -> Array:
-    """Return the share (R,) of each region's border beyond which nothing was judged or the mesh ends."""
+def _calm(significance: Array) -> NDArray[np.bool_]:
+    # judged, and not deviating the other way: what runs along a feature has that beside it
+    return np.nan_to_num(significance, nan=-np.inf) > -SIGMAS_MIN
+
+
+def open_share(surface: Surface, labels: NDArray[np.int64], calm: NDArray[np.bool_]) -> Array:
+    """Return the share (R,) of each region's border beyond which the surface is not as it should be."""
     n = int(labels.max()) + 1
     a, b = surface.edges.T
     a, b = np.r_[a, b], np.r_[b, a]
     across = (labels[a] >= 0) & (labels[b] != labels[a])
     total = np.bincount(labels[a[across]], minlength=n)
-    lost = np.bincount(labels[a[across]], ~judged[b[across]], minlength=n)
+    lost = np.bincount(labels[a[across]], ~calm[b[across]], minlength=n)
     return lost / np.maximum(total, 1)
 
 
@@ -297,7 +303,7 @@ def _median(values: Array) -> float:
     return float(np.median(known)) if len(known) else np.nan
 
 
-def _mapped(
+def mapped(
     reading: Reading, deviation: Array, sigma: Array, early: NDArray[np.bool_], form_m: Array, settings: DefectSettings
 ) -> DefectMap:
     surface, smoother = reading.surface, reading.smoother
@@ -319,7 +325,7 @@ def _mapped(
         height = np.nan_to_num(sign * smooth, nan=0.0)
         core = (value > np.where(early, settings.sigmas, reading.wanted)) & (height > settings.smallest_m)
         regions = connected_regions(surface, with_hysteresis(surface, core, value > RIM_SIGMAS))
-        shares = open_share(surface, regions, judged)
+        shares = open_share(surface, regions, _calm(sign * z))
         order = np.argsort(regions, kind="stable")
         starts = np.searchsorted(regions[order], np.arange(len(shares) + 1))
         for k, share in enumerate(shares):

@@ -42,6 +42,7 @@ OPEN_SHARE_MAX = 0.25
 AREA_MIN_M2 = 3e-6
 BLIND_M = 2e-3
 """Nearer to a sharp edge or rim nothing is judged: scans round them."""
+JUDGED_MIN = 0.01
 SPANNED_SHARE = 0.9
 """Share of a region that the fits of a scale must speak about for it to be measured from that scale."""
 NOISE_CELLS_MIN = 8
@@ -122,6 +123,7 @@ def find_defects(surface: Surface, settings: DefectSettings | None = None) -> De
         rings = rings_of(surface, size * SCALE_STEP**k)
         scales.append(Scale(rings=rings, fit=fitted(rings)))
     reading = Reading(surface, smoother, edge, size, settings)
+    _refuse_blind(surface, ~reading.blind)
     everywhere = np.arange(len(edge))
     core = np.zeros(len(edge), bool)
     left_out = core.copy()
@@ -282,6 +284,15 @@ def _spanned(labels: NDArray[np.int64], residual: Array, leverage: Array, n: int
     return np.bincount(labels[good], minlength=n)
 
 
+def _refuse_blind(surface: Surface, judged: NDArray[np.bool_]) -> None:
+    share = float(surface.vertex_areas_m2[judged].sum()) / surface.area_m2
+    if share < JUDGED_MIN:
+        raise InputRefusedError(
+            f"defects: {100 * share:.1f} % of the surface could be judged, at least {100 * JUDGED_MIN:.0f} % needed:"
+            " too few vertices, or nothing but edges and rims"
+        )
+
+
 def _calm(significance: Array) -> NDArray[np.bool_]:
     # judged, and not deviating the other way: what runs along a feature has that beside it
     return np.nan_to_num(significance, nan=-np.inf) > -SIGMAS_MIN
@@ -309,11 +320,7 @@ def mapped(
     surface, smoother = reading.surface, reading.smoother
     judged = np.isfinite(deviation)
     areas = surface.vertex_areas_m2
-    if areas[judged].sum() < 0.01 * surface.area_m2:
-        raise InputRefusedError(
-            f"defects: {100 * areas[judged].sum() / surface.area_m2:.1f} % of the surface could be judged, at least 1 %"
-            " needed: too few vertices, or nothing but edges"
-        )
+    _refuse_blind(surface, judged)
     smooth = smoother.mean(deviation, reading.smoothing_m)
     z = smooth / sigma
     edge_tree = KDTree(surface.vertices_m[reading.edge]) if reading.edge.any() else None

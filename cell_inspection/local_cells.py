@@ -34,11 +34,12 @@ class Cells:
         return np.bincount(self.of_vertex, values, len(self.points_m)) / self.n_vertices
 
     def around(self, at_m: Array, facing: Array, reach_m: float, n_max: int) -> tuple[Array, NDArray[np.int64]]:
-        """Return distance in space and side (N, n_max) and number of the cells around points; infinite: none."""
+        """Return distance in space and side (N, up to n_max) and number of the cells around points; infinite: none."""
         weight = SIDE_WEIGHT * reach_m
         tree = KDTree(np.concatenate([self.points_m, weight * self.normals], axis=1))
         query = np.concatenate([at_m, weight * facing], axis=1)
         distance, index = tree.query(query, k=min(n_max, len(self.points_m)), distance_upper_bound=reach_m)
+        distance, index = distance.reshape(len(query), -1), index.reshape(len(query), -1)
         found = np.isfinite(distance)
         return np.where(found, distance, np.inf), np.where(found, index, 0)
 

@@ -202,7 +202,7 @@ def off_fit(
     cells, points, own = rings.cells, surface.vertices_m[rows], rings.cells.of_vertex[rows]
     total, residual, spread, leverage = np.zeros((4, len(rows)))
     centres_m, axes = cells.points_m[rings.centres], rings.axes.astype(np.float32)
-    for k in range(N_BLEND):
+    for k in range(rings.blend.shape[1]):
         j = rings.blend[own, k]
         at = np.flatnonzero((j >= 0) & fit.valid[j])
         j = j[at]

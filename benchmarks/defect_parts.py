@@ -88,7 +88,9 @@ def _along(points: Array, edge_m: float) -> Array:
     return np.stack([np.interp(new, at, points[:, k]) for k in range(2)], axis=1)
 
 
-def _swept(section: Array, place: Callable[[Array, Array, Array], Array], v: Array, rng: np.random.Generator) -> Surface:
+def _swept(
+    section: Array, place: Callable[[Array, Array, Array], Array], v: Array, rng: np.random.Generator
+) -> Surface:
     u = np.arange(len(section)).astype(float)
 
     def at(k: Array, along: Array) -> Array:
@@ -223,9 +225,7 @@ def with_defects(name: str, seed: int, n_max: int, edge_m: float = EDGE_M) -> De
         apart = points[near] - points[centre]
         offset = np.zeros(len(points))
         offset[near] = SIGN[shape] * profile(shape, height, width, apart @ first, apart @ second)
-        placed.append(
-            Placed(shape=shape, height_m=height, width_m=width, centre_m=points[centre], offset_m=offset)
-        )
+        placed.append(Placed(shape=shape, height_m=height, width_m=width, centre_m=points[centre], offset_m=offset))
         touched = np.flatnonzero(offset)
         room = np.minimum(room, KDTree(points[touched]).query(points)[0] - GAP_M + CLEAR_M)
     total = np.sum([d.offset_m for d in placed], axis=0) if placed else np.zeros(len(points))

@@ -1,8 +1,9 @@
 """Deviation from a reference, transfer of fields between surfaces, verdicts and what to rework."""
 
 from cell_inspection.cad_defects import find_defects_on_cad
+from cell_inspection.defect_evidence import DefectSettings
 from cell_inspection.defect_measures import Defect
-from cell_inspection.defects import DefectMap, DefectSettings, find_defects
+from cell_inspection.defects import DefectMap, find_defects
 from cell_inspection.deviation import Deviation, Region, inspect
 from cell_inspection.removal import removed_between, scan_noise_m
 from cell_inspection.rework import rework_target

@@ -24,9 +24,7 @@ LOW_COLOUR, MIDDLE_COLOUR, HIGH_COLOUR = np.array([[59, 76, 192], [221, 221, 221
 UNJUDGED_COLOUR = np.array([150, 150, 150], float)
 
 
-def write_defects(
-    found: DefectMap, out_dir: Path, *, compared_with: str, deviation_m: Array | None = None
-) -> None:
+def write_defects(found: DefectMap, out_dir: Path, *, compared_with: str, deviation_m: Array | None = None) -> None:
     """Write deviation.ply, defects.json and defects.csv; the document is checked before anything is written.
 
     Args:

@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from cell_core.statistics import weighted_quantile
 from cell_core.surface import Surface
 from cell_core.transforms import Array, unit
 

@@ -14,8 +14,9 @@ from cell_core.schemas import validate
 from cell_core.surface import Surface
 from cell_core.surface_io import write_ply
 from cell_inspection.cad_defects import find_defects_on_cad
+from cell_inspection.defect_evidence import DefectSettings
 from cell_inspection.defect_files import write_defects
-from cell_inspection.defects import DefectMap, DefectSettings, find_defects
+from cell_inspection.defects import DefectMap, find_defects
 from cell_inspection.deviation import MAX_DISTANCE_M, Deviation, inspect
 
 REGIONS_REPORTED = 200

@@ -5,7 +5,7 @@ import argparse
 from rich.console import Console
 
 from cell_core.errors import ConfigurationError
-from cell_inspection.defects import DefectSettings
+from cell_inspection.defect_evidence import DefectSettings
 from cell_inspection.offline import inspect_alone, inspect_surfaces
 from cell_operator.defect_figures import defect_figure, print_defects
 from cell_operator.files import new_folder, read_surface

@@ -10,8 +10,9 @@ from cell_core.surface import Surface
 from cell_core.surface_io import load_surface, read_ply
 from cell_core.transforms import apply, transform_from_xyz_rpy
 from cell_inspection.cad_defects import find_defects_on_cad
+from cell_inspection.defect_evidence import DefectSettings
 from cell_inspection.defect_measures import classified
-from cell_inspection.defects import DefectSettings, find_defects
+from cell_inspection.defects import find_defects
 from cell_inspection.deviation import inspect
 from cell_inspection.offline import inspect_alone, inspect_surfaces
 
@@ -25,9 +26,7 @@ def bump(x, y, at, height_m, width_m):
 
 def rough(surface, sigma_m, seed=0):
     off = np.random.default_rng(seed).normal(0.0, sigma_m, len(surface.vertices_m))
-    return Surface(
-        vertices_m=surface.vertices_m + off[:, None] * surface.vertex_normals, triangles=surface.triangles
-    )
+    return Surface(vertices_m=surface.vertices_m + off[:, None] * surface.vertex_normals, triangles=surface.triangles)
 
 
 @pytest.fixture(scope="module")

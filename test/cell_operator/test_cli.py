@@ -315,7 +315,8 @@ def test_inspect_finds_a_dent_without_a_cad(tmp_path: Path, capsys: pytest.Captu
     i = np.arange(x.size).reshape(x.shape)
     a, b, c, d = i[:-1, :-1].ravel(), i[1:, :-1].ravel(), i[1:, 1:].ravel(), i[:-1, 1:].ravel()
     path = tmp_path / "scan.stl"
-    trimesh.Trimesh(np.c_[x.ravel(), y.ravel(), z.ravel()], np.concatenate([np.c_[a, b, c], np.c_[a, c, d]])).export(path)
+    faces = np.concatenate([np.c_[a, b, c], np.c_[a, c, d]])
+    trimesh.Trimesh(np.c_[x.ravel(), y.ravel(), z.ravel()], faces).export(path)
     code, text = _run(["inspect", str(path), "--out", str(tmp_path / "out")], capsys)
     assert code == 0, text
     names = {p.name for p in (tmp_path / "out").iterdir()}

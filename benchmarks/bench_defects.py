@@ -1,10 +1,10 @@
 """Defects of freeform parts: recall, false area, measures and classes, with and without a CAD, against known truth.
 
-Parts, defects and noise are made by defect_parts.py: six parts (saddle, dome, blade, bumper with recess and crease, tube
-with fillet and flange, plate with ribs and bores), edges of 1 mm, five shapes (bump, dent, ridge, groove, pit) in four
-sizes from 0.3 x 6 mm up, clear of features by 5 mm. Noise along the normal: `fused` 45 um of which 30 are shared over
-2 mm, `shared` 54 um of which 45 are shared over 3 mm. `frames`: what the embedded depth camera sees from 16 views with
-industrial noise, fused by the project's own fusion.
+Parts, defects and noise are made by defect_parts.py: six parts (saddle, dome, blade, bumper with recess and crease,
+tube with fillet and flange, plate with ribs and bores), edges of 1 mm, five shapes (bump, dent, ridge, groove, pit) in
+four sizes from 0.3 x 6 mm up, clear of features by 5 mm. Noise along the normal, RMS: `fused` 30 um white and 30 um
+shared over 2 mm, `shared` 30 um white and 45 um shared over 3 mm. `frames`: what the embedded depth camera sees from 16
+views with industrial noise, fused by the project's own fusion.
 
 A defect is found when a fifth of its area above half its height is flagged by one of its sign. False area is flagged
 area farther than 2 mm from any defect, over the part's area. Precision is flagged area within, over all flagged.

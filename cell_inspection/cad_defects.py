@@ -10,7 +10,8 @@ from cell_core.transforms import Array
 from cell_inspection.defect_evidence import CELL_EDGES, CELL_M, DefectSettings, Reading, Scale, edge_vertices
 from cell_inspection.defect_measures import Defect, measured
 from cell_inspection.defects import DefectMap, mapped
-from cell_inspection.local_fit import Background, fitted, off_fit, refitted, rings_of
+from cell_inspection.local_fit import Background, fitted, off_fit, refitted
+from cell_inspection.local_rings import rings_of
 from cell_inspection.regions import connected_regions, with_hysteresis
 from cell_inspection.smoothing import Smoother, border_vertices
 

@@ -10,7 +10,8 @@ from scipy.special import ndtri
 from cell_core.errors import InputRefusedError
 from cell_core.surface import Surface
 from cell_core.transforms import Array
-from cell_inspection.local_fit import Background, Fit, Rings, off_fit
+from cell_inspection.local_fit import Background, Fit, off_fit
+from cell_inspection.local_rings import Rings
 from cell_inspection.regions import connected_regions, with_hysteresis
 from cell_inspection.smoothing import Smoother, border_vertices
 
@@ -225,7 +226,7 @@ def _kept_by_smoothing(share: float) -> float:
 def _spanned(labels: NDArray[np.int64], residual: Array, leverage: Array, n: int) -> Array:
     # per region: vertices that fits speak about with some authority
     good = (labels >= 0) & np.isfinite(residual) & (leverage < LEVERAGE_MAX)
-    return np.bincount(labels[good], minlength=n)
+    return np.bincount(labels[good], minlength=n).astype(float)
 
 
 def refuse_blind(surface: Surface, judged: NDArray[np.bool_]) -> None:

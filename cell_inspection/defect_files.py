@@ -89,7 +89,7 @@ def defects_table(found: DefectMap) -> str:
 
 
 def deviation_colours(deviation_m: Array, judged: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Return blue over grey to red (V, 3) for deviations to the 99th percentile either way, dark where none is known."""
+    """Return blue over grey to red (V, 3) for deviations to the 99th percentile either way, dark where none is."""
     high = max(float(np.quantile(np.abs(deviation_m[judged]), 0.99)), 1e-6) if judged.any() else 1.0
     share = np.clip(deviation_m / high, -1.0, 1.0)[:, None]
     ends = np.where(share < 0.0, LOW_COLOUR, HIGH_COLOUR)

@@ -28,7 +28,8 @@ from cell_inspection.defect_evidence import (
     refuse_blind,
 )
 from cell_inspection.defect_measures import Defect, measured
-from cell_inspection.local_fit import fitted, refitted, rings_of
+from cell_inspection.local_fit import fitted, refitted
+from cell_inspection.local_rings import rings_of
 from cell_inspection.regions import connected_regions, with_hysteresis
 from cell_inspection.smoothing import Smoother
 

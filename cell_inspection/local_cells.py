@@ -31,7 +31,7 @@ class Cells:
 
     def mean(self, values: Array) -> Array:
         """Return the mean (C,) of a value per vertex (V,) over each cell."""
-        return np.bincount(self.of_vertex, values, len(self.points_m)) / self.n_vertices
+        return np.bincount(self.of_vertex, values, len(self.points_m)).astype(float) / self.n_vertices
 
     def around(self, at_m: Array, facing: Array, reach_m: float, n_max: int) -> tuple[Array, NDArray[np.int64]]:
         """Return distance in space and side (N, up to n_max) and number of the cells around points; infinite: none."""

@@ -16,8 +16,11 @@ class Smoother:
     """Averages values per vertex over a length along the surface; values that are not finite do not count."""
 
     def __init__(self, surface: Surface) -> None:
-        links = surface.adjacency.astype(bool).astype(np.float32)
-        self._links = (links + scipy.sparse.identity(links.shape[0], dtype=np.float32, format="csr")).tocsr()
+        links = surface.adjacency
+        ones = np.ones(links.nnz, np.float32)
+        n = len(surface.vertices_m)
+        own = scipy.sparse.csr_matrix((np.ones(n, np.float32), np.arange(n), np.arange(n + 1)), shape=(n, n))
+        self._links = (scipy.sparse.csr_matrix((ones, links.indices, links.indptr), shape=(n, n)) + own).tocsr()
         self.edge_m = float(np.median(surface.adjacency.data))
         """Median edge [m]."""
 

@@ -33,12 +33,13 @@ PATCH_CELLS = 4.0
 """Cells of the finest fits that one independent reading of the noise covers."""
 LEVERAGE_MAX = 0.6
 """Fits that say less than this about their centre count only where no other does."""
-EDGE_COHERENCE = 0.9
-"""Normals whose mean over 1.5 mm is shorter lie across an edge: faces 90 degrees apart give 0.71."""
+EDGE_COHERENCE = 0.94
+"""Normals whose mean over 1.5 mm is shorter lie across an edge: faces 90 degrees apart give 0.71, 4 mm fillets 0.93."""
 OPEN_SHARE_MAX = 0.25
 """Share of a region's border that may touch what could not be judged; more, and it is the fringe of a feature."""
 BLIND_M = 2e-3
 """Nearer to a sharp edge or rim nothing is judged: scans round them."""
+BESIDE_M = 6e-3
 JUDGED_MIN = 0.01
 SPANNED_SHARE = 0.9
 """Share of a region that the fits of a scale must speak about for it to be measured from that scale."""
@@ -99,6 +100,8 @@ class Reading:
     ) -> None:
         self.surface, self.smoother, self.edge, self.size_m, self.settings = surface, smoother, edge, size_m, settings
         self.blind = smoother.grown(edge, BLIND_M) if blind is None else blind
+        self.beside = smoother.grown(edge, BESIDE_M) if blind is None else np.zeros(len(edge), bool)
+        """(V,) beside a sharp edge or rim; nowhere where a CAD knows them."""
         area = float(surface.vertex_areas_m2[~self.blind].sum())
         self.n_patches = max(N_SCALES * area / (PATCH_CELLS * size_m**2), 1.0)
         """Independent readings of the noise."""

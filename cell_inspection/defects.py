@@ -33,7 +33,9 @@ from cell_inspection.local_rings import rings_of
 from cell_inspection.regions import connected_regions, with_hysteresis
 from cell_inspection.smoothing import Smoother
 
-AREA_MIN_M2 = 3e-6
+AREA_MIN_M2, VERTICES_MIN = 3e-6, 4
+FRINGE_SHARE, FRINGE_ELONGATION = 0.8, 3.0
+"""Without a CAD: a strip so long for its width, of which so much runs beside an edge or rim, is that edge's fringe."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -121,11 +123,16 @@ def mapped(
         for k, share in enumerate(shares):
             members = order[starts[k] : starts[k + 1]]
             peak = float(height[members].max())
-            if share > OPEN_SHARE_MAX or areas[members].sum() < AREA_MIN_M2 or peak > settings.tallest_m:
+            small = len(members) < VERTICES_MIN or areas[members].sum() < AREA_MIN_M2
+            if small or share > OPEN_SHARE_MAX or peak > settings.tallest_m:
                 continue
             chance = reading.n_patches * 2.0 * float(ndtr(-value[members].max()))
             confidence = (1.0 - min(chance, 1.0)) * (1.0 - float(share))
-            found.append(measured(surface, members, deviation, smooth, sigma, sign, edge_tree, confidence))
+            one = measured(surface, members, deviation, smooth, sigma, sign, edge_tree, confidence)
+            along_edge = reading.beside[members].mean() > FRINGE_SHARE
+            if along_edge and one.length_m > FRINGE_ELONGATION * one.width_m:
+                continue
+            found.append(one)
             places.append(members)
     order = sorted(range(len(found)), key=lambda i: -abs(found[i].volume_m3))
     for number, i in enumerate(order):

@@ -22,6 +22,7 @@ LIKELY_MIN_M, LIKELY_MAX_M = 0.03, 3.0
 """Parts a cell sees: where only another unit gives such a size, the report asks."""
 STEP_SUFFIXES = (".step", ".stp")
 CLOUD_SUFFIXES = (".xyz", ".pcd")
+COLOURS = ["red", "green", "blue"]
 SUFFIXES = (".stl", ".ply", ".obj", ".glb", ".gltf", ".dae", ".off", *STEP_SUFFIXES, *CLOUD_SUFFIXES)
 
 
@@ -164,10 +165,13 @@ def _refuse_ply_mismatch(path: Path, n_vertices: int, n_triangles: int) -> None:
         raise InputRefusedError(f"{path}: header declares {declared['face']} faces, {n_triangles} found: truncated")
 
 
-def write_ply(path: Path, surface: Surface) -> None:
-    """Write a binary little-endian PLY with normals and every field as a float property, atomically."""
+def write_ply(path: Path, surface: Surface, colours: NDArray[np.uint8] | None = None) -> None:
+    """Write a binary little-endian PLY with normals, every field as a float property and colours (V, 3), atomically."""
     names = [*"xyz", "nx", "ny", "nz", *surface.fields]
-    table = np.empty(len(surface.vertices_m), dtype=[(n, "<f4") for n in names])
+    channels = [] if colours is None else COLOURS
+    table = np.empty(len(surface.vertices_m), dtype=[(n, "<f4") for n in names] + [(n, "u1") for n in channels])
+    for i, channel in enumerate(channels):
+        table[channel] = np.asarray(colours)[:, i]
     for i, axis in enumerate("xyz"):
         table[axis] = surface.vertices_m[:, i]
         table["n" + axis] = surface.vertex_normals[:, i]
@@ -177,6 +181,7 @@ def write_ply(path: Path, surface: Surface) -> None:
     faces["n"], faces["i"] = 3, surface.triangles
     header = ["ply", "format binary_little_endian 1.0", f"comment frame {surface.frame}, metres"]
     header += [f"element vertex {len(table)}", *(f"property float {n}" for n in names)]
+    header += [f"property uchar {n}" for n in channels]
     header += [f"element face {len(faces)}", "property list uchar int vertex_indices", "end_header", ""]
 
     def fill(aside: Path) -> None:
@@ -210,12 +215,15 @@ def read_ply(path: Path, frame: str = "part") -> Surface:
     ):
         raise InputRefusedError(f"{path}: not a surface file of this project; load it with load_surface")
     face_type = np.dtype([("n", "u1"), ("i", "<i4", 3)])
-    n_bytes = counts["vertex"] * 4 * len(names)
+    channels = [p[2] for p in map(str.split, lines) if p[:2] == ["property", "uchar"] and p[2] in COLOURS]
+    vertex_type = np.dtype([(n, "<f4") for n in names] + [(n, "u1") for n in channels])
+    n_bytes = counts["vertex"] * vertex_type.itemsize
     if len(body) != n_bytes + counts["face"] * face_type.itemsize:
         raise InputRefusedError(
             f"{path}: {len(body)} bytes of data, wanted {n_bytes + counts['face'] * face_type.itemsize}: truncated"
         )
-    table = np.frombuffer(body[:n_bytes], "<f4").reshape(-1, len(names)).astype(float)
+    stored = np.frombuffer(body[:n_bytes], vertex_type)
+    table = np.stack([stored[n] for n in names], axis=1).astype(float)
     faces = np.frombuffer(body[n_bytes:], face_type)
     fields = {n: table[:, i] for i, n in enumerate(names) if n not in ("x", "y", "z", "nx", "ny", "nz")}
     return Surface(vertices_m=table[:, :3], triangles=faces["i"].astype(np.int64), fields=fields, frame=frame)

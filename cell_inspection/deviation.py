@@ -10,6 +10,7 @@ from cell_core.errors import InputRefusedError
 from cell_core.statistics import weighted_quantile
 from cell_core.surface import Surface
 from cell_core.transforms import Array
+from cell_inspection.defects import DefectMap
 from cell_inspection.regions import connected_regions, with_hysteresis
 from cell_inspection.transfer import matching_points
 
@@ -45,6 +46,8 @@ class Deviation:
     """Significant regions, largest volume first."""
     figures: Mapping[str, Any]
     """Area-weighted numbers; keys carry units."""
+    found: DefectMap | None = None
+    """The defects, where they were looked for."""
 
 
 def inspect(

@@ -1,6 +1,6 @@
-"""Two surfaces in, deviation.ply and report.json out: what `cell inspect` runs."""
+"""A scan and maybe a reference in, deviation.ply, defects and report out: what `cell inspect` runs."""
 
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,10 @@ from cell_core.registration import register as registered
 from cell_core.schemas import validate
 from cell_core.surface import Surface
 from cell_core.surface_io import write_ply
+from cell_inspection.cad_defects import find_defects_on_cad
+from cell_inspection.defect_evidence import DefectSettings
+from cell_inspection.defect_files import write_defects
+from cell_inspection.defects import DefectMap, find_defects
 from cell_inspection.deviation import MAX_DISTANCE_M, Deviation, inspect
 
 REGIONS_REPORTED = 200
@@ -27,8 +31,11 @@ def inspect_surfaces(
     max_distance_m: float = MAX_DISTANCE_M,
     significant_m: float | None = None,
     uncertainty_max_m: float = UNCERTAINTY_MAX_M,
+    defects: DefectSettings | None = None,
 ) -> Deviation:
-    """Compare a scan with a reference and write deviation.ply and report.json; nothing is written on failure.
+    """Compare a scan with a reference; write deviation.ply, report.json and, where told, defects.json and defects.csv.
+
+    Nothing is written on failure.
 
     Args:
         scan: measured surface.
@@ -38,6 +45,7 @@ def inspect_surfaces(
         max_distance_m: vertices farther from the reference do not compare.
         significant_m: deviation that counts as a defect; None: from the scan's own scatter.
         uncertainty_max_m: bound on the standard deviation of the pose found.
+        defects: what counts as a defect; None: defects are not looked for.
 
     Raises:
         InputRefusedError: the surfaces do not fit together, or the pose found must not be relied on. Where the
@@ -64,14 +72,33 @@ def inspect_surfaces(
                 "registration_sigma_m": placed.least_held.shift_m,
                 "registration_sigma_rad": placed.least_held.turn_rad,
             }
-    result = Deviation(surface=result.surface, deviation_m=result.deviation_m, regions=result.regions, figures=figures)
+    found = None
+    if defects is not None:
+        held = 0.0 if placed is None or placed.least_held is None else placed.least_held.shift_m
+        found = find_defects_on_cad(result.surface, result.deviation_m, defects, pose_sigma_m=held)
+        figures |= {k: v for k, v in found.figures.items() if k not in figures}
+    result = replace(result, figures=figures, found=found)
     document = inspection_report(result, placed)
     validate(document, "inspection_report", str(Path(out_dir) / "report.json"))
-    compared = np.isfinite(result.deviation_m)
-    values = {"deviation_m": np.where(compared, result.deviation_m, 0.0), "compared": compared.astype(float)}
-    write_ply(Path(out_dir) / "deviation.ply", result.surface.with_fields(**values))
+    if found is not None:
+        write_defects(found, out_dir, compared_with="cad", deviation_m=result.deviation_m)
+    else:
+        compared = np.isfinite(result.deviation_m)
+        values = {"deviation_m": np.where(compared, result.deviation_m, 0.0), "compared": compared.astype(float)}
+        write_ply(Path(out_dir) / "deviation.ply", result.surface.with_fields(**values))
     write_json(Path(out_dir) / "report.json", document)
     return result
+
+
+def inspect_alone(scan: Surface, out_dir: Path, defects: DefectSettings | None = None) -> DefectMap:
+    """Find the defects of a scan by its own surroundings; write deviation.ply, defects.json and defects.csv.
+
+    Raises:
+        InputRefusedError: nothing of the scan could be judged; nothing is written.
+    """
+    found = find_defects(scan, defects)
+    write_defects(found, out_dir, compared_with="surroundings")
+    return found
 
 
 def inspection_report(result: Deviation, placed: Registration | None = None) -> dict[str, Any]:

@@ -143,9 +143,14 @@ def scan(add: Add) -> None:
 
 def inspect(add: Add) -> None:
     """Add `cell inspect`."""
-    inspect = add("inspect", "compare a scan with a reference shape")
-    inspect.add_argument("--scan", type=Path, required=True, metavar="FILE", help="scanned surface")
-    inspect.add_argument("--reference", type=Path, required=True, metavar="FILE", help="nominal or earlier surface")
+    inspect = add("inspect", "find the defects of a scan, by itself or against a CAD, and measure them")
+    inspect.add_argument("file", type=Path, nargs="?", metavar="SCAN", help="scanned surface")
+    inspect.add_argument("--scan", type=Path, metavar="FILE", help="the same as SCAN")
+    against = inspect.add_mutually_exclusive_group()
+    against.add_argument(
+        "--reference", type=Path, metavar="FILE", help="nominal or earlier surface (default: the scan's own shape)"
+    )
+    against.add_argument("--cad", type=Path, metavar="FILE", help="the same with --register")
     inspect.add_argument("--unit", choices=UNITS, default="m", help="unit of the scan (default: m)")
     inspect.add_argument("--reference-unit", choices=UNITS, default="m", help="unit of the reference (default: m)")
     inspect.add_argument("--register", action="store_true", help="find where the scan lies on the reference first")
@@ -158,9 +163,26 @@ def inspect(add: Add) -> None:
         help="with --register: refuse a pose whose standard deviation is more [m] (default: 8e-5)",
     )
     inspect.add_argument(
+        "--smallest",
+        dest="smallest_m",
+        type=float,
+        default=1e-4,
+        metavar="M",
+        help="height or depth below which nothing is listed [m] (default: 1e-4)",
+    )
+    inspect.add_argument(
+        "--tallest",
+        dest="tallest_m",
+        type=float,
+        default=3e-3,
+        metavar="M",
+        help="without a reference: what is taller or deeper is the part's own shape [m] (default: 3e-3)",
+    )
+    inspect.add_argument(
         "--out",
         type=Path,
         required=True,
         metavar="DIR",
-        help="writes deviation.ply, report.json, inspection.png; with --register overlay.png too",
+        help="writes deviation.ply, defects.json, defects.csv, inspection.png; with a reference report.json, "
+        "with --register overlay.png too",
     )

@@ -241,20 +241,9 @@ def _surface(args: argparse.Namespace) -> int:
 
 
 def _inspect(args: argparse.Namespace) -> int:
-    from cell_inspection.offline import inspect_surfaces
-    from cell_operator.figures import deviation_figure
-    from cell_operator.overlay import overlay_figure
+    from cell_operator.inspect import run_inspect
 
-    out = new_folder(args.out)
-    scan = read_surface(args.scan, args.unit)
-    reference = read_surface(args.reference, args.reference_unit)
-    result = inspect_surfaces(scan, reference, out, register=args.register, uncertainty_max_m=args.uncertainty_max_m)
-    deviation_figure(result.surface, result.deviation_m, out / "inspection.png")
-    if args.register:
-        overlay_figure(result.surface, reference, out / "overlay.png")
-    print_figures(console, f"deviation of {args.scan.name} from {args.reference.name}", result.figures)
-    console.print(f"written to {out}")
-    return 0
+    return run_inspect(args, console)
 
 
 def _report(args: argparse.Namespace) -> int:

@@ -306,3 +306,28 @@ def test_pareto_writes_every_price_and_the_recipes_own_plan(tmp_path: Path, caps
     figures = json.loads((out / "figures.json").read_text())
     assert figures["cv"] == pytest.approx(table[3]["cv"])
     assert (out / "pareto.png").stat().st_size > 10_000
+
+
+def test_inspect_finds_a_dent_without_a_cad(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    x, y = np.meshgrid(np.linspace(-0.04, 0.04, 81), np.linspace(-0.04, 0.04, 81), indexing="ij")
+    z = -x**2 - 5e-4 * np.exp(-((x - 0.01) ** 2 + y**2) / 3e-3**2)
+    z += np.random.default_rng(0).normal(0.0, 3e-5, z.shape)
+    i = np.arange(x.size).reshape(x.shape)
+    a, b, c, d = i[:-1, :-1].ravel(), i[1:, :-1].ravel(), i[1:, 1:].ravel(), i[:-1, 1:].ravel()
+    path = tmp_path / "scan.stl"
+    faces = np.concatenate([np.c_[a, b, c], np.c_[a, c, d]])
+    trimesh.Trimesh(np.c_[x.ravel(), y.ravel(), z.ravel()], faces).export(path)
+    code, text = _run(["inspect", str(path), "--out", str(tmp_path / "out")], capsys)
+    assert code == 0, text
+    names = {p.name for p in (tmp_path / "out").iterdir()}
+    assert names == {"deviation.ply", "defects.json", "defects.csv", "inspection.png"}
+    for argv, words in (
+        (["inspect", str(path), "--scan", str(path)], "both given"),
+        (["inspect"], "neither given"),
+        (["inspect", str(path), "--register"], "needs a --reference"),
+        (["inspect", str(path), "--smallest", "0.01"], "smallest_m"),
+    ):
+        code, text = _run([*argv, "--out", str(tmp_path / "no")], capsys)
+        assert code in (2, 3) and words in text
+        _assert_one_line(text)
+    assert not (tmp_path / "no").exists()

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cell_core.config.recipes import ScanSettings
-from cell_core.errors import InputRefusedError, UnreachableError
+from cell_core.errors import InputRefusedError
 from cell_core.plan import Progress
 from cell_core.surface import Surface
 from cell_core.surface_io import write_ply
@@ -16,9 +16,6 @@ from cell_core.trajectory import JointTrajectory
 from cell_core.transforms import Array
 from robot_description import Cell
 
-COARSE_VOXEL_M = 0.004
-NEXT_VIEWS_PER_ROUND = 4
-ROUNDS_MAX = 6
 UNREACHED_RADIUS_M = 0.03
 STAMP_TOLERANCE_S = 1e-3
 
@@ -51,7 +48,6 @@ class ScanRun:
         self._progress, self._show = progress, show
         volume = cell.config.work_volume
         centre, size = np.array(volume.centre_m), np.array(volume.size_m)
-        self._centre_m, self._size_m = centre, size
         self._crop = np.stack([centre - 0.5 * size, centre + 0.5 * size])
         self._frames: list[Any] = []
         self._taken: list[Array] = []
@@ -62,43 +58,34 @@ class ScanRun:
         from cell_scanning.camera import as_intrinsics
         from cell_scanning.frames import write_frames
         from cell_scanning.fusion import fuse
+        from cell_scanning.hole_reasons import with_hole_reasons
         from cell_scanning.offline import write_scan
-        from cell_scanning.views import plan_first_look, plan_next_views
+        from cell_scanning.view_loop import look_around
 
         camera, settings = self._cell.camera, self._settings
-        coarse = settings.model_copy(update={"voxel_m": max(COARSE_VOXEL_M, settings.voxel_m)})
-        self._say(0.0, "looking around")
-        views = plan_first_look(camera, self._centre_m, self._size_m)
-        surface, fraction = None, 0.0
-        for _ in range(ROUNDS_MAX):
-            self._visit(views[: settings.views_max - len(self._taken)], surface)
-            if not self._frames:
-                raise UnreachableError(f"scan: none of {len(views)} views can be reached")
-            surface = fuse(self._frames, camera, coarse, crop=self._crop, refine=False).surface
-            self._show(surface)
-            following = plan_next_views(
-                camera,
-                surface,
-                self._crop,
-                np.stack(self._taken),
-                n_views=NEXT_VIEWS_PER_ROUND,
-                reachable=self._reachable(surface),
-            )
-            fraction = float(following.measured_fraction)
-            self._say(fraction, f"{len(self._taken)} views, {100.0 * fraction:.1f} % measured")
-            views = following.T_part_camera
-            enough = fraction >= settings.measured_area_fraction_min
-            if enough or len(self._taken) >= settings.views_max or len(views) == 0:
-                break
+        looked = look_around(
+            camera,
+            self._crop,
+            settings,
+            self._visit,
+            reach=self._reachable,
+            progress=self._say,
+            show=self._show,
+        )
         result = fuse(
             self._frames, camera, settings, crop=self._crop, progress=lambda f, m: self._say(0.9 + 0.1 * f, m)
         )
+        result = with_hole_reasons(result, self._frames, camera, self._crop, self._reachable(result.surface))
         write_frames(self._folder / "frames", self._frames, as_intrinsics(camera))
         write_scan(self._folder, result)
-        own = {"measured_area_fraction": fraction, "views": len(self._taken), "views_unreached": len(self._unreached)}
+        own = {
+            "measured_area_fraction": looked.measured_fraction,
+            "views": len(self._taken),
+            "views_unreached": len(self._unreached),
+        }
         return {**result.figures, **own}
 
-    def _reachable(self, surface: Surface) -> Callable[[Array], bool]:
+    def _reachable(self, surface: Surface | None) -> Callable[[Array], bool]:
         """Return the question whether the arm can take a view, and no one this near was found unreachable before."""
         from cell_motion.views import ViewReach
 
@@ -114,11 +101,11 @@ class ScanRun:
     def _say(self, fraction: float, message: str) -> None:
         self._progress(fraction, message)
 
-    def _visit(self, T_part_camera: Sequence[Array] | Array, surface: Surface | None) -> None:
+    def _visit(self, T_part_camera: Array, surface: Surface | None) -> list[list[Any]]:
         from cell_scanning.frames import Frame
 
         if len(T_part_camera) == 0:
-            return
+            return []
         path = None
         if surface is not None:
             path = self._folder / "coarse.ply"
@@ -130,16 +117,19 @@ class ScanRun:
             if not self._frames:
                 raise
             self._unreached += list(T_part_camera)
-            return
+            return []
         trajectory_path = Path(answer.trajectory_path)
         spans = stop_spans(JointTrajectory.read(trajectory_path), answer.stop_times_s)
         self._unreached += [T for i, T in enumerate(T_part_camera) if i not in set(answer.reached_views)]
+        shots = []
         for n, (first, last) in enumerate(spans):
             self._say(0.0, f"view {len(self._taken) + 1} ({n + 1} of {len(spans)} of this round)")
             self._mover.move(trajectory_path, first, last)
-            for depth_m, T, stamp_s in self._mover.frames(self._settings.frames_per_view):
-                self._frames.append(Frame(depth_m=depth_m, T_part_camera=T, stamp_s=stamp_s))
-            self._taken.append(self._frames[-1].T_part_camera)
+            taken = self._mover.frames(self._settings.frames_per_view)
+            shots.append([Frame(depth_m=depth_m, T_part_camera=T, stamp_s=stamp_s) for depth_m, T, stamp_s in taken])
+            self._frames += shots[-1]
+            self._taken.append(shots[-1][-1].T_part_camera)
+        return shots
 
 
 def stop_spans(trajectory: JointTrajectory, stop_times_s: Sequence[float]) -> list[tuple[int, int]]:

@@ -137,7 +137,11 @@ def scan(add: Add) -> None:
         "--voxel", type=float, metavar="M", help="voxel size [m], 0.0005 to 0.01 (default: fits range and pixels)"
     )
     scan.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="writes surface.ply, report.json, scan.png"
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="writes surface.ply, report.json, scan.png, holes.ply, holes.png",
     )
 
 

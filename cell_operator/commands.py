@@ -202,6 +202,8 @@ def _surface_of(toolpath: ToolPath, args: argparse.Namespace) -> Path:
 
 def _scan(args: argparse.Namespace) -> int:
     from cell_operator.figures import surface_figure
+    from cell_operator.hole_figure import hole_figure
+    from cell_scanning.hole_reasons import hole_map
     from cell_scanning.offline import scan_folder
 
     out = new_folder(args.out)
@@ -210,6 +212,8 @@ def _scan(args: argparse.Namespace) -> int:
     with StepProgress(console, "scan") as progress:
         result = scan_folder(args.frames, out, voxel_m=args.voxel, progress=progress)
     surface_figure(result.surface, out / "scan.png")
+    write_ply(out / "holes.ply", hole_map(result.surface, result.holes))
+    hole_figure(result.surface, result.holes, out / "holes.png")
     print_figures(console, f"scan of {args.frames}", result.figures)
     console.print(f"written to {out}")
     return 0

@@ -32,6 +32,8 @@ class Intrinsics:
     """Largest angle between ray and surface normal that is still trusted."""
     axial_noise_at_1m_m: float = NOISE_DEFAULT_AT_1M_M
     """Standard deviation along the ray at 1 m; grows with the square of range."""
+    specular_cone_rad: float = 0.0
+    """Reflective parts give no reading where ray and surface normal enclose less than this; 0: matt."""
 
     def __post_init__(self) -> None:
         if self.width_px < 16 or self.height_px < 16:
@@ -43,6 +45,11 @@ class Intrinsics:
             )
         if not 0.0 <= self.range_m[0] < self.range_m[1]:
             raise InputRefusedError(f"camera: range {self.range_m} m must rise from at least 0")
+        if not 0.0 <= self.specular_cone_rad < self.incidence_max_rad:
+            raise InputRefusedError(
+                f"camera: specular_cone_rad {self.specular_cone_rad} rad is outside 0..incidence_max_rad "
+                f"({self.incidence_max_rad} rad): nothing would be measurable"
+            )
 
     @staticmethod
     def from_config(config: CameraConfig) -> "Intrinsics":
@@ -57,6 +64,7 @@ class Intrinsics:
             range_m=(config.range_m.low, config.range_m.high),
             incidence_max_rad=config.incidence_max_rad,
             axial_noise_at_1m_m=config.axial_noise_at_1m_m,
+            specular_cone_rad=config.specular_cone_rad,
         )
 
     @property
@@ -113,6 +121,7 @@ def read_intrinsics(path: Path) -> tuple[Intrinsics, float]:
         near, far = (float(x) for x in document.get("range_m", RANGE_DEFAULT_M))
         incidence = float(document.get("incidence_max_rad", INCIDENCE_DEFAULT_RAD))
         noise = float(document.get("axial_noise_at_1m_m", NOISE_DEFAULT_AT_1M_M))
+        cone = float(document.get("specular_cone_rad", 0.0))
     except (TypeError, ValueError) as error:
         raise InputRefusedError(f"{path}: {error}") from error
     if not (np.isfinite(scale) and scale > 0.0):
@@ -127,6 +136,7 @@ def read_intrinsics(path: Path) -> tuple[Intrinsics, float]:
         range_m=(near, far),
         incidence_max_rad=incidence,
         axial_noise_at_1m_m=noise,
+        specular_cone_rad=cone,
     )
     return camera, scale
 
@@ -145,4 +155,5 @@ def intrinsics_document(camera: Intrinsics, depth_scale: float) -> dict[str, obj
         "range_m": list(camera.range_m),
         "incidence_max_rad": camera.incidence_max_rad,
         "axial_noise_at_1m_m": camera.axial_noise_at_1m_m,
+        "specular_cone_rad": camera.specular_cone_rad,
     }

@@ -27,11 +27,20 @@ class Frontier:
     patches: Patches
     areas_m2: Array
     """(P,) surface each patch stands for; the bends of one border share its area."""
+    bend_rad: Array
+    """(P,) by how much the surface is supposed to bend there."""
+    place: NDArray[np.int64]
+    """(P,) number of the piece of border that the patch lies beyond."""
 
 
-def find_frontier(surface: Surface, floor_z_m: float) -> Frontier:
-    """Return supposed patches beyond every border that is not the cut above the fixture plane."""
-    edges = boundary_edges(surface)
+def find_frontier(
+    surface: Surface, floor_z_m: float, edges: NDArray[np.int64] | None = None, step_m: float = STEP_M
+) -> Frontier:
+    """Return supposed patches beyond every border that is not the cut above the fixture plane.
+
+    `edges` (E, 2) are the directed border edges to look beyond; None: all there are. Patches lie `step_m` beyond.
+    """
+    edges = boundary_edges(surface) if edges is None else edges
     a, b = surface.vertices_m[edges[:, 0]], surface.vertices_m[edges[:, 1]]
     along = b - a
     normals = unit(surface.vertex_normals[edges[:, 0]] + surface.vertex_normals[edges[:, 1]])
@@ -46,12 +55,17 @@ def find_frontier(surface: Surface, floor_z_m: float) -> Frontier:
     out = unit(out - np.sum(out * normal, axis=1, keepdims=True) * normal)
     positions, facing = [], []
     for bend in BENDS_RAD:
-        positions.append(points + STEP_M * (np.cos(bend) * out - np.sin(bend) * normal))
+        positions.append(points + step_m * (np.cos(bend) * out - np.sin(bend) * normal))
         facing.append(np.cos(bend) * normal + np.sin(bend) * out)
     position, direction = np.concatenate(positions), np.concatenate(facing)
     areas = np.tile(weight * WIDTH_M / len(BENDS_RAD), len(BENDS_RAD))
     keep = position[:, 2] > floor_z_m + 0.5 * FLOOR_BAND_M
-    return Frontier(patches=Patches(points_m=position[keep], normals=direction[keep]), areas_m2=areas[keep])
+    return Frontier(
+        patches=Patches(points_m=position[keep], normals=direction[keep]),
+        areas_m2=areas[keep],
+        bend_rad=np.repeat(BENDS_RAD, len(points))[keep],
+        place=np.tile(np.arange(len(points)), len(BENDS_RAD))[keep],
+    )
 
 
 def pooled(points_m: Array, vectors: list[Array], weights: Array, cell_m: float) -> tuple[Array, list[Array], Array]:

@@ -1,6 +1,7 @@
 """Boundary loops of a surface: what the scan left open."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,10 @@ class Hole:
     """(3,) mean of its vertices."""
     kind: str
     """floor: cut off above the fixture; border: the longest remaining loop of its component; hole: any other."""
+    reason: str = "unknown"
+    """Why nothing was measured beyond most of it: one of `cell_scanning.hole_reasons.REASONS`."""
+    reasons: Mapping[str, float] = field(default_factory=dict)
+    """Share of its length by reason; sums to 1, empty where nobody asked."""
 
     def as_dict(self) -> dict[str, object]:
         """Return the figures for a report."""
@@ -31,6 +36,8 @@ class Hole:
             "area_m2": self.area_m2,
             "centre_m": self.centre_m.tolist(),
             "n_vertices": len(self.vertices),
+            "reason": self.reason,
+            "reasons": dict(self.reasons),
         }
 
 

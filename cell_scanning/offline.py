@@ -14,6 +14,7 @@ from cell_core.surface_io import write_ply
 from cell_core.transforms import Array
 from cell_scanning.frames import FrameFolder, read_frames
 from cell_scanning.fusion import FLOOR_CLEARANCE_M, ScanResult, fuse
+from cell_scanning.hole_reasons import with_hole_reasons
 
 VOXEL_BOUNDS_M = (0.0005, 0.01)
 HOLES_REPORTED = 100
@@ -58,6 +59,7 @@ def scan_folder(
         refine=refine,
         progress=progress,
     )
+    result = with_hole_reasons(result, folder.frames, folder.camera, crop)
     write_scan(out_dir, result, {**folder.refused, **result.refused})
     return result
 

@@ -13,7 +13,7 @@ from cell_core.surface import Surface
 from cell_core.transforms import Array, unit
 from cell_scanning.camera import Intrinsics, as_intrinsics
 from cell_scanning.frontier import find_frontier, surface_patches
-from cell_scanning.measurability import Patches, greedy_cover, measurable
+from cell_scanning.measurability import Patches, greedy_cover, measurable, surely_measurable
 
 FIRST_LOOK_CLEARANCE_M = 0.10
 """Distance of the camera from the sides of the work volume before anything is known of what stands in it."""
@@ -120,12 +120,12 @@ def plan_next_views(
     box = np.asarray(work_volume_m, float)
     gaps, caster = _Gaps.of(camera, surface, float(box[0, 2]), np.asarray(taken, float).reshape(-1, 4, 4))
     patches, areas = gaps.targets(surface)
-    candidates = _candidates(patches, areas, surface, box)
+    candidates = candidates_for(patches, areas, surface, box)
     if len(candidates) == 0 or len(patches) == 0:
         return NextViews(
             T_part_camera=np.zeros((0, 4, 4)), gain_m2=np.zeros(0), measured_fraction=gaps.fraction(surface, None)
         )
-    seen = measurable(camera, candidates, patches, caster)
+    seen = surely_measurable(camera, candidates, patches, caster, None)
     accept = None if reachable is None else lambda k: reachable(candidates[k])
     order, gains = greedy_cover(seen, areas, n_views, REPEAT_WORTH, accept)
     showable = np.any(seen[:, : len(gaps.areas_m2)], axis=0)
@@ -176,7 +176,8 @@ class _Gaps:
         return Patches(points_m=points, normals=normals), np.r_[self.areas_m2, POOR_WORTH * area[poor]]
 
 
-def _candidates(patches: Patches, areas: Array, surface: Surface, box: Array) -> Array:
+def candidates_for(patches: Patches, areas: Array, surface: Surface, box: Array) -> Array:
+    """Return poses (K, 4, 4) that look at patches from several sides, clear of the surface and about the box (2, 3)."""
     if len(patches) == 0:
         return np.zeros((0, 4, 4))
     order = np.argsort(-areas, kind="stable")

@@ -85,6 +85,9 @@ class DepthCamera:
         cosine = np.abs(np.einsum("hwi,hwi->hw", normals, rays[..., 3:])) / np.sqrt(1.0 + x * x + y * y)
         limit = np.float32(np.cos(config.incidence_max_rad))
         keep = np.isfinite(depth) & (depth >= config.range_m.low) & (depth <= config.range_m.high)
+        if config.specular_cone_rad > 0.0:
+            # light and camera look the same way: what mirrors one into the other is overexposed
+            keep &= cosine <= np.float32(np.cos(config.specular_cone_rad))
         if not noise:
             keep &= cosine >= limit
             return self._frame(np.where(keep, depth, np.float32(0.0)), stamp_s, T_base_camera)

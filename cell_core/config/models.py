@@ -67,6 +67,8 @@ class CameraConfig(Strict):
     """Standard deviation along the ray at 1 m; grows with the square of range."""
     lateral_noise_px: NonNegative
     dropout_fraction: Annotated[float, Field(ge=0.0, lt=1.0)]
+    specular_cone_rad: Annotated[float, Field(ge=0.0, le=0.8)] = 0.0
+    """Reflective parts: no reading where ray and surface normal enclose less than this (light beside the camera)."""
     distortion: Distortion | None = None
     """None: images come rectified."""
     time_offset_s: Annotated[float, Field(ge=-1.0, le=1.0)] = 0.0

@@ -34,9 +34,10 @@ KNOWN_AREA_MIN_M2 = 10e-6
 SURE_SIGMAS = 2.5
 DOUBT_SHARE = 0.7
 FORCE_ERROR_N = 1.5
-UNDERCUT_MAX_M, UNDERCUT_SHARE = 15e-6, 1.0 / 3.0
-"""What a recipe allows unless it says so itself, and the share of it that the plan may use up."""
-LAST_CAUTION = 0.3
+UNDERCUT_MAX_M, UNDERCUT_SHARES = 15e-6, (0.6, 0.4, 1.0 / 3.0)
+"""What a recipe allows unless it says so itself, and the share of it that the plan may use up: in the last cycle, the
+last but one, earlier."""
+LAST_CAUTION = 0.2
 """Where no other cycle follows, so much of what is in doubt is still left standing."""
 
 
@@ -60,7 +61,7 @@ def plan_bead(task: GrindTask, tool: PadTool) -> tuple[Served, Removal]:
     caution = 1.0 if recipe.cycles_max > 1 else LAST_CAUTION
     care = Care(
         force_error_n=caution * FORCE_ERROR_N,
-        undercut_max_m=UNDERCUT_SHARE * (recipe.acceptance.undercut_max_m or UNDERCUT_MAX_M),
+        undercut_max_m=_undercut_share(task) * (recipe.acceptance.undercut_max_m or UNDERCUT_MAX_M),
     )
     done: list[tuple[BeadGround, BeadRemoval, Array]] = []
     refused: list[dict[str, float]] = []
@@ -113,6 +114,12 @@ def plan_bead(task: GrindTask, tool: PadTool) -> tuple[Served, Removal]:
             refusals=reasons,
         )
     return _together(surface, look, done, reasons)
+
+
+def _undercut_share(task: GrindTask) -> float:
+    # in a first cycle nobody has looked yet at what is under the bead
+    known = task.wanted_m is not None
+    return UNDERCUT_SHARES[min(task.recipe.cycles_max, len(UNDERCUT_SHARES)) - 1] if known else UNDERCUT_SHARES[-1]
 
 
 def _beads(task: GrindTask, look: SurfaceSamples) -> tuple[list[Bead], str]:

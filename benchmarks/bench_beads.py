@@ -3,7 +3,7 @@
 Beads of 1.5 x 14 mm (height x width, rounded ends, 60 to 150 mm long, heights 5 % uneven), straight, curved and
 S-shaped, on flat, convex (R 0.15 to 1 m) and concave (R 0.2 to 1 m) cylinders and spheres in any direction. Each scan
 is an open sheet with a ragged rim, vertices 1.5 to 2 mm apart, new in every cycle. From the second cycle on the planner
-is told where the bead stood (the first plan's target).
+is told where the bead stood (the first plan's target), and always which of the three cycles it plans.
 
 What is uncertain (NOISE, all of it unknown to the planner):
 - `judged`, the main table: scans off by white noise of 10 um RMS at every vertex; the tool takes up to 5 % more or less
@@ -26,6 +26,7 @@ noise, with and without a rim that is off by 0.3 mm RMS besides; and the shared 
     BEADS=8 cell bench beads        the first eight
     SEEDS=3,7 TOLD=1 cell bench beads    these, cycle by cycle
     NOISE=harsh cell bench beads    judged, gain, harsh or exact
+    EDGE=1.0 cell bench beads       scans with edges of about 1 mm instead of 1.75
     DATA=folder                     where the shared scans lie
 """
 

@@ -23,7 +23,7 @@ DEPTH_PER_PASS_M, DEPTH_SHARE, DEPTH_LEAST_M = 0.30e-3, 0.6, 20e-6
 """Contact is taken as it is at the start of a pass; more than this, or than this share of what stands highest, would
 change it too much."""
 KNOT_RADII, KNOT_BOUNDS_M = 0.5, (0.003, 0.006)
-"""Dwell is linear between knots so far apart: wide ones cannot stay at a bead's end, close ones follow a scan's noise."""
+"""Dwell is linear between knots so far apart: wide ones cannot stay at a bead's end, close ones follow noise."""
 LIFT_SHARE = 0.5
 """Where even top speed takes more than 1 / LIFT_SHARE of what is wanted, the disc stays away."""
 LEAST_M = 0.004

@@ -37,7 +37,7 @@ FORCE_ERROR_N = 1.5
 UNDERCUT_MAX_M, UNDERCUT_SHARES = 15e-6, (0.6, 0.4, 1.0 / 3.0)
 """What a recipe allows unless it says so itself, and the share of it that the plan may use up: in the last cycle, the
 last but one, earlier."""
-CAUTIONS = (0.1, 1.0, 1.0)
+CAUTIONS = (0.2, 1.0, 1.0)
 """So much of what is in doubt is left standing: in the last cycle, the last but one, earlier."""
 ONLY_CAUTION = 0.3
 """In a first cycle that is the last: nobody has looked yet at what is under the bead."""

@@ -76,6 +76,9 @@ def _plan_grind(p: argparse.ArgumentParser) -> None:
         help="friction work the abrasive has done already, for tools that wear (default: 0, new)",
     )
     p.add_argument(
+        "--cycle", type=int, default=1, metavar="N", help="which of the recipe's cycles of scan and grind (default: 1)"
+    )
+    p.add_argument(
         "--on-table",
         action="store_true",
         help="strategy edge: the part lies on a table, z up (default: held so that tools come from all sides)",

@@ -64,6 +64,7 @@ def _planned(
         "target_m": _target_map(args.target) if args.target else None,
         "disc_energy_j": args.disc_energy,
         "on_table": args.on_table,
+        "cycle": args.cycle,
         "progress": progress,
         "surface_path": reference[0],
         "surface_sha256": reference[1],

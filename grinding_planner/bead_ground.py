@@ -108,6 +108,9 @@ def ground_of(
         # the long reach where it says the same as the short one: not over a bead's ends
         agree = np.abs(sharp.value_m - calm.value_m) < AGREE_SIGMAS * noise / 3.0
         fitted[asked], inside[asked] = np.maximum(np.where(agree, calm.value_m, sharp.value_m), -STANDS_M), True
+        if stood_m is not None:
+            # nothing grows: a flank run on past a foot that is a step by now ends where the bead once did
+            fitted[asked] = np.minimum(fitted[asked], np.maximum(outline.value_m[within], 0.0))
         miss = np.where(agree, calm.scatter_m, sharp.scatter_m)
         doubt[asked] = np.sqrt(np.maximum(miss**2 - noise**2, 0.0)) + FOOT_M * sharp.slope
         # a scan's long waves pass for height; of what stands low that share is small enough to be left

@@ -11,7 +11,7 @@ from cell_core.config import PadTool
 from cell_core.optimise.dwell import limit_acceleration
 from cell_core.toolpath import Stroke
 from cell_core.transforms import Array, tool_frames
-from grinding_planner.bead_state import AIM_M, UNDERCUT_WEIGHT, BeadState, cost_of
+from grinding_planner.bead_state import AIM_M, BeadState, cost_of, miss_weight
 from grinding_planner.bounds import depth_per_pass_max_m
 from grinding_planner.contact import PadContact, PadPairs, balance, pad_pairs, removal_rates
 from grinding_planner.results import stroke_of
@@ -22,8 +22,8 @@ from grinding_planner.thinning import LeastSquares
 DEPTH_PER_PASS_M, DEPTH_SHARE, DEPTH_LEAST_M = 0.30e-3, 0.6, 20e-6
 """Contact is taken as it is at the start of a pass; more than this, or than this share of what stands highest, would
 change it too much."""
-KNOT_M = 0.006
-"""Dwell is linear between knots so far apart: closer ones would follow the noise of the scan."""
+KNOT_RADII, KNOT_BOUNDS_M = 0.5, (0.003, 0.006)
+"""Dwell is linear between knots so far apart: wide ones cannot stay at a bead's end, close ones follow noise."""
 LIFT_SHARE = 0.5
 """Where even top speed takes more than 1 / LIFT_SHARE of what is wanted, the disc stays away."""
 LEAST_M = 0.004
@@ -45,7 +45,7 @@ def track_of(surface: SurfaceSamples, line: Line, tool: PadTool) -> Track:
     pairs = pad_pairs(surface, tool_frames(line.position_m, line.tool_axis, line.travel), tool.radius_m)
     reach = line.reach_m
     s = np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(line.position_m, axis=0), axis=1))]
-    n = max(2, int(np.ceil(s[-1] / KNOT_M)) + 1)
+    n = max(2, int(np.ceil(s[-1] / np.clip(KNOT_RADII * tool.radius_m, *KNOT_BOUNDS_M))) + 1)
     at = s / s[-1] * (n - 1)
     low = np.minimum(at.astype(int), n - 2)
     share = at - low
@@ -87,8 +87,7 @@ def plan_pass(track: Track, state: BeadState, force_n: float, tool: PadTool) -> 
     deepest = min(DEPTH_PER_PASS_M, depth_per_pass_max_m(tool), highest)
     goal = np.clip((left[touched] - AIM_M) / surely, 0.0, deepest)
     own: Any = scipy.sparse.csr_matrix(seconds[touched])
-    on_bead = (left > AIM_M) & state.wanted
-    weights = (areas * np.where(on_bead, 1.0, UNDERCUT_WEIGHT) * state.guard)[touched]
+    weights = (areas * miss_weight(left, state.wanted) * state.guard)[touched]
     n = track.knots.get_shape()[1]
     slow, fast = 1.0 / tool.speed_m_per_s.low, 1.0 / tool.speed_m_per_s.high
     problem = LeastSquares(

@@ -34,10 +34,13 @@ KNOWN_AREA_MIN_M2 = 10e-6
 SURE_SIGMAS = 2.5
 DOUBT_SHARE = 0.7
 FORCE_ERROR_N = 1.5
-UNDERCUT_MAX_M, UNDERCUT_SHARE = 15e-6, 1.0 / 3.0
-"""What a recipe allows unless it says so itself, and the share of it that the plan may use up."""
-LAST_CAUTION = 0.3
-"""Where no other cycle follows, so much of what is in doubt is still left standing."""
+UNDERCUT_MAX_M, UNDERCUT_SHARES = 15e-6, (0.6, 0.4, 1.0 / 3.0)
+"""What a recipe allows unless it says so itself, and the share of it that the plan may use up: in the last cycle, the
+last but one, earlier."""
+CAUTIONS = (0.2, 1.0, 1.0)
+"""So much of what is in doubt is left standing: in the last cycle, the last but one, earlier."""
+ONLY_CAUTION = 0.3
+"""In a first cycle that is the last: nobody has looked yet at what is under the bead."""
 
 
 def plan_bead(task: GrindTask, tool: PadTool) -> tuple[Served, Removal]:
@@ -57,10 +60,10 @@ def plan_bead(task: GrindTask, tool: PadTool) -> tuple[Served, Removal]:
     reach = MARGIN_RADII * tool.radius_m
     standing = np.concatenate([bead.points_m for bead in beads])
     caster = RayCaster(surface)
-    caution = 1.0 if recipe.cycles_max > 1 else LAST_CAUTION
+    caution, undercut_share = _care(task)
     care = Care(
         force_error_n=caution * FORCE_ERROR_N,
-        undercut_max_m=UNDERCUT_SHARE * (recipe.acceptance.undercut_max_m or UNDERCUT_MAX_M),
+        undercut_max_m=undercut_share * (recipe.acceptance.undercut_max_m or UNDERCUT_MAX_M),
     )
     done: list[tuple[BeadGround, BeadRemoval, Array]] = []
     refused: list[dict[str, float]] = []
@@ -113,6 +116,14 @@ def plan_bead(task: GrindTask, tool: PadTool) -> tuple[Served, Removal]:
             refusals=reasons,
         )
     return _together(surface, look, done, reasons)
+
+
+def _care(task: GrindTask) -> tuple[float, float]:
+    """Return which shares of what is in doubt stay standing and of the undercut allowed may be used up."""
+    left = min(task.recipe.cycles_max, len(CAUTIONS)) - 1
+    if task.wanted_m is not None:
+        return CAUTIONS[left], UNDERCUT_SHARES[left]
+    return CAUTIONS[-1] if left > 0 else ONLY_CAUTION, UNDERCUT_SHARES[-1]
 
 
 def _beads(task: GrindTask, look: SurfaceSamples) -> tuple[list[Bead], str]:

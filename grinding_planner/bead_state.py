@@ -8,9 +8,13 @@ from numpy.typing import NDArray
 from cell_core.transforms import Array
 from grinding_planner.samples import SurfaceSamples
 
-AIM_M = 8e-6
-"""Passes aim this high above the parent: the middle between the 30 um that may be left and 15 um of undercut."""
-UNDERCUT_WEIGHT = 12.0
+AIM_M = 5e-6
+"""Passes aim this high above the parent: they end above their aim, which 30 um left and 15 um of undercut allow for."""
+UNDERCUT_WEIGHT, UNDERCUT_FREE_M = 12.0, 7e-6
+"""Down to so far below the parent counts little, further for so much more."""
+UNDERCUT_WEIGHT_FREE = 2.0
+PEAK_M, PEAK_WEIGHT_MAX = 20e-6, 10.0
+"""What stands high counts for more than its square, up to so much more: the highest is judged, not the mean."""
 ENOUGH_M, ENOUGH_DOUBT = 3e-6, 0.2
 """No more passes once what surely is left above the aim comes down to this much, and this share of what is in doubt."""
 TOUCHED_M = 1e-7
@@ -57,7 +61,7 @@ class BeadState:
     def enough(self) -> float:
         """The cost at which no more passes are worth it."""
         own = self.wanted
-        return float(self.surface.areas_m2[own] @ (ENOUGH_M + ENOUGH_DOUBT * self.doubt_m[own]) ** 2)
+        return cost_of(self.surface.areas_m2[own], AIM_M + ENOUGH_M + ENOUGH_DOUBT * self.doubt_m[own])
 
     def without(self, taken_m: Array, harm_m: Array, force_n: float) -> "BeadState":
         """Return the ground after a pass at that force; `harm_m` (S,) is what the parent lost at worst."""
@@ -78,4 +82,17 @@ class BeadState:
 def cost_of(areas_m2: Array, left_m: Array) -> float:
     """Return the cost of what surely stands above the parent (S,), or is missing of it where below 0."""
     over = np.maximum(left_m - AIM_M, 0.0)
-    return float(areas_m2 @ (over**2 + UNDERCUT_WEIGHT * np.minimum(left_m, 0.0) ** 2))
+    under = np.maximum(-left_m, 0.0)
+    deep = np.maximum(under - UNDERCUT_FREE_M, 0.0)
+    return float(areas_m2 @ (peak_weight(over) * over**2 + under**2 + UNDERCUT_WEIGHT * deep**2))
+
+
+def miss_weight(left_m: Array, wanted: NDArray[np.bool_]) -> Array:
+    """Return what a squared error of a pass weighs where so much surely stands above the parent (S,)."""
+    undercut = np.where(left_m < -UNDERCUT_FREE_M, UNDERCUT_WEIGHT, UNDERCUT_WEIGHT_FREE)
+    return np.where(wanted & (left_m > AIM_M), peak_weight(np.maximum(left_m - AIM_M, 0.0)), undercut)
+
+
+def peak_weight(over_m: Array) -> Array:
+    """Return how much more than its square counts what stands so high above the aim (S,)."""
+    return np.minimum(1.0 + (over_m / PEAK_M) ** 2, PEAK_WEIGHT_MAX)

@@ -48,6 +48,7 @@ def plan_grind(
     disc_energy_j: float = 0.0,
     edges: Sequence[Edge] | None = None,
     on_table: bool = False,
+    cycle: int = 1,
     surface_path: str = "",
     surface_sha256: str = "",
     progress: Progress = no_progress,
@@ -62,20 +63,23 @@ def plan_grind(
         edges: for strategy "edge": what to ride, evenly sampled; None: all edges that are found.
         on_table: for strategy "edge": the part lies on a table, z up, and what is reached from below alone is left.
             Otherwise it is held so that tools come from everywhere.
+        cycle: which of the recipe's cycles this is. What may be too much is left to the next one, by the last not.
 
     Raises:
         LimitError: the recipe's force is outside the tool's limits or too much for its abrasive, or one stroke wears
             more than an abrasive lasts.
-        InputRefusedError: a target map of the wrong length, negative, not finite or empty.
+        InputRefusedError: a target map of the wrong length, negative, not finite or empty; a cycle beyond the last.
         CoverageError: no pad pose stands firmly, nothing of the target is serviceable, or no bead is found.
     """
     started = time.perf_counter()
     check_force(recipe, tool)
+    if not 1 <= cycle <= recipe.cycles_max:
+        raise InputRefusedError(f"cycle {cycle}: recipe {recipe.name} has 1 to {recipe.cycles_max} (cycles_max)")
     if not isinstance(tool, TOOLS.get(recipe.strategy, (PadTool,))):
         raise InputRefusedError(f"tool {tool.name}: kind {tool.kind} cannot be planned with strategy {recipe.strategy}")
     task = GrindTask(
         surface=surface,
-        recipe=recipe,
+        recipe=recipe.model_copy(update={"cycles_max": recipe.cycles_max - cycle + 1}),
         wanted_m=_wanted(surface, recipe, cad, target_m),
         cad=cad,
         disc_energy_j=disc_energy_j,

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from cell_core.config.masks import BoxMask
-from cell_core.errors import CoverageError
+from cell_core.errors import CoverageError, InputRefusedError
 from cell_core.surface import Surface
 from cell_simulation.predict import predict
-from grinding_planner.bead import find_beads, rim_distance
+from grinding_planner.bead import find_beads, known_beads, rim_distance
+from grinding_planner.bead_ground import ground_of
 from grinding_planner.bead_parent import parent_of
 from grinding_planner.planner import plan_grind
 from grinding_planner.samples import sample_surface
@@ -159,3 +160,42 @@ def test_a_disc_stays_off_a_keep_out_the_bead_runs_into(casting, bead_recipe, di
     assert removed[x > 0.003].max() < 1e-6
     assert removed[x < -0.04].max() > 0.8 * HEIGHT_M
     assert plan.toolpath.unreached["refused_poses"]["kept_out"] > 0.2
+
+
+def test_a_flank_ends_where_the_bead_once_did(make_sheet):
+    def stood(x, y):
+        off = np.hypot(np.maximum(np.abs(x) - 0.02, 0.0), y)
+        return HEIGHT_M * np.clip(1.0 - (2.0 * off / WIDTH_M) ** 2, 0.0, None)
+
+    # ground down to a plateau of 0.15 mm: by now a step at the foot, which a scan of 1 mm cannot show
+    scan = make_sheet((0.10, 0.07), 0.001, lambda x, y: np.minimum(stood(x, y), 0.15e-3))
+    x, y, _ = scan.vertices_m.T
+    samples = sample_surface(scan, 0.002)
+    map_m = stood(x, y)
+    (bead,) = known_beads(samples, map_m[scan.tree.query(samples.points_m)[1]])
+    ground = ground_of(scan, bead, bead.points_m, 0.01, 0.0007, map_m)
+    u, v, _ = ground.feet.points_m.T
+    true = np.minimum(stood(u, v), 0.15e-3)
+    off = true == 0.0
+    inside = stood(u, v) > 0.3e-3
+    assert off.sum() > 500 and inside.sum() > 500
+    assert np.abs(ground.height_m - true)[inside].max() < 20e-6
+    assert (ground.height_m - true)[off].max() < 40e-6
+
+
+def test_the_last_cycle_leaves_less_than_one_that_another_follows(casting, bead_recipe, disc, plan):
+    recipe = bead_recipe.model_copy(update={"cycles_max": 3})
+    x, y, _ = casting.vertices_m.T
+    noise = np.random.default_rng(8).normal(0.0, 0.01e-3, len(x))
+    low = np.minimum(bead_height(x, y), 150e-6)
+    rescan = Surface(vertices_m=np.c_[x, y, parent_height(x, y) + low + noise], triangles=casting.triangles)
+    known = plan.fields["target_change_m"]
+    on_bead = bead_height(x, y) > 0.4e-3
+    plans = [plan_grind(rescan, recipe, disc, target_m=known, cycle=c) for c in (2, 3)]
+    left = [np.median((low - p.fields["predicted_change_m"])[on_bead]) for p in plans]
+    assert left[1] < left[0] - 1e-6
+
+
+def test_a_cycle_beyond_the_last_is_refused(casting, bead_recipe, disc):
+    with pytest.raises(InputRefusedError, match=r"cycle 2: recipe grind_bead has 1 to 1"):
+        plan_grind(casting, bead_recipe, disc, cycle=2)

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from cell_core.config.recipes import ScanSettings
 from cell_core.errors import InputRefusedError, UnreachableError
+from cell_core.files import read_npz, write_npz
 from cell_core.plan import Progress
 from cell_core.surface import Surface
-from cell_core.surface_io import write_ply
+from cell_core.surface_io import read_ply, write_ply
 from cell_core.trajectory import JointTrajectory
 from cell_core.transforms import Array
 from robot_description import Cell
@@ -21,6 +22,7 @@ NEXT_VIEWS_PER_ROUND = 4
 ROUNDS_MAX = 6
 UNREACHED_RADIUS_M = 0.03
 STAMP_TOLERANCE_S = 1e-3
+VIEWS = "views.npz"
 
 
 class Mover(Protocol):
@@ -36,6 +38,8 @@ class ScanRun:
 
     Args:
         show: called with the surface after every round.
+        again: folder of an earlier scan of the same part: its views are taken first, and its surface is what the arm
+            keeps clear of until the first round is fused. Next best views follow where they no longer suffice.
     """
 
     def __init__(
@@ -46,9 +50,11 @@ class ScanRun:
         folder: Path,
         progress: Progress,
         show: Callable[[Surface], None],
+        again: Path | None = None,
     ) -> None:
         self._cell, self._settings, self._mover, self._folder = cell, settings, mover, folder
         self._progress, self._show = progress, show
+        self._again = again
         volume = cell.config.work_volume
         centre, size = np.array(volume.centre_m), np.array(volume.size_m)
         self._centre_m, self._size_m = centre, size
@@ -67,9 +73,12 @@ class ScanRun:
 
         camera, settings = self._cell.camera, self._settings
         coarse = settings.model_copy(update={"voxel_m": max(COARSE_VOXEL_M, settings.voxel_m)})
-        self._say(0.0, "looking around")
-        views = plan_first_look(camera, self._centre_m, self._size_m)
+        self._say(0.0, "looking around" if self._again is None else "looking again")
         surface, fraction = None, 0.0
+        if self._again is None:
+            views = plan_first_look(camera, self._centre_m, self._size_m)
+        else:
+            views, surface = views_of(self._again), read_ply(self._again / "surface.ply")
         for _ in range(ROUNDS_MAX):
             self._visit(views[: settings.views_max - len(self._taken)], surface)
             if not self._frames:
@@ -95,6 +104,7 @@ class ScanRun:
         )
         write_frames(self._folder / "frames", self._frames, as_intrinsics(camera))
         write_scan(self._folder, result)
+        write_npz(self._folder / VIEWS, T_part_camera=np.stack(self._taken))
         own = {"measured_area_fraction": fraction, "views": len(self._taken), "views_unreached": len(self._unreached)}
         return {**result.figures, **own}
 
@@ -140,6 +150,14 @@ class ScanRun:
             for depth_m, T, stamp_s in self._mover.frames(self._settings.frames_per_view):
                 self._frames.append(Frame(depth_m=depth_m, T_part_camera=T, stamp_s=stamp_s))
             self._taken.append(self._frames[-1].T_part_camera)
+
+
+def views_of(scan: Path) -> Array:
+    """Return the views (K, 4, 4) that a scan was taken from, in the order they were taken."""
+    views = read_npz(scan / VIEWS).get("T_part_camera")
+    if views is None or views.ndim != 3 or views.shape[1:] != (4, 4) or len(views) == 0:
+        raise InputRefusedError(f"{scan / VIEWS}: wanted T_part_camera (K, 4, 4) with at least one view")
+    return views
 
 
 def stop_spans(trajectory: JointTrajectory, stop_times_s: Sequence[float]) -> list[tuple[int, int]]:

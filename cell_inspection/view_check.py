@@ -23,7 +23,7 @@ STEP_M = 0.010
 """A pixel that reads so much farther shows that the part is gone from there; nearer, that something hides it."""
 REACHES_M = (0.030, 0.008, 0.003)
 ROUNDS = 15
-POINTS_MAX, POINTS_MIN = 6000, 200
+POINTS_MAX, POINTS_MIN = 3000, 200
 HELD_MIN = 0.02
 """Mean square change of depth per unit of a motion, from which the form holds it: 0.15 mm of bias look like 1 mm."""
 FIT_M, FIT_MIN = 0.002, 0.8

@@ -9,6 +9,7 @@ from mcap.reader import make_reader
 from node_kit import dome, make_job
 from supervised import RECIPE, Supervised
 
+from cell_core.config import find_config
 from cell_core.config.models import Pose
 from cell_core.files import read_json, read_npz
 from cell_core.jobs import steps_of
@@ -82,11 +83,12 @@ format: grind_spray_cell/recipe
 version: 1
 process: grind
 name: quick_spot
-tool: orbital_32
+tool: coarse.yaml
 strategy: spot
-target_depth_m: 1.0e-3
-force_n: 12.0
-spots: [{shape: sphere, centre_m: [0.0, 0.0, 0.04], radius_m: 0.04, soft_edge_m: 0.02}]
+target_depth_m: 8.0e-4
+force_n: 20.0
+n_passes: 1
+spots: [{shape: sphere, centre_m: [0.0, 0.0, 0.04], radius_m: 0.035, soft_edge_m: 0.015}]
 scan: {voxel_m: 0.003, measured_area_fraction_min: 0.80, views_max: 7, frames_per_view: 2}
 acceptance: {tolerance_fraction: 0.08, tolerance_m: 8.0e-5, in_tolerance_area_fraction_min: 0.999}
 cycles_max: 2
@@ -94,7 +96,13 @@ cycles_max: 2
 
 
 def test_two_cycles_of_grinding_measure_what_they_did_and_mend_it(tmp_path):
-    (tmp_path / "quick.yaml").write_text(GRIND)
+    # coarse grit on a larger pad: seconds of grinding
+    pad = find_config("tools", "orbital_32").read_text()
+    for old, new in (("radius_m: 0.016", "radius_m: 0.025"), ("preston_per_pa: 1.0e-9", "preston_per_pa: 1.0e-8")):
+        assert old in pad
+        pad = pad.replace(old, new)
+    (tmp_path / "coarse.yaml").write_text(pad)
+    (tmp_path / "quick.yaml").write_text(GRIND.replace("coarse.yaml", str(tmp_path / "coarse.yaml")))
     folder = make_job(tmp_path / "job", dome(), process="grind", recipe=str(tmp_path / "quick.yaml"))
     run = Supervised(folder.path, "--rtf", "8", "--approve", "ask")
     for plan in ("plan", "cycle_2/plan"):

@@ -21,12 +21,19 @@ GAPS_QUANTILE = 0.95
 
 
 def rows_apart_m(logs: Sequence[Mapping[str, NDArray]]) -> float:
-    """Return how far the rows of logs lie apart along the path while the process acts: all but the widest gaps [m]."""
+    """Return how far apart along the path a log tells something new while the process acts, all but the widest [m].
+
+    A row says something new when its process value differs from that of the row before: values come more slowly than
+    poses, and one that is kept for a while lies in the wrong place.
+    """
     steps = []
     for log in logs:
-        acts = _acts(log)
+        value = np.asarray(log["process_value"], float)
+        new = np.flatnonzero(np.r_[True, np.diff(value) != 0.0])
+        acts = _acts(log)[new]
         position = np.asarray(log["T_base_tcp"], float)[:, :3, 3]
-        steps.append(np.linalg.norm(np.diff(position, axis=0), axis=1)[acts[1:] | acts[:-1]])
+        travelled = np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(position, axis=0), axis=1))]
+        steps.append(np.diff(travelled[new])[acts[1:] & acts[:-1]])
     all_steps = np.concatenate(steps) if steps else np.zeros(0)
     return float(np.quantile(all_steps, GAPS_QUANTILE)) if len(all_steps) else float("inf")
 

@@ -29,6 +29,8 @@ HELD_MIN = 0.02
 FIT_M, FIT_MIN = 0.002, 0.8
 """So many of the readings must lie so near to the scan, laid on it as well as can be."""
 GONE_MAX, BEFORE_MAX = 0.5, 0.25
+EDGE_STEP_M = 0.003
+"""Part and background differ by more than this at an outline; less is noise where a flat rim meets the fixture."""
 RESAMPLED_PX = 0.4
 """Width of the band by which taking the nearest pixel of a rolled image blurs outlines."""
 SAME_RAD = 1e-4
@@ -149,7 +151,7 @@ def check_view(
     points, shown = _in_box(now_m, T_part_camera, camera, box_m)
     # a rolled image ends elsewhere; what it does not hold cannot have changed
     shown = shown & np.asarray(scipy.ndimage.binary_dilation(first > 0.0, iterations=2), bool)
-    shown_then = [_in_box(image, T_part_camera, camera, box_m)[1] for image in then_m[:2]]
+    shown_then = [(image, _in_box(image, T_part_camera, camera, box_m)[1]) for image in then_m[:2]]
     points = points[:: max(1, len(points) // POINTS_MAX)]
     T, fit, held = _laid(points, surface, caster) if len(points) >= POINTS_MIN else (np.eye(4), 0.0, 0)
     back = inverse(T)
@@ -157,7 +159,7 @@ def check_view(
     return ViewCheck(
         moved_m=float(shift.max()),
         turned_rad=float(np.arccos(np.clip(0.5 * (np.trace(back[:3, :3]) - 1.0), -1.0, 1.0))),
-        slid_m=_slid_m(part, shown_then, shown, float(np.median(first[part])), camera.fx_px),
+        slid_m=_slid_m(part, shown_then, (now_m, shown), float(np.median(first[part])), camera.fx_px),
         held=held,
         gone_fraction=gone,
         before_fraction=before,
@@ -228,25 +230,29 @@ def _held_step(
     return T, int(firm.sum())
 
 
-def _slid_m(
-    part: NDArray[np.bool_],
-    shown_then: list[NDArray[np.bool_]],
-    shown_now: NDArray[np.bool_],
-    range_m: float,
-    fx_px: float,
-) -> float:
+Shown = tuple[NDArray[np.float32], NDArray[np.bool_]]
+"""A depth image and its pixels that show what stands in the box."""
+
+
+def _slid_m(part: NDArray[np.bool_], then: list[Shown], now: Shown, range_m: float, fx_px: float) -> float:
     # speckle inside the part is no outline
     whole = scipy.ndimage.binary_closing(part, iterations=3)
     # Crofton: a line meets the pixel grid pi / 4 as often, whichever way it runs on average
     outline_px = 0.25 * np.pi * sum(float(np.diff(whole, axis=axis).sum()) for axis in (0, 1))
     if outline_px == 0.0:
         return 0.0
-    flicker = float((shown_then[0] ^ shown_then[1]).sum()) if len(shown_then) > 1 else FLICKER_PX * outline_px
+    flicker = _n_changed(then[0], then[1]) if len(then) > 1 else FLICKER_PX * outline_px
     flicker += RESAMPLED_PX * outline_px
-    changed = float((shown_then[0] ^ shown_now).sum())
     # a shift uncovers a band on one side of the part and covers one on the other: half the outline each
-    width_px = np.sqrt(max(changed**2 - flicker**2, 0.0)) / (0.5 * outline_px)
+    width_px = np.sqrt(max(_n_changed(then[0], now) ** 2 - flicker**2, 0.0)) / (0.5 * outline_px)
     return float(width_px * range_m / fx_px)
+
+
+def _n_changed(a: Shown, b: Shown) -> float:
+    """Return how many pixels turned from part to background or back, noise where both meet left out."""
+    (a_m, a_shown), (b_m, b_shown) = a, b
+    step = (a_m <= 0.0) | (b_m <= 0.0) | (np.abs(a_m - b_m) > EDGE_STEP_M)
+    return float(((a_shown ^ b_shown) & step).sum())
 
 
 def _rolled(image_m: NDArray[np.float32], T_from: Array, T_to: Array, camera: Pinhole) -> NDArray[np.float32]:

@@ -66,7 +66,7 @@ def test_rejecting_a_plan_moves_nothing_and_a_part_moved_since_is_refused(tmp_pa
     assert "since its scan" in state["message"] and "at most 1 mm allowed" in state["message"]
     told = read_json(folder.step("check") / "check.json")
     # a smooth dome on a coarse scan tells that it moved better than how far
-    assert 2e-3 < max(told["moved_m"], told["slid_m"]) < 1e-2
+    assert 1e-3 < max(told["moved_m"], told["slid_m"]) < 1e-2
     assert not folder.step("motion").exists() and not folder.step("execution").exists()
     assert not any(e.get("step") == "scan" and e.get("message") == "started" for e in again.events)
 

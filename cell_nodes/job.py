@@ -18,7 +18,8 @@ from cell_core.jobs import JobFolder
 from cell_core.resume import Journal
 from cell_nodes.action_work import ActionWorker, Cancelled, Work
 from cell_nodes.clients import ActionCaller, Peers
-from cell_nodes.job_steps import JobRun, RejectedError, status_of
+from cell_nodes.job_outcome import RejectedError, status_of
+from cell_nodes.job_steps import JobRun
 from cell_nodes.marker_publisher import MarkerPublisher
 from cell_nodes.messages import seconds
 from cell_nodes.node_base import LATCHED, CellNode, run_node

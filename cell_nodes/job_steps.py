@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,36 +11,18 @@ from cell_interfaces.action import ExecuteProcess, InspectPart, PlanMotion, Plan
 from cell_interfaces.msg import JobState, StepSummary
 
 from cell_core.config import JobConfig
-from cell_core.errors import AcceptanceError, CellError, ConfigurationError, InputRefusedError
+from cell_core.errors import ConfigurationError, InputRefusedError
 from cell_core.files import read_json, sha256, write_json
 from cell_core.jobs import SIMULATED_STATE, JobFolder, steps_of
 from cell_core.resume import Attempt, Journal, last_attempt, remaining_toolpath
 from cell_core.toolpath import ToolPath
 from cell_core.trajectory import JointTrajectory
-from cell_nodes.action_work import Cancelled
 from cell_nodes.clients import PausedError
+from cell_nodes.job_outcome import Outcome
 from cell_nodes.process_model import STOP
 
 REMAINING = "remaining.json"
 ZERO_TOLERANCE_S = 0.1
-
-
-class RejectedError(CellError):
-    """The operator said no."""
-
-    exit_code = 130
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """How a job ended."""
-
-    accepted: bool
-    cycles: int
-    """Cycles done."""
-    stop: str
-    """Why no other followed: tolerance, scan_noise, cycles_max, nothing_missing or not_plannable."""
-    text: str
 
 
 class Host(Protocol):
@@ -290,14 +272,3 @@ class JobRun:
 
 def _journal(job: JobFolder) -> Journal:
     return Journal(job.step("execution") / "journal.jsonl")
-
-
-def status_of(error: Exception) -> tuple[str, int, int]:
-    """Return state.json's status, the JobState constant and the exit code that an error stands for."""
-    if isinstance(error, RejectedError):
-        return "rejected", JobState.REJECTED, error.exit_code
-    if isinstance(error, Cancelled):
-        return "cancelled", JobState.CANCELLED, 130
-    if isinstance(error, AcceptanceError):
-        return "finished", JobState.FINISHED, error.exit_code
-    return "failed", JobState.FAILED, error.exit_code if isinstance(error, CellError) else 1

@@ -31,6 +31,8 @@ FIT_M, FIT_MIN = 0.002, 0.8
 GONE_MAX, BEFORE_MAX = 0.5, 0.25
 EDGE_STEP_M = 0.003
 """Part and background differ by more than this at an outline; less is noise where a flat rim meets the fixture."""
+CLOSED_PX = 3
+"""Gaps up to about twice as wide are no part of an outline."""
 RESAMPLED_PX = 0.4
 """Width of the band by which taking the nearest pixel of a rolled image blurs outlines."""
 SAME_RAD = 1e-4
@@ -236,7 +238,7 @@ Shown = tuple[NDArray[np.float32], NDArray[np.bool_]]
 
 def _slid_m(part: NDArray[np.bool_], then: list[Shown], now: Shown, range_m: float, fx_px: float) -> float:
     # speckle inside the part is no outline
-    whole = scipy.ndimage.binary_closing(part, iterations=3)
+    whole = scipy.ndimage.binary_closing(part, iterations=CLOSED_PX)
     # Crofton: a line meets the pixel grid pi / 4 as often, whichever way it runs on average
     outline_px = 0.25 * np.pi * sum(float(np.diff(whole, axis=axis).sum()) for axis in (0, 1))
     if outline_px == 0.0:
@@ -251,6 +253,8 @@ def _slid_m(part: NDArray[np.bool_], then: list[Shown], now: Shown, range_m: flo
 def _n_changed(a: Shown, b: Shown) -> float:
     """Return how many pixels turned from part to background or back, noise where both meet left out."""
     (a_m, a_shown), (b_m, b_shown) = a, b
+    # readings drop out all over a part that is seen at a slant
+    a_shown, b_shown = (scipy.ndimage.binary_closing(shown, iterations=CLOSED_PX) for shown in (a_shown, b_shown))
     step = (a_m <= 0.0) | (b_m <= 0.0) | (np.abs(a_m - b_m) > EDGE_STEP_M)
     return float(((a_shown ^ b_shown) & step).sum())
 

@@ -254,7 +254,9 @@ def _n_changed(a: Shown, b: Shown) -> float:
     """Return how many pixels turned from part to background or back, noise where both meet left out."""
     (a_m, a_shown), (b_m, b_shown) = a, b
     # readings drop out all over a part that is seen at a slant
-    a_shown, b_shown = (scipy.ndimage.binary_closing(shown, iterations=CLOSED_PX) for shown in (a_shown, b_shown))
+    a_shown, b_shown = (
+        np.asarray(scipy.ndimage.binary_closing(shown, iterations=CLOSED_PX), bool) for shown in (a_shown, b_shown)
+    )
     step = (a_m <= 0.0) | (b_m <= 0.0) | (np.abs(a_m - b_m) > EDGE_STEP_M)
     return float(((a_shown ^ b_shown) & step).sum())
 

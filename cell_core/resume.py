@@ -117,10 +117,32 @@ def remaining_toolpath(
     return replace(toolpath, strokes=strokes) if strokes else None
 
 
+def strokes_run(toolpath: ToolPath, trajectory: JointTrajectory, stop_s: float) -> list[Stroke]:
+    """Return what of a tool path was run when its trajectory stopped at path time `stop_s` [s]; infinite: all of it."""
+    if stop_s == float("inf"):
+        return list(toolpath.strokes)
+    strokes: list[Stroke] = []
+    for segment in trajectory.segments:
+        if segment.kind != "process" or segment.stroke is None:
+            continue
+        stroke = toolpath.strokes[segment.stroke]
+        times_s = _times_of(stroke, trajectory.time_s[segment.i0 : segment.i1 + 1])
+        stop = int(np.searchsorted(times_s, stop_s, side="right"))
+        if stop >= 2:
+            strokes.append(stroke.part(0, stop))
+    return strokes
+
+
+def _times_of(stroke: Stroke, times_s: np.ndarray) -> np.ndarray:
+    """Return the path time of each sample of a stroke, from those of its segment (M,)."""
+    if len(times_s) == len(stroke):
+        return times_s
+    # the trajectory is sampled otherwise: its segment lasts as long as the stroke, up to slowing
+    return times_s[0] + stroke.times_s * (times_s[-1] - times_s[0]) / stroke.times_s[-1]
+
+
 def _rest(stroke: Stroke, times_s: np.ndarray, stop_s: float, lead_m: float) -> Stroke | None:
-    if len(times_s) != len(stroke):
-        # the trajectory is sampled otherwise: its segment lasts as long as the stroke, up to slowing
-        times_s = times_s[0] + stroke.times_s * (times_s[-1] - times_s[0]) / stroke.times_s[-1]
+    times_s = _times_of(stroke, times_s)
     stop = int(np.searchsorted(times_s, stop_s, side="right")) - 1
     if not stroke.on[stop:].any() or len(stroke) - stop < 2:
         return None

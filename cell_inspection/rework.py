@@ -18,18 +18,21 @@ def rework_target(
     mask: NDArray[np.bool_],
     *,
     tolerance_fraction: float,
+    tolerance_m: float = 0.0,
     feather_m: float = 0.03,
     area_min_m2: float = AREA_MIN_M2,
 ) -> Array:
     """Return the change (V,) [m] still wanted: what is missing beyond the tolerance, feathered at borders.
 
-    Regions short by more than the tolerance grow to where half of it is missing; specks below `area_min_m2` go.
+    Regions short by more than the tolerance, the larger of `tolerance_fraction` of the target and `tolerance_m`, grow
+    to where half of it is missing; specks below `area_min_m2` go.
     Around them the missing amount fades to zero over `feather_m`. Never more than target minus field, so nothing
     is overdone; zero outside the mask. Values that are not finite were not measured and ask for nothing.
     """
     missing = np.where(mask & np.isfinite(field_m), np.clip(target_m - np.nan_to_num(field_m), 0.0, None), 0.0)
-    short = missing > tolerance_fraction * target_m
-    region = with_hysteresis(surface, short, missing > 0.5 * tolerance_fraction * target_m) if short.any() else short
+    tolerance = np.maximum(tolerance_fraction * target_m, tolerance_m)
+    short = missing > tolerance
+    region = with_hysteresis(surface, short, missing > 0.5 * tolerance) if short.any() else short
     labels = connected_regions(surface, region)
     inside = labels >= 0
     if inside.any():

@@ -20,6 +20,8 @@ FRAME_WAIT_S = 10.0
 SETTLE_WAIT_S = 5.0
 AT_REST_RAD_PER_S = 2e-3
 STAMP_GAP_MAX_S = 0.1
+STILL_GAP_MAX_S, STILL_RAD = 1.0, 1e-4
+"""A longer gap between joint states does no harm where the arm stood at rest in one place before and after it."""
 
 
 class CameraClient:
@@ -108,9 +110,23 @@ class CameraClient:
         )
         state = min(self._states, key=lambda s: abs(seconds(s.header.stamp) - stamp_s))
         gap_s = abs(seconds(state.header.stamp) - stamp_s)
-        if gap_s > STAMP_GAP_MAX_S:
+        if gap_s > STAMP_GAP_MAX_S and not self._stood_still(stamp_s):
             raise DeviceError(f"joint states: nearest to the image at {stamp_s:.3f} s is {gap_s:.3f} s away")
         by_name = dict(zip(state.name, state.position, strict=True))
         position = [by_name[name] for name in self._cell.robot.joint_names]
         T_base_camera = self._cell.robot.forward(position, self._cell.config.camera.optical_frame)
         return inverse(self._cell.T_base_fixture) @ T_base_camera
+
+    def _stood_still(self, stamp_s: float) -> bool:
+        """Whether the arm stood in one place at rest from the last state before an image to the first after it."""
+        states = list(self._states)
+        before = [s for s in states if seconds(s.header.stamp) <= stamp_s]
+        after = [s for s in states if seconds(s.header.stamp) >= stamp_s]
+        if not before or not after:
+            return False
+        a, b = before[-1], after[0]
+        if list(a.name) != list(b.name) or seconds(b.header.stamp) - seconds(a.header.stamp) > STILL_GAP_MAX_S:
+            return False
+        moving = max(abs(v) for v in (*a.velocity, *b.velocity))
+        moved = max(abs(p - q) for p, q in zip(a.position, b.position, strict=True))
+        return moving < AT_REST_RAD_PER_S and moved < STILL_RAD

@@ -9,6 +9,7 @@ from cell_core.surface import Surface
 from cell_nodes.action_work import Work
 from cell_nodes.node_base import PATIENT, run_node
 from cell_nodes.planner_node import PlannerNode, load_cad
+from cell_nodes.rework_inputs import read_energy_j
 
 
 class GrindingPlannerNode(PlannerNode):
@@ -27,6 +28,9 @@ def _plan(surface: Surface, recipe: GrindRecipe, work: Work, cad: Path | None, k
     from grinding_planner.target import lies_on, placed_on
 
     beside = Path(work.goal.job_dir) / "job.yaml"
+    if "target_m" in keywords:
+        beside = Path(work.goal.recipe)
+        keywords["disc_energy_j"] = read_energy_j(beside)
     tool = load_named(GrindToolConfig, "tools", recipe.tool, beside)
     nominal = None if cad is None else load_cad(cad)
     if nominal is not None and not lies_on(surface, nominal):

@@ -7,21 +7,21 @@ from typing import Any
 from cell_interfaces.action import InspectPart
 from cell_interfaces.srv import WriteTruth
 
-from cell_core.config import SprayRecipe
-from cell_core.errors import DeviceError, InputRefusedError
-from cell_core.files import read_npz, write_json, write_npz
+from cell_core.config import load_recipe_tool
+from cell_core.config.loader import find_config
+from cell_core.errors import DeviceError
 from cell_core.jobs import JobFolder
-from cell_core.surface_io import read_ply
 from cell_nodes.action_work import ActionWorker, Work, summary
 from cell_nodes.clients import call_service
 from cell_nodes.node_base import PATIENT, CellNode, run_node
+from robot_description import load_cell
 
 TRUTH_WAIT_S = 3.0
 WRITE_WAIT_S = 60.0
 
 
 class InspectionNode(CellNode):
-    """Serves inspect: asks the simulator for the truth, maps it onto the scan and judges it by the recipe."""
+    """Serves inspect: judges what was done by rescan and process model, with the simulator's truth beside it."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__("inspection", **options)
@@ -30,16 +30,24 @@ class InspectionNode(CellNode):
 
     def configure(self) -> None:
         """Load the inspection functions, so that the first goal need not wait for them."""
-        import cell_inspection  # noqa: F401
+        import cell_nodes.inspection_run  # noqa: F401
+
+        load_cell(self.string("cell"))
 
     def _work(self, work: Work) -> dict[str, Any]:
+        from cell_nodes.inspection_run import Given, inspect_cycle
+
         goal, start = work.goal, time.monotonic()
-        job_dir, folder = self.job_path(goal.job_dir), self.job_path(goal.folder)
-        recipe = JobFolder(path=job_dir).recipe(goal.recipe)
-        work.progress(0.1, "asking for the ground truth", "inspection")
-        truth_path = self._write_truth(job_dir / "execution")
-        work.progress(0.5, "comparing", "inspection")
-        passed, figures = judge(job_dir, truth_path, recipe, folder)
+        job = JobFolder.of_step(self.job_path(goal.job_dir), self.job_path(goal.folder))
+        recipe, config = job.recipe(goal.recipe), job.config
+        truth_path = None
+        if config.simulated_part is not None:
+            work.progress(0.1, "asking for the ground truth", "inspection")
+            truth_path = self._write_truth(job.step("execution"))
+        work.progress(0.4, "measuring and judging", "inspection")
+        tool = load_recipe_tool(recipe, find_config("recipes", goal.recipe, job.path / "job.yaml"))
+        given = Given.read(job, recipe, tool)
+        passed, figures = inspect_cycle(given, load_cell(config.cell), truth_path)
         work.check()
         seconds = time.monotonic() - start
         numbers = {**figures, "passed": float(passed)}
@@ -51,36 +59,6 @@ class InspectionNode(CellNode):
         if not answer.ok:
             raise DeviceError(f"ground truth: refused: {answer.message}")
         return folder / "truth.ply"
-
-
-def judge(job_dir: Path, truth_path: Path, recipe: Any, folder: Path) -> tuple[bool, dict[str, Any]]:
-    """Judge the truth against the plan's target over what the tool could serve; write verdict.json and fields.npz.
-
-    The figures also say how well the planner's prediction and the truth agree there.
-
-    Raises:
-        InputRefusedError: the plan's fields do not belong to the scan, or the tool could serve nothing.
-    """
-    from cell_inspection import agreement, grind_verdict, map_field, spray_verdict
-
-    scan, truth = read_ply(job_dir / "scan" / "surface.ply"), read_ply(truth_path)
-    fields = read_npz(job_dir / "plan" / "fields.npz")
-    target, serviceable = fields["target_change_m"], fields["serviceable"] > 0.5
-    if len(target) != len(scan.vertices_m):
-        raise InputRefusedError(f"plan/fields.npz: {len(target)} values, the scan has {len(scan.vertices_m)} vertices")
-    change = map_field(truth, truth.fields["change_m"], scan, MAP_DISTANCE_M)
-    mask = serviceable & (target > 0.0)
-    verdict_of = spray_verdict if isinstance(recipe, SprayRecipe) else grind_verdict
-    verdict = verdict_of(recipe, change, target, mask, scan.vertex_areas_m2, positions_m=scan.vertices_m)
-    agreed = agreement(fields["predicted_change_m"], change, target, mask, scan.vertex_areas_m2)
-    figures = {**verdict.figures, **agreed}
-    write_npz(folder / "fields.npz", change_m=change, target_m=target, mask=mask)
-    document = {"passed": bool(verdict.passed), "reasons": list(verdict.reasons), "figures": figures}
-    write_json(folder / "verdict.json", {**document, "process": recipe.process, "truth": "execution/truth.ply"})
-    return bool(verdict.passed), figures
-
-
-MAP_DISTANCE_M = 0.005
 
 
 def main() -> None:

@@ -18,7 +18,8 @@ from cell_core.jobs import JobFolder
 from cell_core.resume import Journal
 from cell_nodes.action_work import ActionWorker, Cancelled, Work
 from cell_nodes.clients import ActionCaller, Peers
-from cell_nodes.job_steps import JobRun, RejectedError, outcome
+from cell_nodes.job_outcome import RejectedError, status_of
+from cell_nodes.job_steps import JobRun
 from cell_nodes.marker_publisher import MarkerPublisher
 from cell_nodes.messages import seconds
 from cell_nodes.node_base import LATCHED, CellNode, run_node
@@ -142,22 +143,27 @@ class JobNode(CellNode):
         self._job = JobFolder(path=self.job_path(work.goal.job_dir))
         try:
             self._run = JobRun(self._job, self)
-            accepted = self._run.run(resume=bool(work.goal.resume))
+            outcome = self._run.run(resume=bool(work.goal.resume))
         except Exception as error:
             self._stop_cleanly(error)
             raise
-        message = "accepted" if accepted else f"not accepted: {'; '.join(reasons(self._job))}"
-        self._end("finished", JobState.FINISHED, message, accepted=accepted)
+        accepted = outcome.accepted
+        last = self._job.in_cycle(outcome.cycles)
+        message = "accepted" if accepted else f"not accepted: {'; '.join(reasons(last))}"
+        cycles = f"{outcome.cycles} cycle" + "s" * (outcome.cycles > 1)
+        message = f"{message}; stopped after {cycles}: {outcome.text}"
+        facts = {"accepted": accepted, "cycles": outcome.cycles, "stop": outcome.stop, "stop_text": outcome.text}
+        self._end("finished", JobState.FINISHED, message, **facts)
         return {"accepted": accepted, "message": message, "exit_code": 0 if accepted else AcceptanceError.exit_code}
 
     def _stop_cleanly(self, error: Exception) -> None:
-        status, state, code = outcome(error)
+        status, state, code = status_of(error)
         if not isinstance(error, CellError | Cancelled):
             self.get_logger().error(traceback.format_exc())
         if self._run is None or self._job is None:
             return
         try:
-            self._journal_stop(self._job)
+            self._journal_stop(self._run.folder)
         except OSError as fault:
             self.get_logger().error(f"journal: {fault}")
         self._end(status, state, str(error), exit_code=code)

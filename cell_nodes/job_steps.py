@@ -11,24 +11,18 @@ from cell_interfaces.action import ExecuteProcess, InspectPart, PlanMotion, Plan
 from cell_interfaces.msg import JobState, StepSummary
 
 from cell_core.config import JobConfig
-from cell_core.errors import AcceptanceError, CellError, InputRefusedError
-from cell_core.files import read_json, sha256
-from cell_core.jobs import JobFolder
+from cell_core.errors import ConfigurationError, InputRefusedError
+from cell_core.files import read_json, sha256, write_json
+from cell_core.jobs import SIMULATED_STATE, JobFolder, steps_of
 from cell_core.resume import Attempt, Journal, last_attempt, remaining_toolpath
 from cell_core.toolpath import ToolPath
 from cell_core.trajectory import JointTrajectory
-from cell_nodes.action_work import Cancelled
 from cell_nodes.clients import PausedError
+from cell_nodes.job_outcome import Outcome
+from cell_nodes.process_model import STOP
 
 REMAINING = "remaining.json"
-SIMULATED_STATE = "sim_state.json"
 ZERO_TOLERANCE_S = 0.1
-
-
-class RejectedError(CellError):
-    """The operator said no."""
-
-    exit_code = 130
 
 
 class Host(Protocol):
@@ -43,81 +37,121 @@ class Host(Protocol):
 
 
 class JobRun:
-    """Walks one job folder through scan, plan, approval, motion, execution and inspection.
+    """Walks one job folder through its scan and its cycles of plan, approval, check, motion, execution and inspection.
 
     A finished step whose inputs are unchanged is skipped. A process that began never starts again by itself: what its
-    journal shows as run is taken out of the tool path, and the rest needs a new approval.
+    journal shows as run is taken out of the tool path, and the rest needs a new approval. A cycle's verdict says
+    whether another one follows; each has a journal of its own and asks for approval anew.
     """
 
     def __init__(self, folder: JobFolder, host: Host) -> None:
-        self._job = folder
+        self._job = folder.in_cycle(1)
         self._host = host
         self.config: JobConfig = folder.config
         self.step = "scan"
-        self._journal = Journal(folder.step("execution") / "journal.jsonl")
 
-    def run(self, *, resume: bool) -> bool:
-        """Run what is left to do and return whether the part is accepted.
+    @property
+    def folder(self) -> JobFolder:
+        """The job in the cycle it is in."""
+        return self._job
+
+    def run(self, *, resume: bool) -> Outcome:
+        """Run what is left to do and return how the job ended.
 
         Raises:
             InputRefusedError: the process began before and `resume` is not asked for, or its plan changed since.
         """
-        job = self._job
-        before = self._attempt()
-        if before is not None and not resume:
-            raise InputRefusedError(f"{job.path}: the process of this job began before; resume it or start a new job")
-        if before is not None and not (job.is_finished("scan") and job.is_finished("plan")):
-            raise InputRefusedError(f"{job.path}: scan or plan changed after the process began; start a new job")
-        self._do("scan", [job.path / "job.yaml"], self._scan)
-        self._do("plan", [job.path / "job.yaml", self._surface], self._plan)
-        while not self._process_done():
+        self._refuse_what_began(resume)
+        self._do("scan", [self._job.path / "job.yaml"], lambda: self._look("scan"))
+        accepted = False
+        while True:
             try:
-                self._process()
-            except PausedError as pause:
-                self.step = "execution"
-                self._host.wait_for_resume(str(pause))
-        return self._inspect()
+                self._do("plan", self._plan_inputs, self._plan)
+            except (InputRefusedError, ConfigurationError) as error:
+                if self._job.cycle == 1:
+                    raise
+                done = self._job.cycle - 1
+                return Outcome(accepted=accepted, cycles=done, stop="not_plannable", text=f"nothing to plan: {error}")
+            while not self._process_done():
+                try:
+                    self._process()
+                except PausedError as pause:
+                    self.step = self._job.label("execution")
+                    self._host.wait_for_resume(str(pause))
+            verdict = self._inspected()
+            accepted = bool(verdict["passed"])
+            stop = verdict["stop"]
+            if stop is not None:
+                return Outcome(accepted=accepted, cycles=self._job.cycle, stop=stop["reason"], text=stop["text"])
+            self._job = self._job.in_cycle(self._job.cycle + 1)
+
+    def _refuse_what_began(self, resume: bool) -> None:
+        job = self._job
+        began = [cycle for cycle in job.cycles if last_attempt(_journal(cycle).read()) is not None]
+        if not began:
+            return
+        if not resume:
+            raise InputRefusedError(f"{job.path}: the process of this job began before; resume it or start a new job")
+        needed = [(job, "scan"), *((cycle, "plan") for cycle in began)]
+        needed += [(cycle, "inspection") for cycle in job.cycles if cycle.cycle < began[-1].cycle]
+        changed = [cycle.label(step) for cycle, step in needed if not cycle.is_finished(step)]
+        if changed:
+            raise InputRefusedError(
+                f"{job.path}: {' and '.join(changed)} changed after the process began; start a new job"
+            )
+
+    @property
+    def _journal(self) -> Journal:
+        return _journal(self._job)
 
     @property
     def _surface(self) -> Path:
-        return self._job.step("scan") / "surface.ply"
+        return self._job.looked_at / "surface.ply"
 
     def _do(self, step: str, inputs: list[Path], action: Callable[[], StepSummary]) -> None:
         """Run one step unless it is finished and unchanged; start in an empty folder, end with a manifest."""
-        self.step = step
-        job = self._job
+        job, self.step = self._job, self._job.label(step)
         if job.is_finished(step):
-            self._host.state(JobState.RUNNING, step, "finished before", 1.0)
+            self._host.state(JobState.RUNNING, self.step, "finished before", 1.0)
             return
         if step in ("scan", "plan"):
             job.clear(step)
         job.step(step).mkdir(parents=True, exist_ok=True)
-        self._host.state(JobState.RUNNING, step, "started")
+        self._host.state(JobState.RUNNING, self.step, "started")
         start = time.monotonic()
         summary = action()
         seconds = time.monotonic() - start
         job.finish(step, inputs, seconds, dict(zip(summary.names, summary.values, strict=True)))
-        summary.step, summary.duration_s = step, seconds
+        summary.step, summary.duration_s = self.step, seconds
         self._host.finished(summary)
 
-    def _scan(self) -> StepSummary:
+    def _look(self, step: str) -> StepSummary:
+        """Scan, rescan or check: which of them, the folder's name tells the scan node."""
         goal = ScanPart.Goal(
             job_dir=str(self._job.path),
             cell=self.config.cell,
             recipe=self.config.recipe,
-            folder=str(self._job.step("scan")),
+            folder=str(self._job.step(step)),
         )
-        return self._host.call("scan", goal, "scan").summary
+        return self._host.call("scan", goal, self.step).summary
+
+    @property
+    def _plan_inputs(self) -> list[Path]:
+        rework = self._job.rework
+        if rework is None:
+            return [self._job.path / "job.yaml", self._surface]
+        return [*sorted(p for p in rework.iterdir() if p.is_file()), self._surface]
 
     def _plan(self) -> StepSummary:
+        rework = self._job.rework
         goal = PlanToolPath.Goal(
             job_dir=str(self._job.path),
             surface_path=str(self._surface),
-            recipe=self.config.recipe,
+            recipe=self.config.recipe if rework is None else str(rework / "recipe.yaml"),
             cad_path=self.config.cad or "",
             folder=str(self._job.step("plan")),
         )
-        return self._host.call(f"plan_{self.config.process}", goal, "plan").summary
+        return self._host.call(f"plan_{self.config.process}", goal, self.step).summary
 
     def _process_done(self) -> bool:
         """Whether the process has been run to its end; then its step is finished if a crash left that out."""
@@ -135,7 +169,7 @@ class JobRun:
         if attempt is None or self.config.simulated_part is None or attempt.stop_s == float("inf"):
             return attempt
         # a simulator that was killed forgot what it did to its part after the last save; a real part remembers
-        path = self._job.step("execution") / SIMULATED_STATE
+        path = self._job.in_cycle(1).step("execution") / SIMULATED_STATE[1]
         saved = read_json(path) if path.is_file() else {}
         zero_s = saved.get("zero_s")
         if attempt.zero_s is None or zero_s is None or abs(zero_s - attempt.zero_s) > ZERO_TOLERANCE_S:
@@ -151,19 +185,30 @@ class JobRun:
         attempt = self._attempt()
         toolpath_path = self._job.step("plan") / "toolpath.json"
         message = "plan is ready"
+        if self._job.cycle > 1:
+            message = f"cycle {self._job.cycle}: plan for what is still missing is ready"
         motion = self._job.step("motion")
         if attempt is not None:
             rest = self._remaining(attempt)
             assert rest is not None
             shutil.rmtree(motion, ignore_errors=True)
+            run = self._job.step("execution") / f"run_{attempt.index}"
+            write_json(run / STOP, {"path_time_s": attempt.stop_s})
             toolpath_path = motion / REMAINING
             rest.write(toolpath_path)
             message = f"continue a process that stopped at {attempt.stop_s:.1f} s: {len(rest.strokes)} strokes left"
-        self.step = "plan"
+        self.step = self._job.label("plan")
         comment = self._host.wait_for_approval(message)
         Journal(self._job.path / "approvals.jsonl").append(
-            "approved", toolpath_sha256=sha256(toolpath_path), comment=comment, unix_s=time.time()
+            "approved",
+            cycle=self._job.cycle,
+            toolpath_sha256=sha256(toolpath_path),
+            comment=comment,
+            unix_s=time.time(),
         )
+        # whatever was seen before the operator's word may be old
+        shutil.rmtree(self._job.step("check"), ignore_errors=True)
+        self._do("check", [self._surface], lambda: self._look("check"))
         self._do("motion", [toolpath_path, self._surface], lambda: self._motion(toolpath_path))
         index = 0 if attempt is None else attempt.index + 1
         self._execute(index)
@@ -178,17 +223,17 @@ class JobRun:
             start_rad=self._host.positions_rad(),
             folder=str(self._job.step("motion")),
         )
-        return self._host.call("plan_motion", goal, "motion").summary
+        return self._host.call("plan_motion", goal, self.step).summary
 
     def _execute(self, index: int) -> None:
-        self.step = "execution"
+        self.step = self._job.label("execution")
         folder, motion = self._job.step("execution"), self._job.step("motion")
         run = folder / f"run_{index}"
         # what a later resume has to know about this run, whatever becomes of the motion folder
         run.mkdir(parents=True, exist_ok=True)
         for name in ("toolpath.json", "trajectory.json"):
             shutil.copyfile(motion / name, run / name)
-        self._host.state(JobState.RUNNING, "execution", "started")
+        self._host.state(JobState.RUNNING, self.step, "started")
         start = time.monotonic()
         goal = ExecuteProcess.Goal(
             job_dir=str(self._job.path),
@@ -198,36 +243,32 @@ class JobRun:
             last_segment=-1,
             folder=str(folder),
         )
-        summary = self._host.call("execute_process", goal, "execution").summary
+        summary = self._host.call("execute_process", goal, self.step).summary
         seconds = time.monotonic() - start
         self._finish_execution(seconds, dict(zip(summary.names, summary.values, strict=True)))
-        summary.step, summary.duration_s = "execution", seconds
+        summary.step, summary.duration_s = self.step, seconds
         self._host.finished(summary)
 
     def _finish_execution(self, seconds: float, figures: dict[str, float]) -> None:
         self._job.finish("execution", [self._job.step("motion") / "trajectory.json"], seconds, figures)
 
-    def _inspect(self) -> bool:
-        result: list[bool] = []
+    def _inspected(self) -> dict[str, Any]:
+        """Return the cycle's verdict; scan the part again for it where that tells anything."""
+        job = self._job
+        inputs = [self._journal.path, self._surface]
+        if not job.is_finished("inspection") and "rescan" in steps_of(self.config.process):
+            self._do("rescan", [self._journal.path], lambda: self._look("rescan"))
+            inputs.append(job.step("rescan") / "surface.ply")
 
         def inspect() -> StepSummary:
             goal = InspectPart.Goal(
-                job_dir=str(self._job.path), recipe=self.config.recipe, folder=str(self._job.step("inspection"))
+                job_dir=str(job.path), recipe=self.config.recipe, folder=str(job.step("inspection"))
             )
-            answer = self._host.call("inspect", goal, "inspection")
-            result.append(bool(answer.passed))
-            return answer.summary
+            return self._host.call("inspect", goal, self.step).summary
 
-        self._do("inspection", [self._journal.path, self._surface], inspect)
-        return result[0] if result else bool(self._job.figures("inspection").get("passed", 0.0))
+        self._do("inspection", inputs, inspect)
+        return {"stop": None, **read_json(job.step("inspection") / "verdict.json")}
 
 
-def outcome(error: Exception) -> tuple[str, int, int]:
-    """Return state.json's status, the JobState constant and the exit code that an error stands for."""
-    if isinstance(error, RejectedError):
-        return "rejected", JobState.REJECTED, error.exit_code
-    if isinstance(error, Cancelled):
-        return "cancelled", JobState.CANCELLED, 130
-    if isinstance(error, AcceptanceError):
-        return "finished", JobState.FINISHED, error.exit_code
-    return "failed", JobState.FAILED, error.exit_code if isinstance(error, CellError) else 1
+def _journal(job: JobFolder) -> Journal:
+    return Journal(job.step("execution") / "journal.jsonl")

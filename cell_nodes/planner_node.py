@@ -7,7 +7,7 @@ from typing import Any
 
 from cell_interfaces.action import PlanToolPath
 
-from cell_core.config import Recipe
+from cell_core.config import Recipe, load_recipe
 from cell_core.errors import ConfigurationError
 from cell_core.files import sha256
 from cell_core.jobs import JobFolder
@@ -16,12 +16,16 @@ from cell_core.surface import Surface
 from cell_core.surface_io import load_surface, read_ply
 from cell_nodes.action_work import ActionWorker, Work, summary
 from cell_nodes.node_base import CellNode
+from cell_nodes.rework_inputs import read_target
 
 Planner = Callable[[Surface, Any, Work, Path | None, dict[str, Any]], Plan]
 
 
 class PlannerNode(CellNode):
-    """Serves one PlanToolPath action; `plan` maps surface, recipe, work, CAD path and keywords to a Plan."""
+    """Serves one PlanToolPath action; `plan` maps surface, recipe, work, CAD path and keywords to a Plan.
+
+    A recipe that a cycle left to the next has its target beside it; `plan` gets that as keyword target_m (V,) [m].
+    """
 
     def __init__(self, name: str, action: str, process: str, plan: Planner, **options: Any) -> None:
         super().__init__(name, **options)
@@ -34,7 +38,9 @@ class PlannerNode(CellNode):
         goal = work.goal
         job_dir, folder = self.job_path(goal.job_dir), self.job_path(goal.folder)
         path = self.job_path(goal.surface_path)
-        recipe: Recipe = JobFolder(path=job_dir).recipe(goal.recipe)
+        target_m = read_target(Path(goal.recipe))
+        # a cycle's recipe is one layer already
+        recipe: Recipe = JobFolder(path=job_dir).recipe(goal.recipe) if target_m is None else load_recipe(goal.recipe)
         if recipe.process != self._process:
             raise ConfigurationError(
                 f"recipe {goal.recipe!r} is for {recipe.process!r}, this planner is for {self._process!r}"
@@ -49,6 +55,8 @@ class PlannerNode(CellNode):
             "surface_sha256": sha256(path),
             "progress": work.progress,
         }
+        if target_m is not None:
+            keywords["target_m"] = target_m
         plan = self._plan(surface, recipe, work, cad, keywords)
         work.check()
         plan.write(folder)

@@ -1,4 +1,8 @@
-"""Scan node: looks at the work volume until enough of the part is measured, and fuses what it saw."""
+"""Scan node: looks at the work volume until enough of the part is measured, and fuses what it saw.
+
+The name of the folder that a goal names says how it looks: `check` takes one view of the scan again and compares,
+`rescan` begins with the views of the job's scan; any other is a scan of something unknown.
+"""
 
 import time
 from pathlib import Path
@@ -11,15 +15,18 @@ from sensor_msgs.msg import JointState, PointCloud2
 
 from cell_core.config import load_recipe
 from cell_core.errors import DeviceError
+from cell_core.jobs import JobFolder
+from cell_core.plan import Progress
 from cell_core.surface import Surface
 from cell_core.transforms import Array
 from cell_nodes.action_work import ActionWorker, Work, summary
 from cell_nodes.camera_client import CameraClient
+from cell_nodes.check_run import CheckRun
 from cell_nodes.clients import ActionCaller
 from cell_nodes.markers import cloud_message
 from cell_nodes.node_base import LATCHED, PATIENT, CellNode, run_node
 from cell_nodes.scan_run import ScanRun
-from robot_description import load_cell
+from robot_description import Cell, load_cell
 
 
 class ScanNode(CellNode):
@@ -44,14 +51,31 @@ class ScanNode(CellNode):
         job_dir, folder = self.job_path(goal.job_dir), self.job_path(goal.folder)
         cell = load_cell(goal.cell or self.string("cell"))
         settings = load_recipe(goal.recipe, job_dir / "job.yaml").scan
+        look = folder.name
+        job = JobFolder.of_step(job_dir, folder)
+
+        def progress(fraction: float, message: str) -> None:
+            work.progress(fraction, message, look)
+
         with CameraClient(self, cell) as camera:
             mover = _Mover(self, work, camera, cell.robot.joint_names)
-            run = ScanRun(cell, settings, mover, folder, lambda f, m: work.progress(f, m, "scan"), self._show)
-            figures = run.run()
+            if look == "check":
+                figures = self._check(cell, mover, job, folder, progress)
+                surface = job.looked_at / "surface.ply"
+            else:
+                again = job.path / "scan" if look == "rescan" else None
+                figures = ScanRun(cell, settings, mover, folder, progress, self._show, again).run()
+                surface = folder / "surface.ply"
         return {
-            "surface_path": str(folder / "surface.ply"),
-            "summary": summary(goal.job_dir, "scan", time.monotonic() - start, figures),
+            "surface_path": str(surface),
+            "summary": summary(goal.job_dir, look, time.monotonic() - start, figures),
         }
+
+    def _check(self, cell: Cell, mover: "_Mover", job: JobFolder, folder: Path, progress: Progress) -> dict[str, Any]:
+        bound_m = cell.config.part_moved_max_m
+        if bound_m is None:
+            return {"checked": 0.0}
+        return CheckRun(cell, mover, job.looked_at, folder, bound_m, progress).run()
 
     def _show(self, surface: Surface) -> None:
         self._cloud.publish(cloud_message(surface, self.get_clock().now().to_msg()))

@@ -9,15 +9,17 @@ from numpy.typing import NDArray
 
 from cell_core.config.recipes import ScanSettings
 from cell_core.errors import InputRefusedError
+from cell_core.files import read_npz, write_npz
 from cell_core.plan import Progress
 from cell_core.surface import Surface
-from cell_core.surface_io import write_ply
+from cell_core.surface_io import read_ply, write_ply
 from cell_core.trajectory import JointTrajectory
 from cell_core.transforms import Array
 from robot_description import Cell
 
 UNREACHED_RADIUS_M = 0.03
 STAMP_TOLERANCE_S = 1e-3
+VIEWS = "views.npz"
 
 
 class Mover(Protocol):
@@ -33,6 +35,8 @@ class ScanRun:
 
     Args:
         show: called with the surface after every round.
+        again: folder of an earlier scan of the same part: its views are taken first, and its surface is what the arm
+            keeps clear of until the first round is fused. Next best views follow where they no longer suffice.
     """
 
     def __init__(
@@ -43,9 +47,11 @@ class ScanRun:
         folder: Path,
         progress: Progress,
         show: Callable[[Surface], None],
+        again: Path | None = None,
     ) -> None:
         self._cell, self._settings, self._mover, self._folder = cell, settings, mover, folder
         self._progress, self._show = progress, show
+        self._again = again
         volume = cell.config.work_volume
         centre, size = np.array(volume.centre_m), np.array(volume.size_m)
         self._crop = np.stack([centre - 0.5 * size, centre + 0.5 * size])
@@ -68,6 +74,7 @@ class ScanRun:
             self._crop,
             settings,
             self._visit,
+            earlier=self._earlier(),
             reach=self._reachable,
             progress=self._say,
             show=self._show,
@@ -78,12 +85,20 @@ class ScanRun:
         result = with_hole_reasons(result, self._frames, camera, self._crop, self._reachable(result.surface))
         write_frames(self._folder / "frames", self._frames, as_intrinsics(camera))
         write_scan(self._folder, result)
+        write_npz(self._folder / VIEWS, T_part_camera=np.stack(self._taken))
         own = {
             "measured_area_fraction": looked.measured_fraction,
             "views": len(self._taken),
             "views_unreached": len(self._unreached),
         }
         return {**result.figures, **own}
+
+    def _earlier(self) -> Any:
+        from cell_scanning.view_loop import Earlier
+
+        if self._again is None:
+            return None
+        return Earlier(T_part_camera=views_of(self._again), surface=read_ply(self._again / "surface.ply"))
 
     def _reachable(self, surface: Surface | None) -> Callable[[Array], bool]:
         """Return the question whether the arm can take a view, and no one this near was found unreachable before."""
@@ -130,6 +145,14 @@ class ScanRun:
             self._frames += shots[-1]
             self._taken.append(shots[-1][-1].T_part_camera)
         return shots
+
+
+def views_of(scan: Path) -> Array:
+    """Return the views (K, 4, 4) that a scan was taken from, in the order they were taken."""
+    views = read_npz(scan / VIEWS).get("T_part_camera")
+    if views is None or views.ndim != 3 or views.shape[1:] != (4, 4) or len(views) == 0:
+        raise InputRefusedError(f"{scan / VIEWS}: wanted T_part_camera (K, 4, 4) with at least one view")
+    return views
 
 
 def stop_spans(trajectory: JointTrajectory, stop_times_s: Sequence[float]) -> list[tuple[int, int]]:

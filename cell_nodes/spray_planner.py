@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cell_core.config import GunConfig, SprayRecipe, load_named
 from cell_core.plan import Plan
 from cell_core.surface import Surface
@@ -26,6 +28,9 @@ def _plan(surface: Surface, recipe: SprayRecipe, work: Work, cad: Path | None, k
     from spray_planner.planner import plan_spray
 
     beside = Path(work.goal.job_dir) / "job.yaml"
+    if "target_m" in keywords:
+        # film can only be added: what is thick enough is masked
+        keywords["mask"] = np.clip(keywords.pop("target_m") / recipe.target_thickness_m, 0.0, 1.0)
     return plan_spray(surface, recipe, load_named(GunConfig, "guns", recipe.gun, beside), **keywords)
 
 

@@ -200,7 +200,8 @@ class Supervision:
             self._state = state
             self._emit("step", step=message.step, status=_STATUS.get(message.status, "?"), message=message.message)
             if message.status == JobState.WAITING_FOR_APPROVAL:
-                figures = self._folder.figures("plan")
+                job, step = self._folder.at(message.step)
+                figures = job.figures(step)
                 self._emit("approval_request", step=message.step, message=message.message, figures=figures)
         elif now - self._progress_s > 0.2 or message.progress >= 1.0:
             self._progress_s = now

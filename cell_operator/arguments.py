@@ -88,6 +88,12 @@ def _demo(add: Add) -> None:
         default="auto",
         help="auto: go on after planning; ask: wait for the operator (default: auto)",
     )
+    demo.add_argument(
+        "--cycles",
+        type=int,
+        metavar="N",
+        help="at most so many cycles of plan, run and rescan, 1 to 5 (default: the recipe's cycles_max)",
+    )
     demo.add_argument("--out", type=Path, metavar="DIR", help="job folder to make (default: jobs/PROCESS-TIME)")
     _add_run_options(demo)
 

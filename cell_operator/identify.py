@@ -121,7 +121,8 @@ def _removed(args: argparse.Namespace, before: Surface) -> Array:
         raise ConfigurationError(
             "--after: needed, the scan after the job" + " (the job was not inspected)" * (not args.plan)
         )
-    return np.asarray(read_npz(measured)["change_m"], float)
+    fields = read_npz(measured)
+    return np.asarray(fields["raw_m"] if "raw_m" in fields else fields["change_m"], float)
 
 
 def _signal(args: argparse.Namespace) -> ProcessSignal | None:

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
+import yaml
 from rich.console import Console
 from rich.prompt import Confirm
 
@@ -17,11 +18,14 @@ from cell_core.config import JobConfig, load_config, load_one_layer, load_recipe
 from cell_core.config.loader import find_config
 from cell_core.config.models import Pose, SimulatedPart
 from cell_core.errors import CellError, ConfigurationError
+from cell_core.files import write_text
 from cell_core.jobs import JobFolder
 from cell_core.surface_io import load_surface, write_ply
 from cell_operator.progress import StepProgress, print_figures
 
 STOP_GRACE_S = 20.0
+CYCLES_MAX = 5
+CYCLES_RECIPE = "recipe.yaml"
 
 
 def run_demo(args: argparse.Namespace, console: Console) -> int:
@@ -33,6 +37,8 @@ def run_demo(args: argparse.Namespace, console: Console) -> int:
     load_cell(args.cell)
     recipe_name = args.recipe or _default_recipe(args.process, args.part is None)
     _check_recipe(recipe_name, args.process, args.layer)
+    if args.cycles is not None and not 1 <= args.cycles <= CYCLES_MAX:
+        raise ConfigurationError(f"--cycles: value {args.cycles}: must be within 1..{CYCLES_MAX}")
     pose = None
     if args.pose:
         xyz, rpy = parse_pose(args.pose)
@@ -50,7 +56,7 @@ def run_demo(args: argparse.Namespace, console: Console) -> int:
         format="grind_spray_cell/job",
         version=1,
         process=args.process,
-        recipe=_portable(recipe_name, "recipes"),
+        recipe=_portable(recipe_name, "recipes") if args.cycles is None else str(folder.resolve() / CYCLES_RECIPE),
         layer=args.layer,
         cell=_portable(args.cell, "cells"),
         approve=args.approve,
@@ -58,11 +64,23 @@ def run_demo(args: argparse.Namespace, console: Console) -> int:
         simulated_part=part,
     )
     job = JobFolder.create(folder, config)
+    if args.cycles is not None:
+        write_text(job.path / CYCLES_RECIPE, _with_cycles(find_config("recipes", recipe_name), args.cycles))
     if args.part is None:
         from cell_simulation.demo_parts import casting_with_bead, freeform_shell
 
         write_ply(job.path / part.path, freeform_shell() if args.process == "spray" else casting_with_bead())
     return run_supervised(job, config, args.rtf, resume=False, console=console)
+
+
+def _with_cycles(recipe: Path, cycles: int) -> str:
+    """Return a recipe's text with another number of cycles; files it names beside itself by their whole path."""
+    data = yaml.safe_load(recipe.read_text(encoding="utf-8"))
+    for key in ("tool", "gun"):
+        beside = recipe.parent / str(data.get(key, ""))
+        if beside.is_file():
+            data[key] = str(beside.resolve())
+    return yaml.safe_dump({**data, "cycles_max": cycles}, sort_keys=False)
 
 
 def _check_rtf(rtf: float) -> None:

@@ -3,7 +3,7 @@
 import base64
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -53,14 +53,21 @@ def write_report(folder: Path) -> Path:
         raise ConfigurationError(f"{folder}: holds no job.yaml: not a job folder")
     config = job.config
     state = job.read_state()
-    sections = [s for build in (_scan, _strokes, _change, _motion, _times) for s in _guarded(build, job, config)]
+    sections = _guarded(_scan, job, config)
+    for cycle in job.cycles:
+        head = "" if len(job.cycles) == 1 else f"Cycle {cycle.cycle}: "
+        for build in (_strokes, _change, _judged, _motion):
+            sections += [replace(s, title=head + s.title) for s in _guarded(build, cycle, config)]
+    sections += _guarded(_times, job, config)
+    verdicts = [verdict for cycle in job.cycles if (verdict := _verdict(cycle))]
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
         files("cell_operator").joinpath("templates/report.html").read_text(encoding="utf-8")
     )
     html = template.render(
         config=config,
         recipe=_recipe_rows(config),
-        verdict=_verdict(job),
+        verdict=verdicts[-1] if verdicts else {},
+        verdicts=verdicts,
         state=state,
         sections=sections,
         written=time.strftime("%Y-%m-%d %H:%M:%S"),
@@ -92,7 +99,7 @@ def _rows(figures: dict[str, Any]) -> tuple[tuple[str, str, str], ...]:
 
 
 def _verdict(job: JobFolder) -> dict[str, Any]:
-    path = job.path / "inspection" / "verdict.json"
+    path = job.step("inspection") / "verdict.json"
     return read_json(path) if path.is_file() else {}
 
 
@@ -109,11 +116,11 @@ def _recipe_rows(config: JobConfig) -> tuple[tuple[str, str, str], ...]:
 
 
 def _scan_surface(job: JobFolder) -> Surface:
-    return read_ply(job.path / "scan" / "surface.ply")
+    return read_ply(job.looked_at / "surface.ply")
 
 
 def _truth(job: JobFolder) -> Surface | None:
-    path = job.path / "execution" / "truth.ply"
+    path = job.step("execution") / "truth.ply"
     return read_ply(path) if path.is_file() else None
 
 
@@ -167,11 +174,12 @@ def _distance_to(truth: Surface, surface: Surface) -> Array:
 
 
 def _strokes(job: JobFolder, config: JobConfig) -> Iterator[Section]:
-    if not (job.path / "plan" / "toolpath.json").is_file():
+    plan = job.step("plan")
+    if not (plan / "toolpath.json").is_file():
         return
     surface = _scan_surface(job)
-    toolpath = ToolPath.read(job.path / "plan" / "toolpath.json")
-    plan_figures = read_json(job.path / "plan" / "figures.json")
+    toolpath = ToolPath.read(plan / "toolpath.json")
+    plan_figures = read_json(plan / "figures.json")
     picture = _image(fig.strokes_figure(surface, toolpath))
     yield Section(title="Strokes", text=_limits_text(plan_figures), picture=picture, rows=_rows(plan_figures))
 
@@ -185,10 +193,10 @@ def _limits_text(plan_figures: dict[str, Any]) -> str:
 
 
 def _change(job: JobFolder, config: JobConfig) -> Iterator[Section]:
-    if not (job.path / "plan" / "fields.npz").is_file():
+    if not (job.step("plan") / "fields.npz").is_file():
         return
     surface = _scan_surface(job)
-    plan = Plan.read(job.path / "plan")
+    plan = Plan.read(job.step("plan"))
     label = fig.CHANGE[config.process]
     predicted = fig.UM_PER_M * plan.fields["predicted_change_m"]
     target = fig.UM_PER_M * plan.fields["target_change_m"]
@@ -210,36 +218,85 @@ def _change(job: JobFolder, config: JobConfig) -> Iterator[Section]:
     else:
         true_um = fig.UM_PER_M * truth.fields["change_m"]
         fig.map_axes(axes[1], truth, view, true_um, 0.0, high, cmap, f"true {label} [um]")
-        axes[1].set_title("true, on the physical part (simulator)")
-        mapped = _inspected(job)
+        axes[1].set_title("true since the first scan, on the physical part (simulator)")
+        mapped = _inspected(job, "true_m")
         if mapped is not None and len(mapped) == len(region):
             known = region & np.isfinite(mapped)
             fig.histogram_axes(axes[2], fig.UM_PER_M * mapped[known], areas[known], "true", "#d1495b", reference)
     yield Section(title=f"{label.capitalize()}: predicted and true", picture=_image(figure))
 
 
-def _inspected(job: JobFolder) -> np.ndarray | None:
-    path = job.path / "inspection" / "fields.npz"
-    return read_npz(path).get("change_m") if path.is_file() else None
+def _inspected(job: JobFolder, name: str) -> np.ndarray | None:
+    path = job.step("inspection") / "fields.npz"
+    return read_npz(path).get(name) if path.is_file() else None
+
+
+def _judged(job: JobFolder, config: JobConfig) -> Iterator[Section]:
+    """What was there before and after the cycle, what was measured of it, and what is still missing."""
+    verdict = _verdict(job)
+    if not verdict or "by" not in verdict:
+        return
+    scan = read_ply(job.path / "scan" / "surface.ply")
+    fields = read_npz(job.step("inspection") / "fields.npz")
+    rescan = job.step("rescan") / "surface.ply"
+    view, cmap = fig.surface_view(scan), fig.COLORMAP[config.process]
+    target = fig.UM_PER_M * fields["target_m"]
+    high = 1.5 * float(np.quantile(target[target > 0.0], 0.99)) if np.any(target > 0.0) else 1.0
+    label, maps = fig.CHANGE[config.process], []
+    if "measured_m" in fields:
+        maps.append((fields["measured_m"], f"measured {label} since the first scan"))
+    maps.append((fields["change_m"], f"{label} judged: {verdict['by']}"))
+    handed = ", handed to the next cycle" if verdict["stop"] is None else ""
+    maps.append((fields["wanted_m"], f"still missing{handed}"))
+    pictures = [(_scan_surface(job), "before this cycle")]
+    if rescan.is_file():
+        pictures.append((read_ply(rescan), "after it"))
+    n = len(pictures) + len(maps)
+    figure, axes = plt.subplots(1, n, figsize=(6.2 * n, 5.0))
+    for ax, (surface, title) in zip(axes, pictures, strict=False):
+        ax.imshow(fig.render_surface(surface, view).rgb)
+        ax.set_title(title)
+        ax.set_axis_off()
+    for ax, (values, title) in zip(axes[len(pictures) :], maps, strict=True):
+        shown = np.isfinite(values) & (target > 0.0)
+        fig.map_axes(ax, scan, view, fig.UM_PER_M * np.nan_to_num(values), 0.0, high, cmap, f"{label} [um]", shown)
+        ax.set_title(title)
+    stop = verdict["stop"]
+    text = verdict["basis"] + "; " + (f"stopped: {stop['text']}" if stop else "another cycle follows")
+    rows = _rows(verdict["figures"])
+    if verdict.get("truth"):
+        rows += _rows({f"true_{k}": v for k, v in verdict["truth"]["figures"].items() if k in TRUE_SHOWN})
+        own = ("agreement_rms_m", "measurement_error_rms_m", "measurement_error_mean_m")
+        rows += _rows({k: v for k, v in verdict["truth"]["figures"].items() if k in own})
+    yield Section(title="Before and after", text=text, picture=_image(figure), rows=rows)
+
+
+TRUE_SHOWN = ("mean_m", "in_tolerance_area_fraction", "covered_area_fraction", "undercut_p999_m")
 
 
 def _motion(job: JobFolder, config: JobConfig) -> Iterator[Section]:
-    path = job.path / "motion" / "trajectory.json"
+    motion = job.step("motion")
+    path = motion / "trajectory.json"
     if not path.is_file():
         return
     cell: Cell = load_cell(config.cell)
     trajectory = JointTrajectory.read(path)
-    run = job.path / "motion" / "toolpath.json"
+    run = motion / "toolpath.json"
     toolpath = ToolPath.read(run) if run.is_file() else None
-    motion_figures = job.path / "motion" / "figures.json"
+    motion_figures = motion / "figures.json"
     rows = _rows(read_json(motion_figures)) if motion_figures.is_file() else ()
     yield Section(title="Joints", picture=_image(fig.joints_figure(cell.robot, trajectory)), rows=rows)
     yield Section(title="Tool speed", picture=_image(fig.speed_figure(cell.robot, trajectory, toolpath)))
 
 
 def _times(job: JobFolder, config: JobConfig) -> Iterator[Section]:
-    done = [s for s in STEPS if (job.step(s) / MANIFEST).is_file()]
+    done = {
+        cycle.label(s): cycle.step(s) / MANIFEST
+        for cycle in job.cycles
+        for s in STEPS
+        if (cycle.step(s) / MANIFEST).is_file()
+    }
     if not done:
         return
-    seconds = [float(read_json(job.step(s) / MANIFEST)["duration_s"]) for s in done]
-    yield Section(title="Time per step", picture=_image(fig.bars_figure(done, seconds)))
+    seconds = [float(read_json(manifest)["duration_s"]) for manifest in done.values()]
+    yield Section(title="Time per step", picture=_image(fig.bars_figure(list(done), seconds)))

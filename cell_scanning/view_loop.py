@@ -40,6 +40,16 @@ Reach = Callable[[Surface | None], Callable[[Array], bool]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Earlier:
+    """A scan of the same part."""
+
+    T_part_camera: Array
+    """(K, 4, 4) its views, in the order taken."""
+    surface: Surface
+    """What it found: what the arm keeps clear of until the first round is fused."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Looked:
     """All that was seen."""
 
@@ -62,6 +72,7 @@ def look_around(
     *,
     cad: Surface | None = None,
     part_box_m: Array | None = None,
+    earlier: Earlier | None = None,
     reach: Reach | None = None,
     progress: Progress = no_progress,
     show: Callable[[Surface], None] | None = None,
@@ -75,6 +86,7 @@ def look_around(
         visit: moves the camera and takes frames.
         cad: the part's shape where it stands, if known.
         part_box_m: (2, 3) box around the part, if only that is known.
+        earlier: a scan of the same part where it stands: its views are taken first.
         reach: what the arm can take; None: any pose.
         progress: told the share measured.
         show: called with the coarse surface after every round.
@@ -86,12 +98,12 @@ def look_around(
     box_m = np.asarray(box_m, float)
     intrinsics = as_intrinsics(camera)
     target = _Target.of(intrinsics, box_m, settings.measured_area_fraction_min, cad, part_box_m)
-    views = target.first(reach)
+    views = target.first(reach) if earlier is None else earlier.T_part_camera
     coarse = settings.model_copy(update={"voxel_m": max(COARSE_VOXEL_M, settings.voxel_m)})
     frames: list[Frame] = []
     taken: list[Array] = []
-    surface, fraction = None, 0.0
-    progress(0.0, "looking around")
+    surface, fraction = None if earlier is None else earlier.surface, 0.0
+    progress(0.0, "looking around" if earlier is None else "looking again")
     for _ in range(ROUNDS_MAX):
         n_before, before = len(taken), fraction
         for shots in visit(views[: settings.views_max - len(taken)], surface):

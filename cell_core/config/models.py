@@ -164,6 +164,8 @@ class CellConfig(Strict):
     """In the fixture frame: the scan looks nowhere else, and before it is scanned all of it counts as an obstacle."""
     collision_margin_m: Positive
     part_margin_m: NonNegative
+    part_moved_max_m: Positive | None = 0.001
+    """How far the part may have moved since its scan; one view before every process tells. None: it is not looked."""
     controller_period_s: Positive
 
 

@@ -300,6 +300,31 @@ def test_clearing_a_step_clears_what_follows(job):
     assert not job.step("motion").exists() and not job.step("inspection").exists()
 
 
+def test_cycles_have_folders_of_their_own_and_go_with_what_they_rest_on(job):
+    second = job.in_cycle(2)
+    assert second.step("plan") == job.path / "cycle_2" / "plan" and second.step("scan") == job.step("scan")
+    assert job.at("cycle_2/plan") == (second, "plan") and job.at("plan") == (job, "plan")
+    assert JobFolder.of_step(job.path, second.step("inspection")) == second
+    assert JobFolder.of_step(job.path, job.step("inspection")) == job
+    for cycle in (job, second):
+        write_json(cycle.step("plan") / "x.json", {})
+        cycle.finish("plan", [job.path / "job.yaml"], 1.0, {})
+    assert job.cycles == [job, second] and second.is_finished("plan")
+    second.clear("plan")
+    assert job.is_finished("plan") and not second.is_finished("plan")
+    second.finish("plan", [], 1.0, {})
+    job.clear("plan")
+    assert not (job.path / "cycle_2").exists() and job.cycles == [job]
+
+
+def test_what_the_simulator_keeps_is_in_no_manifest(job):
+    write_json(job.step("execution") / "journal.json", {})
+    write_json(job.step("execution") / "sim_state.json", {"time_s": 1.0})
+    job.finish("execution", [], 1.0, {})
+    write_json(job.step("execution") / "sim_state.json", {"time_s": 2.0})
+    assert job.is_finished("execution")
+
+
 def test_a_used_folder_is_no_new_job(job):
     with pytest.raises(ConfigurationError, match="exists and is not empty"):
         JobFolder.create(job.path, job.config)

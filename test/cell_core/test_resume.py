@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cell_core.resume import Journal, last_attempt, remaining_toolpath
+from cell_core.resume import Journal, last_attempt, remaining_toolpath, strokes_run
 from cell_core.toolpath import Stroke, ToolPath
 from cell_core.trajectory import JointTrajectory, Segment
 
@@ -82,6 +82,16 @@ def test_done_and_rest_cover_every_sample_once_up_to_one_step(stop_s: float):
     left_s = sum(s.dwell_s.sum() for s in rest.strokes) if rest else 0.0
     done_s = min(max(stop_s - GAP_S, 0.0), STROKE_S) + min(max(stop_s - 2 * GAP_S - STROKE_S, 0.0), STROKE_S)
     assert abs(left_s + done_s - 2 * STROKE_S) <= 1.5 * STEP_M / SPEED_M_PER_S + 1e-9
+
+
+@given(stop_s=st.floats(0.0, 2 * (GAP_S + STROKE_S) + 1.0))
+def test_what_was_run_and_what_is_left_are_the_whole(stop_s: float):
+    toolpath, trajectory = _run()
+    run = sum(float(s.dwell_s.sum()) for s in strokes_run(toolpath, trajectory, stop_s))
+    rest = remaining_toolpath(toolpath, trajectory, stop_s)
+    left = 0.0 if rest is None else sum(float(s.dwell_s.sum()) for s in rest.strokes)
+    assert run + left == pytest.approx(2 * STROKE_S, abs=2.1 * STEP_M / SPEED_M_PER_S)
+    assert len(strokes_run(toolpath, trajectory, float("inf"))) == 2
 
 
 def test_journal_survives_a_torn_line(tmp_path):

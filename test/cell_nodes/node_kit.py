@@ -13,7 +13,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 
 from cell_core.config import JobConfig
-from cell_core.config.models import SimulatedPart
+from cell_core.config.models import Pose, SimulatedPart
 from cell_core.jobs import JobFolder
 from cell_core.surface import Surface
 from cell_core.surface_io import write_ply
@@ -97,11 +97,11 @@ def dome(radius_m: float = 0.15, height_m: float = 0.04, n: int = 24) -> Surface
     return Surface(vertices_m=np.stack([radius_m * x, radius_m * y, z], 1), triangles=triangles)
 
 
-def make_job(folder: Path, part: Surface, **changes: Any) -> JobFolder:
-    """Make a spray job folder with this simulated part."""
+def make_job(folder: Path, part: Surface, *, pose: Pose | None = None, **changes: Any) -> JobFolder:
+    """Make a spray job folder with this simulated part, resting on the fixture unless a pose says otherwise."""
     fields = {"process": "spray", "recipe": "spray_50um", "cell": "default", "approve": "auto", **changes}
     config = JobConfig(
-        format="grind_spray_cell/job", version=1, simulated_part=SimulatedPart(path="part.ply"), **fields
+        format="grind_spray_cell/job", version=1, simulated_part=SimulatedPart(path="part.ply", pose=pose), **fields
     )
     made = JobFolder.create(folder, config)
     write_ply(folder / "part.ply", part)

@@ -9,11 +9,14 @@ from mcap.reader import make_reader
 from node_kit import dome, make_job
 from supervised import RECIPE, Supervised
 
+from cell_core.config import find_config
+from cell_core.config.models import Pose
 from cell_core.files import read_json, read_npz
-from cell_core.jobs import STEPS
+from cell_core.jobs import steps_of
 from cell_core.resume import Journal
-from cell_core.surface_io import read_ply
+from cell_core.surface_io import read_ply, write_ply
 from cell_core.trajectory import JointTrajectory
+from cell_core.transforms import transform_from_xyz_rpy
 
 
 @pytest.fixture
@@ -30,9 +33,9 @@ def test_a_spray_job_runs_to_acceptance(folder):
     run.answer(True)
     code = run.finish()
     assert code == 0, run.events[-3:]
-    assert all(folder.is_finished(step) for step in STEPS)
+    assert all(folder.is_finished(step) for step in steps_of("spray"))
     assert folder.read_state()["status"] == "finished"
-    assert [e["step"] for e in run.events if e["event"] == "summary"] == list(STEPS)
+    assert [e["step"] for e in run.events if e["event"] == "summary"] == list(steps_of("spray"))
     assert read_json(folder.step("inspection") / "verdict.json")["passed"]
     truth = read_ply(folder.step("execution") / "truth.ply").fields["change_m"]
     assert truth.max() > 30e-6
@@ -45,12 +48,78 @@ def test_a_spray_job_runs_to_acceptance(folder):
     assert sum(counts.values()) > 500
 
 
-def test_rejecting_a_plan_moves_nothing(folder):
+def test_rejecting_a_plan_moves_nothing_and_a_part_moved_since_is_refused(tmp_path):
+    (tmp_path / "quick.yaml").write_text(RECIPE)
+    stands = Pose(xyz_m=(0.0, 0.0, 0.0))
+    folder = make_job(tmp_path / "job", dome(), recipe=str(tmp_path / "quick.yaml"), pose=stands)
     run = Supervised(folder.path, "--rtf", "8", "--approve", "ask")
     run.until(lambda e: e["event"] == "approval_request", 200.0)
     run.answer(False)
     assert run.finish() == 130
     assert folder.read_state()["status"] == "rejected" and not folder.step("motion").exists()
+    moved = dome().transformed(transform_from_xyz_rpy((0.004, -0.003, 0.0), (0.0, 0.0, 0.0)), "part")
+    write_ply(folder.path / "part.ply", moved)
+    again = Supervised(folder.path, "--rtf", "8", "--approve", "auto", "--resume")
+    assert again.finish() == 3
+    state = folder.read_state()
+    assert (state["status"], state["step"]) == ("failed", "check")
+    assert "since its scan" in state["message"] and "at most 1 mm allowed" in state["message"]
+    told = read_json(folder.step("check") / "check.json")
+    # a smooth dome on a coarse scan tells that it moved better than how far
+    assert 1e-3 < max(told["moved_m"], told["slid_m"]) < 1e-2
+    assert not folder.step("motion").exists() and not folder.step("execution").exists()
+    assert not any(e.get("step") == "scan" and e.get("message") == "started" for e in again.events)
+
+
+GRIND = """\
+format: grind_spray_cell/recipe
+version: 1
+process: grind
+name: quick_spot
+tool: coarse.yaml
+strategy: spot
+target_depth_m: 8.0e-4
+force_n: 20.0
+n_passes: 1
+spots: [{shape: sphere, centre_m: [0.0, 0.0, 0.04], radius_m: 0.035, soft_edge_m: 0.015}]
+scan: {voxel_m: 0.003, measured_area_fraction_min: 0.80, views_max: 7, frames_per_view: 2}
+acceptance: {tolerance_fraction: 0.15, tolerance_m: 1.5e-4, in_tolerance_area_fraction_min: 0.999}
+cycles_max: 2
+"""
+
+
+def test_two_cycles_of_grinding_measure_what_they_did_and_mend_it(tmp_path):
+    # coarse grit on a larger pad: seconds of grinding
+    pad = find_config("tools", "orbital_32").read_text()
+    for old, new in (("radius_m: 0.016", "radius_m: 0.025"), ("preston_per_pa: 1.0e-9", "preston_per_pa: 1.0e-8")):
+        assert old in pad
+        pad = pad.replace(old, new)
+    (tmp_path / "coarse.yaml").write_text(pad)
+    (tmp_path / "quick.yaml").write_text(GRIND.replace("coarse.yaml", str(tmp_path / "coarse.yaml")))
+    folder = make_job(tmp_path / "job", dome(), process="grind", recipe=str(tmp_path / "quick.yaml"))
+    run = Supervised(folder.path, "--rtf", "8", "--approve", "ask")
+    for plan in ("plan", "cycle_2/plan"):
+        request = run.until(lambda e, plan=plan: e["event"] == "approval_request" and e["step"] == plan, 400.0)
+        assert request["figures"]["removed_volume_m3"] > 0.0
+        run.answer(True)
+    code = run.finish()
+    assert code in (0, 4), run.events[-3:]
+    second = folder.in_cycle(2)
+    assert all(folder.is_finished(s) and second.is_finished(s) for s in steps_of("grind"))
+    verdicts = [read_json(cycle.step("inspection") / "verdict.json") for cycle in (folder, second)]
+    assert verdicts[0]["stop"] is None and not verdicts[0]["passed"]
+    assert "measurement" in verdicts[0]["by"] and verdicts[0]["figures"]["scan_noise_m"] > 5e-6
+    assert verdicts[1]["stop"]["reason"] == folder.read_state()["stop"] in ("tolerance", "cycles_max")
+    # more is gone, by measurement and by truth, and both agree
+    fields = [read_npz(cycle.step("inspection") / "fields.npz") for cycle in (folder, second)]
+    mask, target = fields[0]["mask"], fields[0]["target_m"]
+    for name in ("measured_m", "true_m"):
+        short = [np.nanmean(np.maximum(target - f[name], 0.0)[mask]) for f in fields]
+        assert short[1] < 0.8 * short[0], (name, short)
+    assert np.nanmean((fields[1]["measured_m"] - fields[1]["true_m"])[mask]) == pytest.approx(0.0, abs=6e-5)
+    # the second takes off only what the first left
+    planned = read_npz(second.step("plan") / "fields.npz")["target_change_m"]
+    assert 0.0 < planned.max() < target.max()
 
 
 def test_an_interrupt_cancels_and_leaves_nothing_running(folder):

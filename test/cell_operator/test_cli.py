@@ -151,6 +151,7 @@ def test_bad_recipe_is_refused(
         (["demo", "spray", "--pose", "a,b,c,d,e,f"], "could not convert"),
         (["demo", "spray", "--rtf", "0"], "--rtf"),
         (["demo", "spray", "--seed", "-4"], "--seed"),
+        (["demo", "grind", "--cycles", "9"], "must be within 1..5"),
         (["demo", "grind", "--recipe", "spray_50um"], "recipe is for 'spray'"),
         (["demo", "spray", "--recipe", "nowhere.yaml"], "no file or entry 'nowhere.yaml'"),
         (["demo", "spray", "--cell", "nowhere"], "nowhere"),

@@ -105,7 +105,11 @@ def _usual(
 
 
 def _mean(image: NDArray[np.float32], n: int) -> NDArray[np.float32]:
-    return uniform_filter1d(uniform_filter1d(image, n, 0, mode="nearest"), n, 1, mode="nearest")
+    return _along(_along(image, n, 0), n, 1)
+
+
+def _along(image: NDArray[np.float32], n: int, axis: int) -> NDArray[np.float32]:
+    return np.asarray(uniform_filter1d(image, n, axis, mode="nearest"), np.float32)
 
 
 def _quadratic_at_centre(z: NDArray[np.float32], half: int) -> NDArray[np.float32]:
@@ -116,10 +120,8 @@ def _quadratic_at_centre(z: NDArray[np.float32], half: int) -> NDArray[np.float3
     moments = np.array([[1.0, m2, m2], [m2, m4, m2 * m2], [m2, m2 * m2, m4]])
     level, bend, _ = np.linalg.solve(moments, [1.0, 0.0, 0.0])
     weights = (bend * square / n).astype(np.float32)
-    across = uniform_filter1d(z, n, 0, mode="nearest")
-    along = uniform_filter1d(z, n, 1, mode="nearest")
-    fit = uniform_filter1d(across, n, 1, mode="nearest")
-    fit *= np.float32(level)
+    across, along = _along(z, n, 0), _along(z, n, 1)
+    fit = _along(across, n, 1) * np.float32(level)
     fit += correlate1d(across, weights, 1, mode="nearest")
     fit += correlate1d(along, weights, 0, mode="nearest")
     return fit

@@ -20,7 +20,7 @@ MESH_BYTES_PER_VOXEL = 24
 """What extracting the triangles takes on top, measured."""
 MEMORY_MAX_BYTES = 4_000_000_000
 FIRST_BLOCKS = 10_000
-SHELL_BLOCKS = 1.6
+SHELL_BLOCKS = 1.15
 """Blocks touched per block that holds a reading, measured: the band around a surface reaches into its neighbours."""
 
 
@@ -93,7 +93,7 @@ class DistanceGrid:
     def seen_from(
         self, T_part_camera: Array, depth_m: NDArray[np.float32], step_px: int, weight_min: float
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return points (h, w, 3) [m] and unit normals of the surface as the camera sees it from a pose, by ray casting.
+        """Return points (h, w, 3) [m] and unit normals of the surface as the camera sees it from a pose.
 
         Both are in the camera's frame, NaN where there is none; pixel (i, j) is pixel (i, j) * `step_px` of the camera.
 
@@ -111,14 +111,33 @@ class DistanceGrid:
         blocks = self._grid.compute_unique_block_coordinates(
             image, self._K, T_camera_part, 1.0, far, TRUNCATION_VOXELS
         )
-        found = self._grid.ray_cast(
-            blocks, tensor(K), T_camera_part, w, h, ["vertex", "normal", "depth"], 1.0, *self._camera.range_m,
-            weight_min - 0.5, TRUNCATION_VOXELS, max(8 // step_px, 1),
-        )  # fmt: skip
-        none = found["depth"].numpy()[..., 0] <= 0.0
-        points, normals = found["vertex"].numpy().copy(), found["normal"].numpy().copy()
-        points[none] = normals[none] = np.nan
-        return points, normals
+        wanted = ["depth", "index", "mask", "interp_ratio"]
+        # it warns where it has to make room, which `Tracker` copes with
+        with o3d.utility.VerbosityContextManager(o3d.utility.VerbosityLevel.Error):
+            found = self._grid.ray_cast(
+                blocks, tensor(K), T_camera_part, w, h, wanted, 1.0, *self._camera.range_m, weight_min - 0.5,
+                TRUNCATION_VOXELS, max(8 // step_px, 1),
+            )  # fmt: skip
+        depth, index, mask, share = (found[name].numpy() for name in wanted)
+        # the ray stops within half a voxel in front of the surface: the field there says how far
+        share = share * mask
+        rest = np.sum(self._grid.attribute("tsdf").numpy().reshape(-1)[index] * share, axis=-1)
+        rest /= np.maximum(share.sum(axis=-1), 1e-6)
+        z = depth[..., 0] + rest * np.float32(TRUNCATION_VOXELS * self.voxel_m)
+        u, v = self._camera.ray_slopes()
+        points = np.stack([z * u[:, ::step_px], z * v[::step_px], z], axis=-1)
+        points[depth[..., 0] <= 0.0] = np.nan
+        return points, _normals(points)
+
+
+def _normals(points: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return unit normals (h, w, 3) of an image of points, from neighbours two pixels away; NaN without one."""
+    normals = np.full_like(points, np.nan)
+    across, down = points[2:-2, 4:] - points[2:-2, :-4], points[4:, 2:-2] - points[:-4, 2:-2]
+    inner = np.cross(down, across)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        normals[2:-2, 2:-2] = inner / np.linalg.norm(inner, axis=-1, keepdims=True)
+    return normals
 
 
 def mean_mesh(

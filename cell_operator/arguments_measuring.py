@@ -134,6 +134,21 @@ def scan(add: Add) -> None:
         "--frames", type=Path, required=True, metavar="DIR", help="depth/*.png, intrinsics.json and poses in TUM format"
     )
     scan.add_argument(
+        "--poses",
+        default="given",
+        metavar="P",
+        help="given: of the folder; FILE: in TUM format; none: found by tracking, in the first camera's frame"
+        " (default: given)",
+    )
+    scan.add_argument(
+        "--frames-max",
+        type=int,
+        default=150,
+        metavar="N",
+        help="with --poses none: frames to fuse at most (default: 150)",
+    )
+    scan.add_argument("--preview", type=Path, metavar="FILE", help="PLY of the surface so far, kept up to date")
+    scan.add_argument(
         "--voxel", type=float, metavar="M", help="voxel size [m], 0.0005 to 0.01 (default: fits range and pixels)"
     )
     scan.add_argument(
@@ -141,7 +156,7 @@ def scan(add: Add) -> None:
         type=Path,
         required=True,
         metavar="DIR",
-        help="writes surface.ply, report.json, scan.png, holes.ply, holes.png",
+        help="writes surface.ply, report.json, scan.png, holes.ply, holes.png; with --poses none poses.txt",
     )
 
 

@@ -15,7 +15,7 @@ from cell_core.config import (
     load_recipe,
 )
 from cell_core.errors import ConfigurationError, InputRefusedError
-from cell_core.files import read_npz, sha256, write_json, write_npz
+from cell_core.files import read_json, read_npz, sha256, write_json, write_npz
 from cell_core.statistics import field_statistics
 from cell_core.surface_io import load_surface, write_ply
 from cell_core.toolpath import ToolPath
@@ -207,13 +207,26 @@ def _scan(args: argparse.Namespace) -> int:
     from cell_scanning.offline import scan_folder
 
     out = new_folder(args.out)
+    if args.frames_max < 5:
+        raise ConfigurationError(f"--frames-max: value {args.frames_max}: at least 5 frames needed")
     if args.voxel is not None and not 0.0005 <= args.voxel <= 0.01:
         raise ConfigurationError(f"--voxel: value {args.voxel} m: must be within 0.0005..0.01 m")
     with StepProgress(console, "scan") as progress:
-        result = scan_folder(args.frames, out, voxel_m=args.voxel, progress=progress)
+        result = scan_folder(
+            args.frames,
+            out,
+            voxel_m=args.voxel,
+            poses=args.poses,
+            frames_max=args.frames_max,
+            preview=None if args.preview is None else lambda surface: write_ply(args.preview, surface),
+            progress=progress,
+        )
     surface_figure(result.surface, out / "scan.png")
     write_ply(out / "holes.ply", hole_map(result.surface, result.holes))
     hole_figure(result.surface, result.holes, out / "holes.png")
+    tracking = read_json(out / "report.json").get("tracking")
+    if tracking is not None:
+        print_figures(console, f"tracking of {args.frames}", tracking)
     print_figures(console, f"scan of {args.frames}", result.figures)
     console.print(f"written to {out}")
     return 0

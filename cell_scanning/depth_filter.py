@@ -1,6 +1,6 @@
 """Keep only depth readings worth fusing: in range, not grazing, away from depth edges."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,8 @@ EDGE_PX = 2
 """Readings this near to a depth edge mix fore- and background."""
 SMOOTHING_PX = 5
 """Window over which depth is averaged before slopes are taken."""
+WINDOW_MARGIN_PX = 6
+"""What lies this far outside a window has no influence on the filters inside."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,19 +40,67 @@ def filter_depth(depth_m: NDArray[np.float32], camera: Intrinsics) -> FilteredDe
     )
 
 
+def filtered_in_box(
+    depth_m: NDArray[np.float32], camera: Intrinsics, T_part_camera: Array, box_m: Array | None
+) -> FilteredDepth:
+    """Return `filter_depth` of an image, cut to a box (2, 3) [m] of the part frame where one is given.
+
+    Only the part of the image that sees the box is worked on.
+    """
+    if box_m is None:
+        return filter_depth(depth_m, camera)
+    depth_m = np.asarray(depth_m, np.float32)
+    inside = _in_box(depth_m, camera, T_part_camera, box_m)
+    window = _window(inside)
+    if window is None:
+        return FilteredDepth(depth_m=np.zeros_like(depth_m), cos_incidence=np.zeros_like(depth_m))
+    rows, columns = window
+    part = replace(
+        camera,
+        width_px=columns.stop - columns.start,
+        height_px=rows.stop - rows.start,
+        cx_px=camera.cx_px - columns.start,
+        cy_px=camera.cy_px - rows.start,
+    )
+    filtered = filter_depth(depth_m[window], part)
+    depth, cos = np.zeros_like(depth_m), np.zeros_like(depth_m)
+    depth[window] = np.where(inside[window], filtered.depth_m, np.float32(0.0))
+    cos[window] = np.where(inside[window], filtered.cos_incidence, np.float32(0.0))
+    return FilteredDepth(depth_m=depth, cos_incidence=cos)
+
+
+def _window(mask: NDArray[np.bool_]) -> tuple[slice, slice] | None:
+    """Return the rows and columns that hold a mask, with what the filters need around it; None: it is empty."""
+    found = []
+    for axis, n in enumerate(mask.shape):
+        hits = np.flatnonzero(mask.any(axis=1 - axis))
+        if len(hits) == 0:
+            return None
+        low, high = max(hits[0] - WINDOW_MARGIN_PX, 0), min(hits[-1] + 1 + WINDOW_MARGIN_PX, n)
+        # a camera has at least 16 pixels
+        low = max(min(low, high - 16), 0)
+        found.append(slice(int(low), int(max(high, min(low + 16, n)))))
+    return found[0], found[1]
+
+
 def cut_to_box(filtered: FilteredDepth, camera: Intrinsics, T_part_camera: Array, box_m: Array) -> FilteredDepth:
     """Drop readings whose point lies outside the box (2, 3) [m] of the part frame."""
-    u, v = camera.ray_slopes()
-    T = T_part_camera.astype(np.float32)
-    inside = filtered.depth_m > 0.0
-    for axis in range(3):
-        slope = T[axis, 0] * u + (T[axis, 1] * v + T[axis, 2])
-        x = filtered.depth_m * slope + T[axis, 3]
-        inside &= (x >= box_m[0, axis]) & (x <= box_m[1, axis])
+    inside = _in_box(filtered.depth_m, camera, T_part_camera, box_m)
     return FilteredDepth(
         depth_m=np.where(inside, filtered.depth_m, np.float32(0.0)),
         cos_incidence=np.where(inside, filtered.cos_incidence, np.float32(0.0)),
     )
+
+
+def _in_box(depth_m: NDArray[np.float32], camera: Intrinsics, T_part_camera: Array, box_m: Array) -> NDArray[np.bool_]:
+    u, v = camera.ray_slopes()
+    T = np.asarray(T_part_camera).astype(np.float32)
+    inside = depth_m > 0.0
+    for axis in range(3):
+        slope = T[axis, 0] * u + (T[axis, 1] * v + T[axis, 2])
+        x = depth_m * slope + T[axis, 3]
+        inside &= (x >= box_m[0, axis]) & (x <= box_m[1, axis])
+    return inside
 
 
 def _near_edge(z: NDArray[np.float32], camera: Intrinsics) -> NDArray[np.bool_]:

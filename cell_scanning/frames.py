@@ -90,12 +90,15 @@ def depth_from_raw(raw: NDArray, encoding: str) -> NDArray[np.float32]:
     raise InputRefusedError(f"depth image: encoding {encoding!r} unknown; known: 16UC1, 32FC1")
 
 
-def read_frames(folder: Path, pose_files: Sequence[str] = POSE_FILES) -> FrameFolder:
+def read_frames(
+    folder: Path, pose_files: Sequence[str] = POSE_FILES, *, poses_file: Path | None = None
+) -> FrameFolder:
     """Read a frame folder; a pose is interpolated at each image's stamp (poses are camera to part).
 
     Args:
         folder: holds depth/*.png, intrinsics.json (or camera_info.yaml) and poses; distorted images are rectified.
         pose_files: names that the poses may have; the first found counts.
+        poses_file: a file of poses elsewhere, instead.
 
     Raises:
         InputRefusedError: a file is missing or malformed (named with its line), or no frame is usable.
@@ -103,10 +106,10 @@ def read_frames(folder: Path, pose_files: Sequence[str] = POSE_FILES) -> FrameFo
     folder = Path(folder)
     if not folder.is_dir():
         raise InputRefusedError(f"{folder}: no such folder")
-    lens, scale = _read_lens(folder)
+    lens, scale = read_lens(folder)
     camera = lens.camera
-    images = _image_list(folder)
-    pose_file = next((folder / name for name in pose_files if (folder / name).is_file()), None)
+    images = image_list(folder)
+    pose_file = poses_file or next((folder / name for name in pose_files if (folder / name).is_file()), None)
     if pose_file is None:
         raise InputRefusedError(f"{folder}: no {' or '.join(pose_files)}")
     stamps_s, xyz_m, quat_xyzw = _read_poses(pose_file)
@@ -117,7 +120,7 @@ def read_frames(folder: Path, pose_files: Sequence[str] = POSE_FILES) -> FrameFo
         if T is None:
             refused["no_pose"] += 1
             continue
-        depth = _read_png(path, scale)
+        depth = read_png(path, scale)
         if depth is None:
             refused["unreadable"] += 1
             continue
@@ -157,20 +160,27 @@ def write_frames(folder: Path, frames: Sequence[Frame], camera: Intrinsics) -> N
     folder = Path(folder)
     deepest = max((float(f.depth_m.max(initial=0.0)) for f in frames), default=1.0)
     scale = next((s for s in (20000.0, 10000.0, 5000.0, 1000.0) if deepest * s <= 65535.0), 1000.0)
-    listing, poses = ["# timestamp filename"], ["# timestamp tx ty tz qx qy qz qw, camera to part"]
+    listing = ["# timestamp filename"]
     for f in frames:
         name = f"depth/{f.stamp_s:.6f}.png"
         raw = np.clip(np.rint(f.depth_m * scale), 0, 65535).astype(np.uint16)
         write_atomically(folder / name, lambda p, raw=raw: Image.fromarray(raw).save(p, compress_level=1))
-        quat = Rotation.from_matrix(f.T_part_camera[:3, :3]).as_quat()
         listing.append(f"{f.stamp_s:.6f} {name}")
-        poses.append(f"{f.stamp_s:.6f} " + " ".join(f"{x:.9f}" for x in (*f.T_part_camera[:3, 3], *quat)))
     write_text(folder / "depth.txt", "\n".join(listing) + "\n")
-    write_text(folder / "poses.txt", "\n".join(poses) + "\n")
+    write_poses(folder / "poses.txt", frames)
     write_json(folder / "intrinsics.json", intrinsics_document(camera, scale))
 
 
-def _read_lens(folder: Path) -> tuple[Lens, float]:
+def write_poses(path: Path, frames: Sequence[Frame]) -> None:
+    """Write the frames' poses in TUM format: stamp, x y z [m], quaternion x y z w, camera to part."""
+    lines = ["# timestamp tx ty tz qx qy qz qw, camera to part"]
+    for f in frames:
+        quat = Rotation.from_matrix(f.T_part_camera[:3, :3]).as_quat()
+        lines.append(f"{f.stamp_s:.6f} " + " ".join(f"{x:.9f}" for x in (*f.T_part_camera[:3, 3], *quat)))
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def read_lens(folder: Path) -> tuple[Lens, float]:
     """Return the camera with its distortion and raw units per metre, of intrinsics.json or camera_info.yaml."""
     path = folder / INTRINSICS
     if not path.is_file() and (folder / CAMERA_INFO).is_file():
@@ -213,7 +223,8 @@ def read_camera_info(path: Path) -> Lens:
         raise InputRefusedError(f"{path}: no camera info: {' '.join(str(error).split())}") from error
 
 
-def _image_list(folder: Path) -> list[tuple[float, Path]]:
+def image_list(folder: Path) -> list[tuple[float, Path]]:
+    """Return stamp [s] and file of each depth image: those of depth.txt, or else of depth/."""
     listing = folder / "depth.txt"
     if not listing.is_file():
         paths = sorted((folder / "depth").glob("*.png"))
@@ -276,7 +287,8 @@ def _pose_at(stamp_s: float, stamps_s: Array, xyz_m: Array, quat_xyzw: Array) ->
     return T
 
 
-def _read_png(path: Path, scale: float) -> NDArray[np.float32] | None:
+def read_png(path: Path, scale: float) -> NDArray[np.float32] | None:
+    """Return the depth (H, W) [m] of an image, `scale` raw units per metre; None: damaged or no depth image."""
     try:
         with Image.open(path) as image:
             raw = np.asarray(image)

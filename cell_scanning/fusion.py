@@ -1,8 +1,9 @@
 """Depth frames in, one trusted surface out."""
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,16 +16,19 @@ from cell_core.plan import Progress, no_progress
 from cell_core.surface import Surface
 from cell_core.transforms import Array, apply, inverse
 from cell_scanning.camera import Intrinsics, as_intrinsics
-from cell_scanning.depth_filter import FilteredDepth, cut_to_box, filter_depth
-from cell_scanning.frames import Frame, usable_frames
+from cell_scanning.depth_filter import FilteredDepth, filtered_in_box
+from cell_scanning.depth_smoothing import smoothed
+from cell_scanning.frames import Frame, frame_fault
 from cell_scanning.holes import Hole, find_holes
 from cell_scanning.mesh_cleaning import merged_slivers, vertex_components, without_crumbs
 from cell_scanning.pose_refinement import model_residual_m, refined_poses
 from cell_scanning.support import frame_spread, measure_support, view_labels
-from cell_scanning.tsdf import TRUNCATION_VOXELS, mean_mesh
+from cell_scanning.tsdf import TRUNCATION_VOXELS, DistanceGrid
 
 WEIGHT_MIN = 3
-"""Readings a vertex needs, where that many frames were taken per view."""
+"""Readings a vertex needs, where that many frames were taken per view or there are frames to spare."""
+FRAMES_PER_READING = 15
+"""There are when this many frames come on every reading needed."""
 CRUMB_VOXELS = 10.0
 """Components smaller than a square of this many voxels are crumbs."""
 CRUMB_SHARE = 0.01
@@ -59,6 +63,115 @@ class ScanResult:
     """Numbers for reports; keys carry units."""
 
 
+class Fusion:
+    """Fuses frames as they come in: filtered and integrated at once, so that a preview is there at any time."""
+
+    def __init__(
+        self,
+        camera: Intrinsics | CameraConfig,
+        settings: ScanSettings,
+        *,
+        crop: Array | None = None,
+        floor_clearance_m: float = FLOOR_CLEARANCE_M,
+    ) -> None:
+        """Set up; the arguments are those of `fuse`."""
+        self.camera = as_intrinsics(camera)
+        self.voxel_m = settings.voxel_m
+        self.refused: Counter[str] = Counter()
+        self._crop, self._wide = None, None
+        if crop is not None:
+            self._crop = np.asarray(crop, float) + np.array([[0.0, 0.0, floor_clearance_m], [0.0, 0.0, 0.0]])
+            margin = max(CROP_MARGIN_M, 2.0 * TRUNCATION_VOXELS * self.voxel_m)
+            self._wide = self._crop + np.array([[-margin] * 3, [margin] * 3])
+        self._depths: list[FilteredDepth] = []
+        self._poses: list[Array] = []
+        self._grid = DistanceGrid(self.camera, self.voxel_m, fine=True)
+
+    @property
+    def n_frames(self) -> int:
+        """Frames taken in so far, refused ones not counted."""
+        return len(self._poses)
+
+    def add(self, frame: Frame) -> str | None:
+        """Take in a frame; returns why it was refused, or None.
+
+        Raises:
+            InputRefusedError: too much memory.
+        """
+        fault = frame_fault(frame, self.camera)
+        if fault is not None:
+            self.refused[fault] += 1
+            return fault
+        filtered = smoothed(filtered_in_box(frame.depth_m, self.camera, frame.T_part_camera, self._wide))
+        self._grid.add(filtered.depth_m, frame.T_part_camera)
+        self._depths.append(filtered)
+        self._poses.append(np.asarray(frame.T_part_camera, float))
+        return None
+
+    def preview(self) -> Surface | None:
+        """Return the surface so far, as the poses given put it and not cleaned; None while there is none."""
+        vertices_m, triangles = self._grid.mesh(1)
+        return Surface(vertices_m=vertices_m, triangles=triangles) if len(triangles) else None
+
+    def result(self, *, refine: bool = True, progress: Progress = no_progress) -> ScanResult:
+        """Correct the poses, fuse again and clean; see `fuse`."""
+        start, refused = time.perf_counter(), dict(self.refused)
+        if not self._poses:
+            reasons = ", ".join(f"{n} {reason}" for reason, n in refused.items()) or "none were given"
+            raise InputRefusedError(
+                f"scan: 0 of {sum(refused.values())} frames usable: {reasons}", refused=refused
+            )
+        weight_min = weight_needed(self._poses)
+        progress(0.3, "mean model")
+        model = _surface(*self._grid.mesh(weight_min), "no surface in the crop box")
+        surface, poses = model, self._poses
+        if refine and len(poses) > 1:
+            progress(0.4, "refining poses")
+            surface, poses = self._refined(model, weight_min, progress)
+        shift_m, turn_rad = _changes(poses, self._poses, model)
+        progress(0.8, "cleaning")
+        surface, crumbs = _measured_part(
+            surface, self._depths, poses, self.camera, self.voxel_m, weight_min, self._crop
+        )
+        progress(0.9, "holes")
+        floor_z_m = None if self._crop is None else float(self._crop[0, 2])
+        holes = find_holes(surface, vertex_components(surface), floor_z_m, 2.5 * self.voxel_m)
+        figures = {
+            "n_frames": len(poses),
+            "n_frames_refused": sum(refused.values()),
+            "n_views": int(view_labels(poses).max()) + 1,
+            "voxel_m": self.voxel_m,
+            "weight_min": weight_min,
+            **_surface_figures(surface, holes, self.voxel_m),
+            **crumbs,
+            "pose_shift_mean_m": float(shift_m.mean()),
+            "pose_shift_max_m": float(shift_m.max()),
+            "pose_turn_mean_rad": float(turn_rad.mean()),
+            "duration_s": time.perf_counter() - start,
+        }
+        progress(1.0, "surface fused")
+        return ScanResult(
+            surface=surface, holes=tuple(holes), T_part_camera=np.asarray(poses), refused=refused, figures=figures
+        )
+
+    def _refined(self, model: Surface, weight_min: int, progress: Progress) -> tuple[Surface, list[Array]]:
+        images = [d.depth_m for d in self._depths]
+        far_m = 2.0 * TRUNCATION_VOXELS * self.voxel_m
+        given_m = model_residual_m(model, images, self._poses, self.camera, far_m)
+        # pairs far apart are needed where poses are far off, and elsewhere tie one layer of the part to another
+        reach_m = far_m if given_m > POSES_OFF_VOXELS * self.voxel_m else REACH_VOXELS * self.voxel_m
+        refined = refined_poses(model, images, self._poses, self.camera, reach_m)
+        progress(0.6, "fusing with refined poses")
+        grid = DistanceGrid(self.camera, self.voxel_m, fine=True)
+        for image, T in zip(images, refined, strict=True):
+            grid.add(image, T)
+        surface = _surface(*grid.mesh(weight_min), "no surface in the crop box")
+        # frames of a smooth part may slide over one another; poses that fit no better than those given are not taken
+        if model_residual_m(surface, images, refined, self.camera, far_m) < REFINED_RESIDUAL * given_m:
+            return surface, refined
+        return model, self._poses
+
+
 def fuse(
     frames: Sequence[Frame],
     camera: Intrinsics | CameraConfig,
@@ -71,8 +184,9 @@ def fuse(
 ) -> ScanResult:
     """Fuse depth frames into one surface with outward normals.
 
-    Grazing readings and depth edges are dropped, frames are integrated into a truncated signed distance field, poses
-    are corrected once against the mean model, and only vertices that some frame really measured are kept.
+    Grazing readings and depth edges are dropped, noise is smoothed, frames are integrated into a truncated signed
+    distance field, poses are corrected once against the mean model, and only vertices that frames really measured are
+    kept.
 
     Args:
         frames: depth images with their poses in the part frame.
@@ -87,88 +201,23 @@ def fuse(
         InputRefusedError: no usable frame (`facts["refused"]` counts the reasons), an empty result, or too much memory.
     """
     start = time.perf_counter()
-    camera = as_intrinsics(camera)
-    voxel_m = settings.voxel_m
-    good, refused = usable_frames(frames, camera)
-    if not good:
-        reasons = ", ".join(f"{n} {reason}" for reason, n in refused.items()) or "none were given"
-        raise InputRefusedError(f"scan: 0 of {len(frames)} frames usable: {reasons}", refused=refused)
-    wide, depths, poses = None, [], [f.T_part_camera for f in good]
-    if crop is not None:
-        crop = np.asarray(crop, float) + np.array([[0.0, 0.0, floor_clearance_m], [0.0, 0.0, 0.0]])
-        margin = max(CROP_MARGIN_M, 2.0 * TRUNCATION_VOXELS * voxel_m)
-        wide = crop + np.array([[-margin] * 3, [margin] * 3])
-    for i, frame in enumerate(good):
-        progress(0.3 * i / len(good), f"filtering frame {i + 1} of {len(good)}")
-        filtered = filter_depth(frame.depth_m, camera)
-        depths.append(filtered if wide is None else cut_to_box(filtered, camera, frame.T_part_camera, wide))
-    images = [d.depth_m for d in depths]
-    per_view = frame_spread(poses)
-    weight_min = int(np.clip(round(per_view), 1, WEIGHT_MIN))
-    progress(0.3, "mean model")
-    model = _surface(*mean_mesh(images, poses, camera, voxel_m, weight_min), "no surface in the crop box")
-    surface = model
-    if refine and len(good) > 1:
-        progress(0.5, "refining poses")
-        surface, poses = _refined(model, images, poses, camera, voxel_m, weight_min)
-    shift_m, turn_rad = _changes(poses, [f.T_part_camera for f in good], model)
-    progress(0.7, "cleaning")
-    surface, crumbs = _measured_part(surface, depths, poses, camera, voxel_m, weight_min, crop)
-    progress(0.9, "holes")
-    floor_z_m = None if crop is None else float(crop[0, 2])
-    holes = find_holes(surface, vertex_components(surface), floor_z_m, 2.5 * voxel_m)
-    figures = {
-        "n_frames": len(good),
-        "n_frames_refused": sum(refused.values()),
-        "n_views": int(view_labels(poses).max()) + 1,
-        "voxel_m": voxel_m,
-        "weight_min": weight_min,
-        "n_vertices": len(surface.vertices_m),
-        "n_triangles": len(surface.triangles),
-        "area_m2": surface.area_m2,
-        "size_m": np.ptp(surface.bounds_m, axis=0).tolist(),
-        "n_components": int(vertex_components(surface).max()) + 1,
-        **crumbs,
-        "n_holes": sum(h.kind == "hole" and h.length_m > PINHOLE_VOXELS * voxel_m for h in holes),
-        "n_pinholes": sum(h.kind == "hole" and h.length_m <= PINHOLE_VOXELS * voxel_m for h in holes),
-        "hole_area_m2": sum(h.area_m2 for h in holes if h.kind == "hole"),
-        "boundary_length_m": sum(h.length_m for h in holes),
-        "residual_rms_m": float(np.sqrt(np.mean(surface.fields["residual_m"] ** 2))),
-        "pose_shift_mean_m": float(shift_m.mean()),
-        "pose_shift_max_m": float(shift_m.max()),
-        "pose_turn_mean_rad": float(turn_rad.mean()),
-        "duration_s": time.perf_counter() - start,
-    }
-    progress(1.0, "surface fused")
-    return ScanResult(
-        surface=surface, holes=tuple(holes), T_part_camera=np.asarray(poses), refused=refused, figures=figures
-    )
+    fusion = Fusion(camera, settings, crop=crop, floor_clearance_m=floor_clearance_m)
+    for i, frame in enumerate(frames):
+        progress(0.3 * i / len(frames), f"frame {i + 1} of {len(frames)}")
+        fusion.add(frame)
+    result = fusion.result(refine=refine, progress=progress)
+    return replace(result, figures={**result.figures, "duration_s": time.perf_counter() - start})
+
+
+def weight_needed(poses: Sequence[Array]) -> int:
+    """Return how many readings a vertex needs: one per frame of a view, more where there are frames to spare."""
+    return int(np.clip(max(round(frame_spread(poses)), len(poses) // FRAMES_PER_READING), 1, WEIGHT_MIN))
 
 
 def _surface(vertices_m: Array, triangles: NDArray[np.int64], empty: str) -> Surface:
     if len(triangles) == 0:
         raise InputRefusedError(f"scan: {empty}: 0 triangles; nothing was measured there")
     return Surface(vertices_m=vertices_m, triangles=triangles)
-
-
-def _refined(
-    model: Surface,
-    images: Sequence[NDArray[np.float32]],
-    poses: list[Array],
-    camera: Intrinsics,
-    voxel_m: float,
-    weight_min: int,
-) -> tuple[Surface, list[Array]]:
-    far_m = 2.0 * TRUNCATION_VOXELS * voxel_m
-    given_m = model_residual_m(model, images, poses, camera, far_m)
-    # pairs far apart are needed where poses are far off, and elsewhere tie one layer of the part to another
-    reach_m = far_m if given_m > POSES_OFF_VOXELS * voxel_m else REACH_VOXELS * voxel_m
-    refined = refined_poses(model, images, poses, camera, reach_m)
-    surface = _surface(*mean_mesh(images, refined, camera, voxel_m, weight_min), "no surface in the crop box")
-    # frames of a smooth part may slide over one another; poses that fit no better than those given are not taken
-    if model_residual_m(surface, images, refined, camera, far_m) < REFINED_RESIDUAL * given_m:
-        return surface, refined
-    return model, poses
 
 
 def _changes(poses: Sequence[Array], given: Sequence[Array], model: Surface) -> tuple[Array, Array]:
@@ -212,3 +261,19 @@ def _measured_part(
     unsupported_m2 = surface.area_m2 - kept.area_m2
     surface, n_crumbs, crumb_m2 = without_crumbs(kept, (CRUMB_VOXELS * voxel_m) ** 2, CRUMB_SHARE)
     return surface, {"n_crumbs": n_crumbs, "crumb_area_m2": crumb_m2, "unsupported_area_m2": unsupported_m2}
+
+
+def _surface_figures(surface: Surface, holes: Sequence[Hole], voxel_m: float) -> dict[str, Any]:
+    open_holes = [h for h in holes if h.kind == "hole"]
+    return {
+        "n_vertices": len(surface.vertices_m),
+        "n_triangles": len(surface.triangles),
+        "area_m2": surface.area_m2,
+        "size_m": np.ptp(surface.bounds_m, axis=0).tolist(),
+        "n_components": int(vertex_components(surface).max()) + 1,
+        "n_holes": sum(h.length_m > PINHOLE_VOXELS * voxel_m for h in open_holes),
+        "n_pinholes": sum(h.length_m <= PINHOLE_VOXELS * voxel_m for h in open_holes),
+        "hole_area_m2": sum(h.area_m2 for h in open_holes),
+        "boundary_length_m": sum(h.length_m for h in holes),
+        "residual_rms_m": float(np.sqrt(np.mean(surface.fields["residual_m"] ** 2))),
+    }

@@ -33,7 +33,7 @@ TILT_TRUST, SLOWNESS_TRUST = 0.2, 0.3
 """A step changes the tilt by at most this share of the largest one, the slowness by this share of itself."""
 SHRINK = 0.4
 GAIN_MIN = 3e-3
-SMOOTH = 1e-3
+SMOOTH = 3e-4
 """Weight of the squared change of tilt over a radius along a line, relative to the largest tilt."""
 UPRIGHT = 1e-5
 """Weight of the squared tilt itself: where leaning helps nothing the pad stands upright."""

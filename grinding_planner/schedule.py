@@ -19,8 +19,6 @@ from grinding_planner.thinning import LeastSquares
 SMOOTHNESS = 1e-4
 ITERATIONS = 200
 DRIVE_ROUNDS = 6
-TURN_MAX_RAD_PER_S, TURN_MAX_RAD_PER_S2 = 1.0, 5.0
-"""How fast the tool axis is turned on a line, and how suddenly: an arm that cannot follow slows down on its own."""
 FORCE_SHARE_MIN = 0.3
 """The force gives way down to this share: below it the contact on curved ground is another one."""
 
@@ -93,20 +91,6 @@ def dwell_at(speed_m_per_s: Array, steps_m: Array) -> Array:
     return np.r_[unit * (v0 + 2.0 * v1), 0.0] + np.r_[0.0, unit * (v1 + 2.0 * v0)]
 
 
-def turning_speeds(line: Line) -> Array:
-    """Return the highest speed (N,) [m/s] at which the tool axis turns no faster and no more suddenly than it may."""
-    steps = np.linalg.norm(np.diff(line.position_m, axis=0), axis=1)
-    rate = np.linalg.norm(np.diff(line.tool_axis, axis=0), axis=1) / steps
-    fast = np.maximum(np.r_[rate, 0.0], np.r_[0.0, rate])
-    bend = np.zeros((len(steps) + 1, 3))
-    slopes = np.diff(line.tool_axis, axis=0) / steps[:, None]
-    bend[1:-1] = np.diff(slopes, axis=0) / (0.5 * (steps[1:] + steps[:-1]))[:, None]
-    sudden = np.linalg.norm(bend, axis=1)
-    return np.minimum(
-        TURN_MAX_RAD_PER_S / np.maximum(fast, 1e-9), np.sqrt(TURN_MAX_RAD_PER_S2 / np.maximum(sudden, 1e-9))
-    )
-
-
 def lowest_shares(tool: GrindToolConfig, force_n: Array) -> Array:
     """Return down to which share of the forces (N,) a schedule may go (N,)."""
     return np.maximum(FORCE_SHARE_MIN, np.minimum(tool.force_n.low / force_n, 1.0))
@@ -133,8 +117,7 @@ def driven(lines: Sequence[Line], slowness: Array, tool: GrindToolConfig, lowest
     for line, wanted, least in zip(lines, np.split(slowness, ends), np.split(lowest_share, ends), strict=True):
         steps = np.linalg.norm(np.diff(line.position_m, axis=0), axis=1)
         due = wanted * line.reach_m
-        highest = np.clip(turning_speeds(line), tool.speed_m_per_s.low, tool.speed_m_per_s.high)
-        top = np.clip(1.0 / wanted, tool.speed_m_per_s.low, highest)
+        top = np.clip(1.0 / wanted, tool.speed_m_per_s.low, tool.speed_m_per_s.high)
         for _ in range(DRIVE_ROUNDS):
             speed = np.maximum(limit_acceleration(top, steps, tool.acceleration_m_per_s2), tool.speed_m_per_s.low)
             dwell = dwell_at(speed, steps)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from grinding_planner.schedule import TURN_MAX_RAD_PER_S, driven, dwell_at, turning_speeds
+from grinding_planner.schedule import driven, dwell_at
 from grinding_planner.strokes import Line
 from grinding_planner.thinning import LeastSquares
 
@@ -57,19 +57,3 @@ def test_least_squares_find_unknowns_of_any_size():
         high=3.0 / np.logspace(-1.0, 1.0, 30),
     )
     assert problem.solve(np.zeros(30), 200) == pytest.approx(wanted, rel=1e-4)
-
-
-def test_lines_that_turn_the_tool_are_driven_as_slowly_as_it_may_turn() -> None:
-    angle = np.linspace(0.0, 1.0, 81)
-    radius = 0.02
-    axis = np.stack([-np.sin(angle), 0.0 * angle, -np.cos(angle)], axis=1)
-    line = Line(position_m=-radius * axis, tool_axis=axis, travel=np.cross(axis, [0.0, -1.0, 0.0]))
-    steady = turning_speeds(line)
-    # round a rod the axis turns by v / R
-    np.testing.assert_allclose(steady, TURN_MAX_RAD_PER_S * radius, rtol=1e-3)
-    flat = Line(
-        position_m=np.stack([angle, 0.0 * angle, 0.0 * angle], axis=1),
-        tool_axis=np.tile([0.0, 0.0, -1.0], (81, 1)),
-        travel=np.tile([1.0, 0.0, 0.0], (81, 1)),
-    )
-    assert turning_speeds(flat).min() > 1e3

@@ -29,6 +29,9 @@ GIVEN_UP_VIEWS = 3
 """A point that so many views should have shown and none did is not looked for any longer."""
 GUARD_M = 0.05
 """Until it has been seen, the arm keeps off the box around what is supposed, this much larger."""
+KEPT_MIN = 0.2
+"""What lies beyond borders is supposed many ways; at least this share of it is thought to be there."""
+NEW_VOXELS = 1.5
 STANDS_MIN = 0.5
 """The CAD is where it was said to be if so much of what the first views should show was found there."""
 PLACE_TRIES = 2
@@ -59,6 +62,8 @@ class Target:
     plan: CoverPlan | None = None
     reserve: Array = field(default_factory=lambda: np.zeros((0, 4, 4)))
     """Views of the first look that were left out."""
+    _before: Surface | None = None
+    _promised_m2: float = 0.0
     _tries: int = 0
     _stands: bool = False
 
@@ -175,7 +180,16 @@ class Target:
         share = following.measured_fraction
         wanted_m2 = (1.0 - self.missing_max - share) * surface.area_m2 / max(share, 1e-6)
         n = int(np.searchsorted(np.cumsum(following.gain_m2), wanted_m2)) + 1
-        return following.T_part_camera[:n], share
+        missing_m2 = surface.area_m2 * (1.0 / max(share, 1e-6) - 1.0) * self._kept(surface)
+        self._before, self._promised_m2 = surface, float(following.gain_m2[:n].sum())
+        return following.T_part_camera[:n], surface.area_m2 / (surface.area_m2 + missing_m2)
+
+    def _kept(self, surface: Surface) -> float:
+        """Return which share of the surface that the last views were to show was there."""
+        if self._before is None or self._promised_m2 <= 0.0:
+            return 1.0
+        far = RayCaster(self._before).distance(surface.centroids_m) > NEW_VOXELS * COARSE_VOXEL_M
+        return float(np.clip(surface.triangle_areas_m2[far].sum() / self._promised_m2, KEPT_MIN, 1.0))
 
 
 def found(points: Patches, surface: Surface, within_m: float) -> NDArray[np.bool_]:

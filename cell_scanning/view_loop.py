@@ -118,11 +118,14 @@ def look_around(
         target.place(surface, np.stack(taken), partial(progress, fraction))
         views, fraction = target.next(surface, np.stack(taken), reach)
         progress(fraction, f"{len(taken)} views, {100.0 * fraction:.1f} % measured")
-        if fraction >= settings.measured_area_fraction_min or len(taken) >= settings.views_max or len(views) == 0:
+        if fraction >= settings.measured_area_fraction_min or len(taken) >= settings.views_max:
             break
         n_new = len(taken) - n_before
-        if n_new > 0 and fraction - before < GAIN_MIN_PER_VIEW * n_new:
-            break
+        if len(views) == 0 or (n_new > 0 and fraction - before < GAIN_MIN_PER_VIEW * n_new):
+            # what was left out of the first look may show what no border leads to
+            views, target.reserve = target.reserve, target.reserve[:0]
+            if len(views) == 0:
+                break
     assert surface is not None
     return Looked(
         frames=tuple(frames),

@@ -19,7 +19,7 @@ from cell_scanning.views import N_OBLIQUE, plan_first_look, plan_next_views
 COARSE_VOXEL_M = 0.004
 NEXT_VIEWS_PER_ROUND = 4
 N_LEAN = 2
-"""Oblique views of the first look at something unknown; the others follow only if there is nothing to be seen."""
+"""Oblique views of the first look at something unknown; the rest follows where nothing was seen or next views stall."""
 FOUND_VOXELS = 1.5
 """A point of a CAD is measured where the scan has surface within this many voxels that faces the same way."""
 FACING_COS = 0.3
@@ -31,6 +31,9 @@ GUARD_M = 0.05
 """Until it has been seen, the arm keeps off the box around what is supposed, this much larger."""
 KEPT_MIN = 0.2
 """What lies beyond borders is supposed many ways; at least this share of it is thought to be there."""
+KEPT_VIEWS = 3
+"""Fewer views than so many tell nothing about the rest."""
+SAME_VIEW_M = 0.01
 NEW_VOXELS = 1.5
 STANDS_MIN = 0.5
 """The CAD is where it was said to be if so much of what the first views should show was found there."""
@@ -63,7 +66,7 @@ class Target:
     reserve: Array = field(default_factory=lambda: np.zeros((0, 4, 4)))
     """Views of the first look that were left out."""
     _before: Surface | None = None
-    _promised_m2: float = 0.0
+    _planned: tuple[Array, Array] | None = None
     _tries: int = 0
     _stands: bool = False
 
@@ -180,16 +183,21 @@ class Target:
         share = following.measured_fraction
         wanted_m2 = (1.0 - self.missing_max - share) * surface.area_m2 / max(share, 1e-6)
         n = int(np.searchsorted(np.cumsum(following.gain_m2), wanted_m2)) + 1
-        missing_m2 = surface.area_m2 * (1.0 / max(share, 1e-6) - 1.0) * self._kept(surface)
-        self._before, self._promised_m2 = surface, float(following.gain_m2[:n].sum())
+        missing_m2 = surface.area_m2 * (1.0 / max(share, 1e-6) - 1.0) * self._kept(surface, taken)
+        self._before, self._planned = surface, (following.T_part_camera[:n], following.gain_m2[:n])
         return following.T_part_camera[:n], surface.area_m2 / (surface.area_m2 + missing_m2)
 
-    def _kept(self, surface: Surface) -> float:
-        """Return which share of the surface that the last views were to show was there."""
-        if self._before is None or self._promised_m2 <= 0.0:
+    def _kept(self, surface: Surface, taken: Array) -> float:
+        """Return which share of the surface that the last views taken were to show was there."""
+        if self._before is None or self._planned is None or len(self._planned[1]) == 0:
+            return 1.0
+        planned, gain_m2 = self._planned
+        apart_m = np.linalg.norm(planned[:, None, :3, 3] - taken[None, :, :3, 3], axis=2).min(axis=1)
+        reached = apart_m < SAME_VIEW_M
+        if reached.sum() < KEPT_VIEWS:
             return 1.0
         far = RayCaster(self._before).distance(surface.centroids_m) > NEW_VOXELS * COARSE_VOXEL_M
-        return float(np.clip(surface.triangle_areas_m2[far].sum() / self._promised_m2, KEPT_MIN, 1.0))
+        return float(np.clip(surface.triangle_areas_m2[far].sum() / gain_m2[reached].sum(), KEPT_MIN, 1.0))
 
 
 def found(points: Patches, surface: Surface, within_m: float) -> NDArray[np.bool_]:

@@ -1,4 +1,4 @@
-"""Move the camera through views: reachable ones only, nearest first, at rest at each."""
+"""Move the camera through views: reachable ones only, in the order of a short tour, at rest at each."""
 
 import time
 
@@ -14,6 +14,7 @@ from cell_motion.limits import checked_position
 from cell_motion.path import turned
 from cell_motion.plan import MotionPlan
 from cell_motion.timing import Limits, Motion, hold, polyline
+from cell_motion.tour import Tour, move_times
 from cell_motion.trajectory import Joiner
 from cell_motion.transitions import Mover
 from robot_description.model import BoxModel, Cell
@@ -37,7 +38,7 @@ def plan_views(
     seed: int = 0,
     time_budget_s: float = 60.0,
 ) -> MotionPlan:
-    """Plan a visit of camera poses, each free to roll about the optical axis, nearest first.
+    """Plan a visit of camera poses, each free to roll about the optical axis, in the order of a short tour.
 
     Args:
         cell: the cell.
@@ -75,14 +76,12 @@ def plan_views(
     stops: list[float] = []
     here = start
     left = [k for k, reason in enumerate(reasons) if not reason]
-    while left:
+    tour = Tour(start, [candidates[k] for k in left], limits.velocity_rad_per_s)
+    for view, to_go_s in zip([left[i] for i in tour.order], tour.to_go_s, strict=True):
         if time.monotonic() - start_time > time_budget_s:
-            for k in left:
-                reasons[k] = "time"
-            break
-        view = min(left, key=lambda k: float(_move_times(here, candidates[k], limits).min()))
-        left.remove(view)
-        motion = _move_to(here, candidates[view], mover, strict, limits, period_s, seed)
+            reasons[view] = "time"
+            continue
+        motion = _move_to(here, candidates[view], to_go_s, mover, strict, limits, period_s, seed)
         if motion is None:
             reasons[view] = "transition"
             continue
@@ -160,14 +159,17 @@ def work_volume(cell: Cell) -> BoxModel:
     )
 
 
-def _move_times(here: Array, there: Array, limits: Limits) -> Array:
-    return (np.abs(there - here) / limits.velocity_rad_per_s).max(axis=1)
-
-
 def _move_to(
-    here: Array, there: Array, mover: Mover, strict: Checker, limits: Limits, period_s: float, seed: int
+    here: Array,
+    there: Array,
+    to_go_s: Array,
+    mover: Mover,
+    strict: Checker,
+    limits: Limits,
+    period_s: float,
+    seed: int,
 ) -> Motion | None:
-    order = np.argsort(_move_times(here, there, limits))
+    order = np.argsort(move_times(here, there, limits.velocity_rad_per_s) + to_go_s, kind="stable")
     clear = next((k for k in order[:6] if mover.is_clear(here, there[k])), None)
     tries = [clear] if clear is not None else list(order[:TRIES_PER_VIEW])
     for k in tries:

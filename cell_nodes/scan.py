@@ -23,6 +23,7 @@ from cell_nodes.action_work import ActionWorker, Work, summary
 from cell_nodes.camera_client import CameraClient
 from cell_nodes.check_run import CheckRun
 from cell_nodes.clients import ActionCaller
+from cell_nodes.known_part import NOTHING_KNOWN, known_part
 from cell_nodes.markers import cloud_message
 from cell_nodes.node_base import LATCHED, PATIENT, CellNode, run_node
 from cell_nodes.scan_run import ScanRun
@@ -64,7 +65,8 @@ class ScanNode(CellNode):
                 surface = job.looked_at / "surface.ply"
             else:
                 again = job.path / "scan" if look == "rescan" else None
-                figures = ScanRun(cell, settings, mover, folder, progress, self._show, again).run()
+                known = NOTHING_KNOWN if again is not None else known_part(job_dir)
+                figures = ScanRun(cell, settings, mover, folder, progress, self._show, again, known).run()
                 surface = folder / "surface.ply"
         return {
             "surface_path": str(surface),

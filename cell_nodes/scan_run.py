@@ -15,6 +15,7 @@ from cell_core.surface import Surface
 from cell_core.surface_io import read_ply, write_ply
 from cell_core.trajectory import JointTrajectory
 from cell_core.transforms import Array
+from cell_nodes.known_part import NOTHING_KNOWN, KnownPart
 from robot_description import Cell
 
 UNREACHED_RADIUS_M = 0.03
@@ -35,6 +36,7 @@ class ScanRun:
 
     Args:
         show: called with the surface after every round.
+        known: what the job says about the part.
         again: folder of an earlier scan of the same part: its views are taken first, and its surface is what the arm
             keeps clear of until the first round is fused. Next best views follow where they no longer suffice.
     """
@@ -48,10 +50,11 @@ class ScanRun:
         progress: Progress,
         show: Callable[[Surface], None],
         again: Path | None = None,
+        known: KnownPart = NOTHING_KNOWN,
     ) -> None:
         self._cell, self._settings, self._mover, self._folder = cell, settings, mover, folder
         self._progress, self._show = progress, show
-        self._again = again
+        self._again, self._known = again, known
         volume = cell.config.work_volume
         centre, size = np.array(volume.centre_m), np.array(volume.size_m)
         self._crop = np.stack([centre - 0.5 * size, centre + 0.5 * size])
@@ -74,6 +77,9 @@ class ScanRun:
             self._crop,
             settings,
             self._visit,
+            cad=self._known.cad,
+            cad_elsewhere=self._known.cad_elsewhere,
+            part_box_m=self._known.part_box_m,
             earlier=self._earlier(),
             reach=self._reachable,
             progress=self._say,
@@ -91,6 +97,8 @@ class ScanRun:
             "views": len(self._taken),
             "views_unreached": len(self._unreached),
         }
+        if looked.n_views_bound is not None:
+            own["views_bound"] = looked.n_views_bound
         return {**result.figures, **own}
 
     def _earlier(self) -> Any:

@@ -79,6 +79,17 @@ def _demo(add: Add) -> None:
     )
     demo.add_argument("--layer", metavar="NAME", help="layer of a recipe of layers to spray; a job is one layer")
     demo.add_argument(
+        "--cad",
+        type=Path,
+        metavar="FILE",
+        help="mesh of the nominal shape [m]: the scan looks for what it lacks of it, grinding for what stands above it",
+    )
+    demo.add_argument(
+        "--cad-pose",
+        metavar="X,Y,Z,RX,RY,RZ",
+        help="where the CAD stands in the fixture frame: metres, radians (default: found by the scan's first views)",
+    )
+    demo.add_argument(
         "--cell", default="default", metavar="FILE", help="cell file or name in config/cells (default: default)"
     )
     demo.add_argument("--seed", type=int, default=0, metavar="N", help="seed of every random number (default: 0)")

@@ -35,6 +35,7 @@ def run_demo(args: argparse.Namespace, console: Console) -> int:
 
     _check_rtf(args.rtf)
     load_cell(args.cell)
+    cad, cad_pose = _known_cad(args.cad, args.cad_pose, console)
     recipe_name = args.recipe or _default_recipe(args.process, args.part is None)
     _check_recipe(recipe_name, args.process, args.layer)
     if args.cycles is not None and not 1 <= args.cycles <= CYCLES_MAX:
@@ -61,6 +62,8 @@ def run_demo(args: argparse.Namespace, console: Console) -> int:
         cell=_portable(args.cell, "cells"),
         approve=args.approve,
         seed=args.seed,
+        cad=cad,
+        cad_pose=cad_pose,
         simulated_part=part,
     )
     job = JobFolder.create(folder, config)
@@ -71,6 +74,21 @@ def run_demo(args: argparse.Namespace, console: Console) -> int:
 
         write_ply(job.path / part.path, freeform_shell() if args.process == "spray" else casting_with_bead())
     return run_supervised(job, config, args.rtf, resume=False, console=console)
+
+
+def _known_cad(cad: Path | None, pose: str | None, console: Console) -> tuple[str | None, Pose | None]:
+    from cell_operator.files import parse_pose
+
+    if cad is None:
+        if pose is not None:
+            raise ConfigurationError("--cad-pose: no --cad given to stand there")
+        return None, None
+    surface, repair = load_surface(cad)
+    console.print(f"{cad.name}: {len(surface.triangles)} triangles, {surface.area_m2:.4f} m2; {repair.text}")
+    if pose is None:
+        return str(cad.resolve()), None
+    xyz, rpy = parse_pose(pose)
+    return str(cad.resolve()), Pose(xyz_m=xyz, rpy_rad=rpy)
 
 
 def _with_cycles(recipe: Path, cycles: int) -> str:
@@ -133,6 +151,10 @@ def run_job_file(args: argparse.Namespace, console: Console) -> int:
             load_surface(source, config.simulated_part.unit)
             part = config.simulated_part.model_copy(update={"path": str(source.resolve())})
             config = config.model_copy(update={"simulated_part": part})
+        if config.cad is not None:
+            source = _beside(args.job, config.cad)
+            load_surface(source)
+            config = config.model_copy(update={"cad": str(source.resolve())})
         job, resume = JobFolder.create(args.out or _new_job_path(config.process), config), False
     approve = args.approve or config.approve
     return run_supervised(job, config.model_copy(update={"approve": approve}), args.rtf, resume=resume, console=console)

@@ -20,6 +20,8 @@ FIRST_LOOK_CLEARANCE_M = 0.10
 FIRST_LOOK_HEIGHT_M = 0.20
 """Its distance from the top: high enough for one image to take in most of a part."""
 FIRST_LOOK_RANGE_MIN_M = 0.60
+N_OBLIQUE = 6
+"""Oblique views of a whole first look."""
 RANGES_M = (0.45, 0.60)
 """Distances at which candidates look at what is missing."""
 CLEARANCE_M = 0.30
@@ -63,7 +65,7 @@ def looking_at(eye_m: ArrayLike, target_m: ArrayLike) -> Array:
 def plan_first_look(camera: Intrinsics | CameraConfig, centre_m: ArrayLike, size_m: ArrayLike) -> Array:
     """Return poses (K, 4, 4) from which the inside of a box is roughly seen while the camera stays outside it.
 
-    A row looking down along the box's longer side, then four oblique ones from the corners and two from the ends.
+    A row looking down along the box's longer side, then N_OBLIQUE oblique ones: opposite corners in turn, both ends.
     The box is given by centre (3,) and size (3,) [m] in the part frame; its lowest face is the fixture plane.
     """
     camera = as_intrinsics(camera)
@@ -82,7 +84,7 @@ def plan_first_look(camera: Intrinsics | CameraConfig, centre_m: ArrayLike, size
         eye[2] = eye_z
         view = looking_at(eye, [eye[0], eye[1], aim_z])
         views.append(view if long == 1 else _rolled(view, np.pi / 2))
-    for along, across in ((1, -1), (-1, -1), (1, 1), (-1, 1), (1, 0), (-1, 0)):
+    for along, across in ((1, -1), (-1, 1), (-1, -1), (1, 1), (1, 0), (-1, 0)):
         eye, aim = centre.copy(), centre.copy()
         eye[long] += along * (0.55 if across else 1.0) * half[long]
         eye[short] += across * half[short]

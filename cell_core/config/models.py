@@ -1,6 +1,6 @@
 """What the files of a cell and of a job may say. Units are in the key names; bounds stand beside each field."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -180,10 +180,23 @@ class JobConfig(Strict):
     approve: Literal["auto", "ask"] = "ask"
     seed: Annotated[int, Field(ge=0)] = 0
     cad: str | None = None
+    """Mesh of the part's shape [m]; a relative path starts at the job folder."""
+    cad_pose: Pose | None = None
+    """Where the CAD stands, in the fixture frame; None: found by what the scan's first views show."""
+    part_box_m: tuple[Vector3, Vector3] | None = None
+    """Low and high corner, in the fixture frame, of a box that holds the whole part, where no CAD is known."""
     layer: str | None = None
     """Which layer of a recipe of layers this job sprays; between layers a person changes the paint."""
     simulated_part: "SimulatedPart | None" = None
     """The physical part of the embedded simulator; planners never read it."""
+
+    @model_validator(mode="after")
+    def _what_is_known(self) -> Self:
+        if self.cad_pose is not None and self.cad is None:
+            raise ValueError("cad_pose is given without cad: it tells where the CAD stands")
+        if self.part_box_m is not None and any(lo >= hi for lo, hi in zip(*self.part_box_m, strict=True)):
+            raise ValueError(f"part_box_m {self.part_box_m}: each low coordinate must lie below the high one")
+        return self
 
 
 class SimulatedPart(Strict):

@@ -37,7 +37,7 @@ PINHOLE_VOXELS = 8.0
 """Loops shorter than this many voxels are counted apart."""
 FLOOR_CLEARANCE_M = 0.003
 """How much above the crop box's lowest face the fixture is cut away, and the part's lowest rim with it."""
-REACH_VOXELS = 1.5
+REACH_VOXELS = 3.0
 """Readings pair with the mean model within this many voxels, unless poses are far off."""
 POSES_OFF_VOXELS = 0.4
 """They are when the median reading lies farther than this from the mean model."""

@@ -64,7 +64,8 @@ def read_views(
     caster = RayCaster(model)
     hits = [_hits(caster, d, T, camera, REACH_VOXELS * voxel_m) for d, T in zip(depths_m, T_base_camera, strict=True)]
     paired = sum(len(h.triangle) for h in hits) / max(sum(h.n_rays for h in hits), 1)
-    cell_of, centres_m, normals = _cells(model, CELL_VOXELS * voxel_m, np.concatenate([h.triangle for h in hits]))
+    triangles_hit = np.concatenate([h.triangle for h in hits])
+    cell_of, centres_m, normals = surface_cells(model, CELL_VOXELS * voxel_m, triangles_hit)
     parts = [
         _by_cell(h, T, camera, cell_of, centres_m, normals, extras) for h, T in zip(hits, T_base_camera, strict=True)
     ]
@@ -111,7 +112,7 @@ def _hits(caster: RayCaster, depth_m: NDArray[np.float32], T: Array, camera: Int
     return _Hits(slopes=slopes[pair], z_m=z[pair], gap_m=gap[pair], triangle=triangle[pair], n_rays=len(rows))
 
 
-def _cells(model: Surface, cell_m: float, hit: NDArray[np.int64]) -> tuple[NDArray[np.int64], Array, Array]:
+def surface_cells(model: Surface, cell_m: float, hit: NDArray[np.int64]) -> tuple[NDArray[np.int64], Array, Array]:
     """Return the cell of each triangle (-1: not hit), and centre and mean normal of each cell.
 
     Cells are cubes of the model's triangles, told apart by the way they face. Which cell a reading belongs to is the

@@ -21,7 +21,10 @@ def bracket() -> Surface:
             0.03, 0.06, sections=48, transform=trimesh.transformations.translation_matrix([0.07, 0.03, 0.05])
         ),
     ]
-    mesh = trimesh.util.concatenate(meshes).subdivide().subdivide().subdivide()
+    # one solid: a scan never shows the foot of the boss
+    mesh = trimesh.boolean.union(meshes, engine="manifold")
+    points, triangles = trimesh.remesh.subdivide_to_size(mesh.vertices, mesh.faces, 0.01)
+    mesh = trimesh.Trimesh(points, triangles)
     return Surface(vertices_m=np.asarray(mesh.vertices), triangles=np.asarray(mesh.faces))
 
 

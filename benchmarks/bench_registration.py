@@ -9,6 +9,7 @@ scans laid on the mirror image or on another part of the list, where only a refu
 
     cell bench registration              SCANS scans of each kind, POSES starts in all per part
     QUICK=1 cell bench registration      one scan of each kind of QUICK_PARTS, one start each
+    MADE="5,6" cell bench registration   parts made at random from these seeds instead
     PARTS="box,bracket" POSES=100 SCANS=3 cell bench registration
 """
 
@@ -17,7 +18,7 @@ import sys
 import time
 
 import numpy as np
-from posed_scans import KINDS, Part, mirrored, parts, pose_error, random_pose, scan_of
+from posed_scans import KINDS, Part, made_part, mirrored, parts, pose_error, random_pose, scan_of
 from rich.console import Console
 from rich.table import Table
 
@@ -64,7 +65,8 @@ def main() -> int:
     n_scans = 1 if quick else int(os.environ.get("SCANS", "2"))
     n_poses = 3 if quick else int(os.environ.get("POSES", "12"))
     wanted = os.environ.get("PARTS", QUICK_PARTS if quick else "")
-    chosen = [p for p in parts() if not wanted or p.name in wanted.split(",")]
+    made = [made_part(int(seed)) for seed in os.environ.get("MADE", "").split(",") if seed]
+    chosen = made or [p for p in parts() if not wanted or p.name in wanted.split(",")]
     console = Console(width=160)
     table = Table(
         "part", "scan", "right", "off", "refused", "WRONG", "median mm", "worst mm", "worst deg", "CPU s, worst"
@@ -94,10 +96,11 @@ def main() -> int:
             wrong["its mirror image"] = mirrored(part.surface)
         for name, cad in wrong.items():
             verdicts = [
-                accepted(s.transformed(random_pose(rng), "scan"), cad) for k in KINDS[:2] for s, _ in scans[k][:1]
+                accepted(s.transformed(random_pose(rng), "scan"), cad) for k in KINDS for s, _ in scans[k][:1]
             ]
             others.add_row(part.name, name, str(verdicts.count("refused")), str(verdicts.count("WRONG")))
             n_wrong += verdicts.count("WRONG")
+        console.print(f"{part.name}: done, wrong and confident so far: {n_wrong}")
     console.print(table)
     console.print(others)
     console.print(f"wrong and confident: {n_wrong}")

@@ -140,6 +140,31 @@ def parts() -> list[Part]:
     return out
 
 
+def made_part(seed: int) -> Part:
+    """Return a plate with blocks and cylinders standing on it and holes through it, of random sizes and places."""
+    rng = np.random.default_rng([seed, 11])
+    length = rng.uniform(0.12, 0.3)
+    width, height = length * rng.uniform(0.4, 0.8), length * rng.uniform(0.06, 0.15)
+    solid = trimesh.creation.box([length, width, height])
+    for _ in range(rng.integers(2, 5)):
+        at = [*(rng.uniform(-0.4, 0.4, 2) * [length, width]), 0.0]
+        tall = rng.uniform(0.08, 0.35) * length + height
+        at[2] = 0.5 * (tall - height)
+        if rng.random() < 0.5:
+            piece = _cylinder(rng.uniform(0.08, 0.2) * width, tall, at)
+        else:
+            piece = _box([rng.uniform(0.1, 0.35) * length, rng.uniform(0.1, 0.35) * width, tall], at)
+        solid = trimesh.boolean.union([solid, piece], engine="manifold")
+    for _ in range(rng.integers(0, 3)):
+        at = [*(rng.uniform(-0.35, 0.35, 2) * [length, width]), 0.0]
+        hole = _cylinder(rng.uniform(0.05, 0.12) * width, 4.0 * length, at)
+        solid = trimesh.boolean.difference([solid, hole], engine="manifold")
+    centred = np.asarray(solid.vertices) - solid.bounds.mean(axis=0)
+    return Part(
+        name=f"made {seed}", surface=Surface(vertices_m=centred, triangles=np.asarray(solid.faces)), mirrored=True
+    )
+
+
 def pose_error(part: Part, T: Array) -> tuple[float, float]:
     """Return how far a pose of the CAD in its own frame is off by the nearest of its symmetries.
 

@@ -34,6 +34,10 @@ class NearTriangles:
         near = (np.linalg.norm(gap, axis=1) < reach_m) & (np.einsum("ij,ij->i", facing, normals) > cos_min)
         return gap, normals, near
 
+    def normals_of(self, triangles: NDArray[np.int64]) -> Array:
+        """Return normals (N, 3) of triangles."""
+        return self._surface.triangle_normals[triangles]
+
 
 class NearCells:
     """Cells of a surface in grids, one for each of six ways to face; every grid cell knows the nearest occupied one."""

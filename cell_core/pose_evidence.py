@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cell_core.near_cells import NearCells, NearTriangles
-from cell_core.pose_votes import facing_cells, scattered
+from cell_core.pose_sights import strange_m2
+from cell_core.pose_votes import facing_cells, frames_of, scattered
 from cell_core.raycast import RayCaster
 from cell_core.sampling import SurfaceSamples
 from cell_core.surface import Surface
@@ -19,6 +20,12 @@ COVERS_COS_MIN = 0.3
 SEEN_REACH_SHARE = 0.3
 """What was scanned farther beneath a face than this share of the diagonal says nothing about the space between."""
 BOX_MARGIN_SHARE = 0.01
+SIGHT_COS_MIN = 0.35
+"""A camera sees a face within this cosine of its normal."""
+N_SIGHTS = (24, 240)
+"""Sight lines tried per scanned point, and for what they all find hidden once more."""
+TURNED_COS = -0.3
+"""Faces that meet at an edge may be taken for each other; the two sides of a sheet may not."""
 FEW_CELLS = 1500
 GRID_SHARE, GRID_MARGIN_SHARE = 0.01, 0.06
 
@@ -52,10 +59,6 @@ class Evidence:
         """Area against the pose."""
         return self.inside_m2 + float(self.seen_through_m2.sum())
 
-    def less(self, other: "Evidence") -> Array:
-        """Return by how much each cell speaks more for this pose than for another (S + M,) [m2]."""
-        return np.concatenate([self.gain_m2 - other.gain_m2, other.seen_through_m2 - self.seen_through_m2])
-
 
 class PoseJudge:
     """Weighs poses of one scan on one target."""
@@ -83,13 +86,65 @@ class PoseJudge:
         """Return what speaks for and against a pose, scan within `reach_m` being on the target."""
         return self._weighed(T, reach_m, self.scan, self._cells, self.exact)
 
+    def less(self, T: Array, one: Evidence, T_other: Array, other: Evidence, within_m: float) -> Array:
+        """Return by how much cells speak more for one pose than for another (S + 2 M,) [m2].
+
+        Only where the target lies differently by more than `within_m`: elsewhere it is noise.
+        """
+        there = T_other @ inverse(T)
+        gain = one.gain_m2 - other.gain_m2
+        asked = np.flatnonzero(gain)
+        same = np.ones(len(asked), bool)
+        for pose, way in ((T, there), (T_other, inverse(there))):
+            at, triangle = self.caster.closest(apply(pose, self.scan.points_m[asked]))
+            same &= self._lies(at, self.exact.normals_of(triangle), way, within_m)
+        gain[asked[same]] = 0.0
+        seen = [other.seen_through_m2.copy(), -one.seen_through_m2]
+        for areas, way in zip(seen, (inverse(there), there), strict=True):
+            some = np.flatnonzero(areas)
+            areas[some[self._lies(self._cells.points_m[some], self._cells.normals[some], way, within_m)]] = 0.0
+        return np.concatenate([gain, *seen])
+
+    def _lies(self, points: Array, normals: Array, way: Array, within_m: float) -> NDArray[np.bool_]:
+        # whether pieces of the target, moved, lie on it and face as it does there
+        moved = apply(way, points)
+        closest, triangle = self.caster.closest(moved)
+        cosine = np.einsum("ij,ij->i", rotate(way, normals), self.exact.normals_of(triangle))
+        return (np.linalg.norm(closest - moved, axis=1) < within_m) & (cosine > TURNED_COS)
+
+    def hidden_m2(self, T: Array, lift_m: float) -> float:
+        """Return the area of the scan within the target's box that no camera could have seen past the target.
+
+        A point was seen along some line within reach of its normal; the lines start `lift_m` above it.
+        """
+        points, normals = apply(T, self.scan.points_m), rotate(T, self.scan.normals)
+        left = np.flatnonzero(self._in_box(points))
+        for n in N_SIGHTS:
+            ways = _cone(normals[left], n)
+            start = np.broadcast_to((points[left] + lift_m * normals[left])[:, None], ways.shape)
+            rays = np.concatenate([start, 3.0 * self._diagonal_m * ways], axis=2).reshape(-1, 6).astype(np.float32)
+            left = left[self.caster.stopped(rays).reshape(len(left), n).all(axis=1)]
+        return float(self.scan.areas_m2[left].sum())
+
+    def strange_m2(self, on: NDArray[np.bool_]) -> float:
+        """Return the area of the scan in one piece with what lies on the target (`on`) that does not lie on it.
+
+        Zero for a target that is open, and so may be a part of the whole.
+        """
+        if not self._closed:
+            return 0.0
+        return strange_m2(self.scan, on, self._lateral_m, self._diagonal_m)
+
+    def _in_box(self, points: Array) -> NDArray[np.bool_]:
+        margin = BOX_MARGIN_SHARE * self._diagonal_m
+        low, high = self._bounds_m[0] - margin, self._bounds_m[1] + margin
+        return np.all((points > low) & (points < high), axis=1)
+
     def _weighed(
         self, T: Array, reach_m: float, scan: SurfaceSamples, cells: SurfaceSamples, surface: NearTriangles | NearCells
     ) -> Evidence:
         points = apply(T, scan.points_m)
-        margin = BOX_MARGIN_SHARE * self._diagonal_m
-        low, high = self._bounds_m[0] - margin, self._bounds_m[1] + margin
-        near = np.flatnonzero(np.all((points > low) & (points < high), axis=1))
+        near = np.flatnonzero(self._in_box(points))
         gap, normals, on = surface.pairs(points[near], rotate(T, scan.normals[near]), reach_m, FACING_COS_MIN)
         distance = np.linalg.norm(gap, axis=1)
         gain = np.where(on, 1.0 - (distance / reach_m) ** 2, 0.0)
@@ -135,6 +190,14 @@ class PoseJudge:
         out = np.zeros(len(points), bool)
         out[found] = (height > reach_m) & (aside < self._lateral_m) & covers
         return out
+
+
+def _cone(normals: Array, n: int) -> Array:
+    # directions (P, n, 3) spread evenly over what a camera may see each normal from, the normal first
+    cosine = np.linspace(1.0, SIGHT_COS_MIN, n)
+    turn = np.arange(n) * (np.pi * (3.0 - np.sqrt(5.0)))
+    local = np.stack([cosine, np.sqrt(1.0 - cosine**2) * np.cos(turn), np.sqrt(1.0 - cosine**2) * np.sin(turn)], axis=1)
+    return np.einsum("nk,pkj->pnj", local, frames_of(normals))
 
 
 def _some(samples: SurfaceSamples, n: int) -> SurfaceSamples:

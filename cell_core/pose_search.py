@@ -7,14 +7,14 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from cell_core.near_cells import NearCells, NearTriangles
-from cell_core.pose_alignment import NORMAL_COS_MIN, Alignment, Motion, same_shape
+from cell_core.pose_alignment import NORMAL_COS_MIN, SAME_SHARE, Alignment, Motion, same_shape
 from cell_core.pose_evidence import Evidence, PoseJudge
 from cell_core.pose_votes import PoseVotes, facing_cells, scattered, spread_samples
 from cell_core.sampling import SurfaceSamples
 from cell_core.surface import Surface
 from cell_core.transforms import Array, apply, inverse
 
-N_COARSE, N_WEIGHED, N_FINE = 700, 6000, 12_000
+N_COARSE, N_WEIGHED, N_FINE = 700, 12_000, 12_000
 """Cells that the target's area is cut into for votes and for weighing, and cells the last alignment takes at most."""
 N_SCREENED, N_POINTS_SCREENED = 48, 250
 N_WEIGHED_POSES, N_POINTS_QUICK, N_POINTS = 24, 250, 2000
@@ -30,9 +30,10 @@ DIFFERENT_SHARE = 0.02
 """Poses that shift the target's points by this share of the diagonal are different ones."""
 WIDE_SHARE = 0.01
 """Reach at which a pose is accepted at all."""
-OVERLAP_MIN, AGAINST_MAX, COVERED_MIN = 0.3, 0.02, 0.02
+OVERLAP_MIN, AGAINST_MAX, STRANGE_MAX, COVERED_MIN = 0.3, 0.02, 0.1, 0.02
 """Least share explained of what was scanned in the target's box, most against a pose beside what a part's own
-deviations explain, both over the area on the target, and least share of the target that was scanned."""
+deviations explain, most in one piece with the part but not of it, all over the area on the target, and least share of
+the target that was scanned."""
 SEPARATION_MIN, MARGIN_MIN = 2.5, 0.005
 """A pose stands out from another by so many standard deviations of what tells them apart, and by this share of the
 area that lies on the target."""
@@ -166,7 +167,7 @@ class PoseSearch:
 
     def _candidate(self, T: Array, evidence: Evidence, T_best: Array, best: Evidence, within_m: float) -> Candidate:
         on_m2 = max(best.on_m2, 1e-12)
-        less = best.less(evidence)
+        less = self.judge.less(T_best, best, T, evidence, max(within_m, SAME_SHARE * self.diagonal_m))
         spread = float(np.sqrt(CELLS_ALIKE * np.sum(less**2)))
         margin = float(less.sum()) / on_m2
         stands_out = float(less.sum()) / spread if spread > 0.0 else 0.0
@@ -273,11 +274,18 @@ def misfit_of(found: Registration, search: PoseSearch, overlap_min: float) -> st
             f"only {explained:.2f} of what was scanned within the target's box lies on the target, "
             f"at least {overlap_min:g} needed"
         )
-    against, bound = best.against_m2 / best.on_m2, AGAINST_MAX + (best.rms_m / reach_m) ** 2
+    hidden_m2 = search.judge.hidden_m2(found.T_target_source, reach_m)
+    against, bound = max(best.against_m2, hidden_m2) / best.on_m2, AGAINST_MAX + (best.rms_m / reach_m) ** 2
     if against > bound:
         return (
-            f"what was scanned inside the target or is seen through it is {against:.3f} of what lies on the target, "
-            f"at most {bound:.3f} allowed"
+            f"what was scanned inside the target, behind it or is seen through it is {against:.3f} of what lies on the "
+            f"target, at most {bound:.3f} allowed"
+        )
+    strange = search.judge.strange_m2(best.on) / best.on_m2
+    if strange > STRANGE_MAX:
+        return (
+            f"what was scanned in one piece with the part but does not lie on the target is {strange:.3f} of what "
+            f"does, at most {STRANGE_MAX:g} allowed (cut fixtures away that touch it)"
         )
     covered = best.on_m2 / search.target_area_m2
     if covered < COVERED_MIN:

@@ -72,7 +72,7 @@ class PoseVotes:
     def __init__(self, model: SurfaceSamples, diameter_m: float) -> None:
         self._model, self._diameter_m = model, diameter_m
         n = len(model)
-        self._frames = _frames(model.normals)
+        self._frames = frames_of(model.normals)
         first, second = np.divmod(np.arange(n * n), n)
         apart = first != second
         first, second = first[apart], second[apart]
@@ -82,7 +82,7 @@ class PoseVotes:
 
     def poses(self, scene: SurfaceSamples) -> Array:
         """Return candidate poses (K, 4, 4), scene coordinates in and model coordinates out, several per reference."""
-        frames = _frames(scene.normals)
+        frames = frames_of(scene.normals)
         found = [self._of(scene, frames, int(i)) for i in scattered(len(scene), N_REFERENCES)]
         return np.concatenate(found)
 
@@ -120,8 +120,8 @@ def scattered(n: int, wanted: int) -> NDArray[np.int64]:
     return np.unique((np.arange(wanted) * 0.6180339887498949 % 1.0 * n).astype(np.int64))
 
 
-def _frames(normals: Array) -> Array:
-    # rows: the normal, and two directions across it
+def frames_of(normals: Array) -> Array:
+    """Return frames (N, 3, 3) on unit normals (N, 3); rows: the normal, and two directions across it."""
     other = np.eye(3)[np.abs(normals).argmin(axis=1)]
     second = unit(np.cross(normals, other))
     return np.stack([normals, second, np.cross(normals, second)], axis=1)

@@ -38,8 +38,10 @@ def register(
     """Find the rigid motion that lays `source` (a scan, perhaps partial, with table and clutter) on `target` (its CAD).
 
     Votes of point pairs propose poses (Drost and others, CVPR 2010), turns about the target's own axes add what is
-    alike; each is aligned and weighed: area on the target, less what was scanned inside it or is seen through it. Both
-    must be wound outward. What the scan cannot tell apart or does not hold is said in `doubt`.
+    alike; each is aligned and weighed: area on the target, less what was scanned inside it or is seen through it. The
+    best is refused where every line of sight to what was scanned would pass through the target, or where much that was
+    scanned in one piece with it does not lie on it (closed targets). Both must be wound outward. What the scan cannot
+    tell apart or does not hold is said in `doubt`.
 
     Args:
         source: what is moved.
@@ -50,7 +52,8 @@ def register(
 
     Raises:
         InputRefusedError: units that disagree, or no pose explains the scan: less than `overlap_min` of what was
-            scanned within the target's box lies on it, or too much speaks against; `facts` carries the best try.
+            scanned within the target's box lies on it, too much speaks against it or hangs together with it; `facts`
+            carries the best try.
     """
     _check_sizes(source, target)
     search = PoseSearch(source, target, uncertainty_max_m)

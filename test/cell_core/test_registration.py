@@ -21,7 +21,10 @@ def bracket() -> Surface:
             0.03, 0.06, sections=48, transform=trimesh.transformations.translation_matrix([0.07, 0.03, 0.05])
         ),
     ]
-    mesh = trimesh.util.concatenate(meshes).subdivide().subdivide().subdivide()
+    # one solid: a scan never shows the foot of the boss
+    mesh = trimesh.boolean.union(meshes, engine="manifold")
+    points, triangles = trimesh.remesh.subdivide_to_size(mesh.vertices, mesh.faces, 0.01)
+    mesh = trimesh.Trimesh(points, triangles)
     return Surface(vertices_m=np.asarray(mesh.vertices), triangles=np.asarray(mesh.faces))
 
 
@@ -87,13 +90,17 @@ def test_a_mirror_image_is_not_relied_on():
 
 
 def beside_clutter(part: Surface) -> Surface:
-    """The part on a table that is larger, with a box beside it."""
+    """The part on a table that is larger, seen but for what lies under the part, with a box beside it."""
     table = trimesh.creation.box([0.9, 0.9, 0.02], trimesh.transformations.translation_matrix([0, 0, -0.01]))
+    table = trimesh.Trimesh(*trimesh.remesh.subdivide_to_size(table.vertices, table.faces, 0.02))
+    low, high = part.bounds_m[:, :2]
+    under = np.all((table.triangles_center[:, :2] > low) & (table.triangles_center[:, :2] < high), axis=1)
+    table.update_faces(~under)
     box = trimesh.creation.box([0.1, 0.2, 0.15], trimesh.transformations.translation_matrix([0.0, 0.25, 0.075]))
     shift, pieces = 0, []
     for vertices, triangles in (
         (part.vertices_m, part.triangles),
-        *((m.vertices, m.faces) for m in (table.subdivide().subdivide(), box.subdivide())),
+        *((m.vertices, m.faces) for m in (table, box.subdivide())),
     ):
         pieces.append((vertices, np.asarray(triangles) + shift))
         shift += len(vertices)

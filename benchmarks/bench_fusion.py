@@ -4,9 +4,9 @@ Views lie all over the upper half of a sphere of 0.55 m round the part on its ta
 shift and turn (absolute values of normal draws with standard deviations 0.5 mm and 0.1 degrees, any direction).
 Noise: "industrial", 0.13 mm median at 0.45 m, and "D4xx", 1.3 mm standard deviation at 0.45 m, white. Error: distance
 of the surface's vertices from the true mesh; false: area more than 1 mm from it; seen: share of the true surface above
-the cut that three views see within 60 degrees of incidence and that has a vertex within 2 mm; shape: the error left once
-the surface was laid onto the part as one piece, since only the mean of all poses given tells where the part lies. The
-legacy method is industrial_reconstruction's: Open3D's legacy TSDF at the settings its README gives for a part (5 mm
+the cut that three views see within 60 degrees of incidence and that has a vertex within 2 mm; shape: the error left
+once the surface was laid onto the part as one piece, since only the mean of all poses given tells where the part lies.
+The legacy method is industrial_reconstruction's: Open3D's legacy TSDF at the settings its README gives for a part (5 mm
 voxels, 25 mm truncation), all readings, poses as given. Its ScalableTSDFVolume makes nothing in Open3D 0.20, so the
 same field is made by UniformTSDFVolume. Goals: industrial 0.06 / 0.15 mm, D4xx
 0.13 / 0.33 mm, false 0.1 %, 25 frames/s, 8 s from the last frame to the mesh. Seconds are CPU (divide by the cores at

@@ -35,9 +35,9 @@ def balanced_readings(
     )
     whole = (left > 0.0) & (right > 0.0) & (above > 0.0) & (below > 0.0)
     z, across, down = z[whole], (right - left)[whole], (below - above)[whole]
-    x = (columns[whole] - camera.cx_px) / camera.fx_px
-    y = (rows[whole] - camera.cy_px) / camera.fy_px
-    slopes = np.stack([x, y, np.ones(len(x))], axis=1)
+    x = np.asarray((columns[whole] - camera.cx_px) / camera.fx_px, float)
+    y = np.asarray((rows[whole] - camera.cy_px) / camera.fy_px, float)
+    slopes = np.stack([x, y, np.ones(len(x))], axis=1).astype(float)
     bin_ = _direction_class(across * camera.fx_px / z, down * camera.fy_px / z, x, y)
     worth = 1.0 / np.maximum(np.bincount(bin_, minlength=1), CLASS_MIN)[bin_]
     drawn = np.random.default_rng(SEED).random(len(z)) * worth.sum() < n_readings * worth

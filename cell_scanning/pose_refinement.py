@@ -55,7 +55,10 @@ def refined_poses(
     given = [np.asarray(poses[i], float) for i in used]
     now, twists = given, np.zeros((len(used), 6))
     for _ in range(ROUNDS):
-        hits = _each(lambda k: _hits(caster, now[k], *samples[used[k]], reach_m), range(len(used)))  # noqa: B023
+        hits = _each(
+            lambda k: _hits(caster, now[k], samples[used[k]][0], samples[used[k]][1], reach_m),  # noqa: B023
+            range(len(used)),
+        )
         views, n_cells = _views(model, facing, hits, now, twists, camera)
         if not views:
             return list(poses)
@@ -112,7 +115,8 @@ def _even_readings(depth_m: NDArray[np.float32], camera: Intrinsics) -> tuple[Ar
     pick = np.linspace(0, len(rows) - 1, min(N_RAYS, len(rows))).astype(int)
     rows, columns = rows[pick], columns[pick]
     x, y = (columns - camera.cx_px) / camera.fx_px, (rows - camera.cy_px) / camera.fy_px
-    return np.stack([x, y, np.ones(len(x))], axis=1), depth_m[rows, columns].astype(float)
+    slopes = np.stack([x, y, np.ones(len(x))], axis=1).astype(float)
+    return slopes, depth_m[rows, columns].astype(float)
 
 
 def _hits(caster: RayCaster, T: Array, slopes: Array, z: Array, reach_m: float) -> _Hits:

@@ -44,6 +44,24 @@ def _result(ros, *, cancel_after=None):
     return wait(handle.get_result_async()).result, feedback
 
 
+class _Slow(dict):
+    """A dictionary that takes its time to keep an entry."""
+
+    def __setitem__(self, key, value):
+        time.sleep(0.5)
+        super().__setitem__(key, value)
+
+
+def test_a_goal_that_is_answered_at_once_is_answered(ros):
+    """rclpy keeps the future it returns only after it has sent the goal: the answer may come before."""
+    ros.up(Probe)
+    client = ActionClient(ros.client, RunJob, "probe")
+    assert client.wait_for_server(timeout_sec=10.0)
+    client._feedback_callbacks = _Slow()
+    future = client.send_goal_async(RunJob.Goal(job_dir="/x"), feedback_callback=lambda m: None)
+    assert wait(future).accepted
+
+
 def test_what_a_transition_raises_is_refused_and_leaves_the_node_unconfigured(ros):
     node = ros.make(Probe)
     node.fault = ConfigurationError("value 3 exceeds 2")

@@ -52,7 +52,8 @@ def grind_events(passages: list[Passage], tool: GrindToolConfig) -> list[Process
     """Return spindle switches and force set-points.
 
     The spindle turns at full speed before the pad touches and stops once the pad is clear; between neighbouring strokes
-    it keeps turning where it could not stop and start again. Force 0 lifts the slide.
+    it keeps turning where it could not stop and start again. Force 0 lifts the slide. A force is set earlier by the
+    slide's lag: what it lacks after its time it has pressed before, so that even a short stroke gets its whole impulse.
     """
     events: list[ProcessEvent] = []
     stopped_s = -np.inf
@@ -60,14 +61,16 @@ def grind_events(passages: list[Passage], tool: GrindToolConfig) -> list[Process
         spans = _intervals(passage)
         if not spans:
             continue
-        start = max(spans[0][0] - tool.spin_up_s, 0.0)
+        start = max(spans[0][0] - tool.force_lag_s - tool.spin_up_s, 0.0)
         if start > stopped_s + tool.spin_down_s:
             if np.isfinite(stopped_s):
                 events.append(ProcessEvent(time_s=stopped_s, name="off"))
             events.append(ProcessEvent(time_s=start, name="on"))
+        lifted_s = 0.0
         for on_s, off_s, values in spans:
-            events.append(ProcessEvent(time_s=on_s, name="set_force_n", value=values[0][1]))
-            events += [ProcessEvent(time_s=t, name="set_force_n", value=v) for t, v in values[1:]]
+            led = [(max(t - tool.force_lag_s, lifted_s), v) for t, v in [(on_s, values[0][1]), *values[1:]]]
+            lifted_s = off_s
+            events += [ProcessEvent(time_s=t, name="set_force_n", value=v) for t, v in led]
             events.append(ProcessEvent(time_s=off_s, name="set_force_n", value=0.0))
         stopped_s = passage.clear_s
     if np.isfinite(stopped_s):

@@ -59,6 +59,8 @@ class GrindToolConfig(Strict):
     slide_stroke_m: Positive
     """Travel of the force-controlled slide, centred on the nominal tool centre point."""
     slide_stiffness_n_per_m: Positive
+    force_lag_s: NonNegative = 0.0
+    """Time constant with which the slide's force follows its set-point; set-points are commanded so much earlier."""
     spin_up_s: NonNegative
     spin_down_s: NonNegative
 

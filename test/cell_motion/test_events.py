@@ -69,8 +69,29 @@ def test_the_spindle_keeps_turning_between_close_strokes_only() -> None:
     assert [e.name for e in near] == ["on", "set_force_n", "set_force_n", "set_force_n", "set_force_n", "off"]
     far = grind_events([_passage(stroke, 2.0), _passage(stroke, 9.0)], tool)
     assert [e.name for e in far].count("on") == 2
-    assert far[0].time_s == pytest.approx(2.0 - tool.spin_up_s)
+    assert far[0].time_s == pytest.approx(2.0 - tool.force_lag_s - tool.spin_up_s)
     assert [e.value for e in far if e.name == "set_force_n"] == [50.0, 0.0, 50.0, 0.0]
+
+
+@pytest.mark.parametrize("lag_s", [0.0, 0.02, 0.08])
+def test_a_short_stroke_gets_its_whole_impulse_from_a_slide_that_lags(lag_s: float) -> None:
+    tool = load_named(GrindToolConfig, "tools", "orbital_125").model_copy(update={"force_lag_s": lag_s})
+    stroke = _stroke([True] * 3, [40.0] * 3)  # 0.2 s
+    events = grind_events([_passage(stroke, 2.0)], tool)
+    step_s, force_n, wanted_n, impulse = 1e-4, 0.0, 0.0, 0.0
+    pending = [e for e in events if e.name == "set_force_n"]
+    for time_s in np.arange(1.5, 2.5, step_s):
+        while pending and pending[0].time_s <= time_s:
+            wanted_n = pending.pop(0).value
+        force_n += (wanted_n - force_n) * (1.0 if lag_s == 0.0 else -np.expm1(-step_s / lag_s))
+        impulse += step_s * force_n * (wanted_n > 0.0)  # let go, the slide lifts at once
+    assert impulse == pytest.approx(40.0 * 0.2, rel=0.03)
+
+
+def test_a_force_led_by_the_lag_never_comes_before_the_lift_that_precedes_it() -> None:
+    tool = load_named(GrindToolConfig, "tools", "orbital_125").model_copy(update={"force_lag_s": 0.15})
+    events = grind_events([_passage(_stroke([True, True, False, True, True], [40.0] * 5), 2.0)], tool)
+    assert [e.value for e in events if e.name == "set_force_n"] == [40.0, 0.0, 40.0, 0.0]
 
 
 def test_a_stroke_without_process_makes_no_events() -> None:

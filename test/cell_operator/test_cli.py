@@ -263,7 +263,7 @@ def test_a_job_on_layers_names_one(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_layers_are_planned_into_folders_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    part, out = _plate(tmp_path / "plate.stl"), tmp_path / "out"
+    part, out = _plate(tmp_path / "plate.stl", 0.5), tmp_path / "out"
     argv = ["plan", "spray", "--surface", str(part), "--recipe", "spray_three_layers", "--out", str(out)]
     assert _run(argv, capsys)[0] == 0
     names = {"toolpath.json", "fields.npz", "figures.json", "surface.ply", "plan.png"}
@@ -295,7 +295,7 @@ def test_a_mask_of_the_wrong_length_is_refused(tmp_path: Path, capsys: pytest.Ca
 
 
 def test_pareto_writes_every_price_and_the_recipes_own_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    part, out = _plate(tmp_path / "plate.stl"), tmp_path / "out"
+    part, out = _plate(tmp_path / "plate.stl", 0.5), tmp_path / "out"
     argv = ["plan", "spray", "--surface", str(part), "--recipe", "spray_50um", "--pareto", "--out", str(out)]
     code, _ = _run(argv, capsys)
     assert code == 0

@@ -1,8 +1,9 @@
 """Depth frames in, one trusted surface out."""
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,7 +24,7 @@ from cell_scanning.holes import Hole, find_holes
 from cell_scanning.mesh_cleaning import merged_slivers, vertex_components, without_crumbs
 from cell_scanning.pose_refinement import model_residual_m, refined_poses
 from cell_scanning.support import frame_spread, measure_support, view_labels
-from cell_scanning.tsdf import TRUNCATION_VOXELS, DistanceGrid
+from cell_scanning.tsdf import TRUNCATION_VOXELS, DistanceGrid, PreparedDepth
 
 WEIGHT_MIN = 3
 """Readings a vertex needs, where that many frames were taken per view or there are frames to spare."""
@@ -43,6 +44,8 @@ POSES_OFF_VOXELS = 0.4
 """They are when the median reading lies farther than this from the mean model."""
 REFINED_RESIDUAL = 0.97
 """Refined poses must bring the readings' distance from their mean surface below this share of what it was."""
+N_THREADS, FRAMES_AHEAD = 2, 3
+"""Frames are filtered by so many threads while others are integrated, at most so many ahead."""
 CROP_MARGIN_M = 0.03
 """Readings this far outside the crop box still help to place the frames."""
 
@@ -86,14 +89,18 @@ class Fusion:
         self._depths: list[FilteredDepth] = []
         self._poses: list[Array] = []
         self._grid = DistanceGrid(self.camera, self.voxel_m, fine=True)
+        self._pool = ThreadPoolExecutor(N_THREADS)
+        self._ahead: deque[tuple[Future[tuple[FilteredDepth, PreparedDepth | None]], Array]] = deque()
 
     @property
     def n_frames(self) -> int:
         """Frames taken in so far, refused ones not counted."""
-        return len(self._poses)
+        return len(self._poses) + len(self._ahead)
 
     def add(self, frame: Frame) -> str | None:
         """Take in a frame; returns why it was refused, or None.
+
+        It is filtered in the background and integrated a few frames later, in the order given.
 
         Raises:
             InputRefusedError: too much memory.
@@ -102,20 +109,40 @@ class Fusion:
         if fault is not None:
             self.refused[fault] += 1
             return fault
-        filtered = smoothed(filtered_in_box(frame.depth_m, self.camera, frame.T_part_camera, self._wide))
-        self._grid.add(filtered.depth_m, frame.T_part_camera)
-        self._depths.append(filtered)
-        self._poses.append(np.asarray(frame.T_part_camera, float))
+        self._ahead.append((self._pool.submit(self._prepared, frame), np.asarray(frame.T_part_camera, float)))
+        self._catch_up(FRAMES_AHEAD)
         return None
+
+    def catch_up(self) -> None:
+        """Integrate all frames taken in.
+
+        Raises:
+            InputRefusedError: too much memory.
+        """
+        self._catch_up(0)
+
+    def _catch_up(self, n_left: int) -> None:
+        while len(self._ahead) > n_left:
+            work, T = self._ahead.popleft()
+            filtered, prepared = work.result()
+            self._grid.fuse(prepared, T)
+            self._depths.append(filtered)
+            self._poses.append(T)
+
+    def _prepared(self, frame: Frame) -> tuple[FilteredDepth, PreparedDepth | None]:
+        filtered = smoothed(filtered_in_box(frame.depth_m, self.camera, frame.T_part_camera, self._wide))
+        return filtered, self._grid.prepared(filtered.depth_m)
 
     def preview(self) -> Surface | None:
         """Return the surface so far, as the poses given put it and not cleaned; None while there is none."""
+        self.catch_up()
         vertices_m, triangles = self._grid.mesh(1)
         return Surface(vertices_m=vertices_m, triangles=triangles) if len(triangles) else None
 
     def result(self, *, refine: bool = True, progress: Progress = no_progress) -> ScanResult:
         """Correct the poses, fuse again and clean; see `fuse`."""
         start, refused = time.perf_counter(), dict(self.refused)
+        self.catch_up()
         if not self._poses:
             reasons = ", ".join(f"{n} {reason}" for reason, n in refused.items()) or "none were given"
             raise InputRefusedError(
@@ -163,8 +190,7 @@ class Fusion:
         refined = refined_poses(model, images, self._poses, self.camera, reach_m)
         progress(0.6, "fusing with refined poses")
         grid = DistanceGrid(self.camera, self.voxel_m, fine=True)
-        for image, T in zip(images, refined, strict=True):
-            grid.add(image, T)
+        grid.add_all(images, refined)
         surface = _surface(*grid.mesh(weight_min), "no surface in the crop box")
         # frames of a smooth part may slide over one another; poses that fit no better than those given are not taken
         if model_residual_m(surface, images, refined, self.camera, far_m) < REFINED_RESIDUAL * given_m:

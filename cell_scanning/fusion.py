@@ -14,6 +14,7 @@ from cell_core.config import CameraConfig
 from cell_core.config.recipes import ScanSettings
 from cell_core.errors import InputRefusedError
 from cell_core.plan import Progress, no_progress
+from cell_core.raycast import RayCaster
 from cell_core.surface import Surface
 from cell_core.transforms import Array, apply, inverse
 from cell_scanning.camera import Intrinsics, as_intrinsics
@@ -184,10 +185,11 @@ class Fusion:
     def _refined(self, model: Surface, weight_min: int, progress: Progress) -> tuple[Surface, list[Array]]:
         images = [d.depth_m for d in self._depths]
         far_m = 2.0 * TRUNCATION_VOXELS * self.voxel_m
-        given_m = model_residual_m(model, images, self._poses, self.camera, far_m)
+        caster = RayCaster(model)
+        given_m = model_residual_m(model, images, self._poses, self.camera, far_m, caster)
         # pairs far apart are needed where poses are far off, and elsewhere tie one layer of the part to another
         reach_m = far_m if given_m > POSES_OFF_VOXELS * self.voxel_m else REACH_VOXELS * self.voxel_m
-        refined = refined_poses(model, images, self._poses, self.camera, reach_m)
+        refined = refined_poses(model, images, self._poses, self.camera, reach_m, caster)
         progress(0.6, "fusing with refined poses")
         grid = DistanceGrid(self.camera, self.voxel_m, fine=True)
         grid.add_all(images, refined)

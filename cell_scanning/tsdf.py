@@ -137,7 +137,7 @@ class DistanceGrid:
             return empty
         if "indices" not in mesh.triangle or len(mesh.triangle.indices) == 0:
             return empty
-        return mesh.vertex.positions.numpy().astype(float), mesh.triangle.indices.numpy().astype(np.int64)
+        return _ordered(mesh.vertex.positions.numpy(), mesh.triangle.indices.numpy().astype(np.int64))
 
     def seen_from(
         self, T_part_camera: Array, depth_m: NDArray[np.float32], step_px: int, weight_min: float
@@ -256,6 +256,18 @@ def _pixel_corner_matrix(camera: Intrinsics, row: int = 0, column: int = 0) -> A
     K = camera.matrix
     K[:2, 2] += 0.5 - np.array([column, row])
     return K
+
+
+def _ordered(vertices_m: NDArray[np.float32], triangles: NDArray[np.int64]) -> tuple[Array, NDArray[np.int64]]:
+    """Return vertices and triangles in an order of their own: Open3D's depends on which thread was first."""
+    order = np.lexsort(vertices_m.T)
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    triangles = rank[triangles]
+    first = triangles.argmin(axis=1)
+    a, b, c = (np.take_along_axis(triangles, ((first + k) % 3)[:, None], axis=1)[:, 0] for k in range(3))
+    by_edge = np.argsort(a * len(order) + b, kind="stable")
+    return vertices_m[order].astype(float), np.stack([a, b, c], axis=1)[by_edge]
 
 
 def _bytes_of(n_blocks: int) -> int:

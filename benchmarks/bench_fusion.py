@@ -200,6 +200,7 @@ def main() -> int:
             fusion = Fusion(camera, ScanSettings(voxel_m=VOXEL_M), crop=crop, floor_clearance_m=FLOOR_M)
             for frame in frames:
                 fusion.add(frame)
+            fusion.catch_up()
             taken = time.process_time()
             surface = fusion.result().surface
             done = time.process_time()

@@ -24,6 +24,7 @@ from cell_scanning.frames import Frame, frame_fault
 from cell_scanning.holes import Hole, find_holes
 from cell_scanning.mesh_cleaning import merged_slivers, vertex_components, without_crumbs
 from cell_scanning.pose_refinement import model_residual_m, refined_poses
+from cell_scanning.surface_smoothing import smoothed_surface, smoothing_reach_m
 from cell_scanning.support import frame_spread, measure_support, view_labels
 from cell_scanning.tsdf import TRUNCATION_VOXELS, DistanceGrid, PreparedDepth
 
@@ -288,7 +289,12 @@ def _measured_part(
     kept = surface.select_triangles(measured)
     unsupported_m2 = surface.area_m2 - kept.area_m2
     surface, n_crumbs, crumb_m2 = without_crumbs(kept, (CRUMB_VOXELS * voxel_m) ** 2, CRUMB_SHARE)
-    return surface, {"n_crumbs": n_crumbs, "crumb_area_m2": crumb_m2, "unsupported_area_m2": unsupported_m2}
+    return smoothed_surface(surface, voxel_m), {
+        "n_crumbs": n_crumbs,
+        "crumb_area_m2": crumb_m2,
+        "unsupported_area_m2": unsupported_m2,
+        "smoothing_reach_m": smoothing_reach_m(surface, voxel_m),
+    }
 
 
 def _surface_figures(surface: Surface, holes: Sequence[Hole], voxel_m: float) -> dict[str, Any]:

@@ -103,9 +103,7 @@ def _span(low: int, high: int, n: int) -> slice:
     return slice(low, int(np.clip(high, low + 16, n)))
 
 
-def _window(
-    mask: NDArray[np.bool_], at: tuple[slice, slice], shape: tuple[int, ...]
-) -> tuple[slice, slice] | None:
+def _window(mask: NDArray[np.bool_], at: tuple[slice, slice], shape: tuple[int, ...]) -> tuple[slice, slice] | None:
     """Return the image's rows and columns that hold a mask of its window `at`, with what the filters need around it.
 
     None: the mask is empty.

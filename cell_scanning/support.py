@@ -60,9 +60,7 @@ def measure_support(
     confidence, squares, frames, views = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n)
     order = np.argsort(labels, kind="stable").tolist()
     with ThreadPoolExecutor(N_THREADS) as pool:
-        found = pool.map(
-            lambda f: _readings(vertices_m, normals, depths[f], poses[f], camera, tolerance_m), order
-        )
+        found = pool.map(lambda f: _readings(vertices_m, normals, depths[f], poses[f], camera, tolerance_m), order)
         for _, of_label in groupby(zip(labels[order].tolist(), found, strict=True), lambda item: item[0]):
             seen = np.zeros(n, bool)
             for _, (hit, worth, residual) in of_label:

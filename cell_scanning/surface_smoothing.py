@@ -1,4 +1,4 @@
-"""Take noise out of a fused surface: local quadratic fits as wide as the noise asks for, where they explain the shape."""
+"""Noise of a fused surface taken out by local quadratic fits, as wide as the noise asks for."""
 
 from dataclasses import dataclass
 

@@ -6,7 +6,7 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
-from cell_core.icp import huber_weights, point_to_plane_step
+from cell_core.icp import huber_weights, point_to_plane_step, point_to_plane_steps
 from cell_core.near_cells import NearCells, NearTriangles
 from cell_core.pose_votes import spread_samples
 from cell_core.raycast import RayCaster
@@ -60,6 +60,38 @@ class Alignment:
                 if np.abs(apply(step, points[::50]) - points[::50]).max() < CONVERGED_SHARE * self._diagonal_m:
                     break
         return T
+
+    def descend_all(self, poses: Array, reaches_m: tuple[float, ...], rounds: int = ITERATIONS_MAX) -> Array:
+        """Return what `descend` does of many poses (K, 4, 4), all at once."""
+        poses, found = poses.copy(), np.arange(len(poses))
+        for reach_m in reaches_m:
+            moving = found
+            for _ in range(rounds):
+                if len(moving) == 0:
+                    break
+                step, points, held = self._steps(poses[moving], reach_m)
+                found, moving = np.setdiff1d(found, moving[~held]), moving[held]
+                step, points = step[held], points[held, ::50]
+                poses[moving] = step @ poses[moving]
+                shift = np.einsum("kij,knj->kni", step[:, :3, :3], points) + step[:, None, :3, 3] - points
+                moving = moving[np.abs(shift).max(axis=(1, 2)) >= CONVERGED_SHARE * self._diagonal_m]
+        return poses
+
+    def _steps(self, poses: Array, reach_m: float) -> tuple[Array, Array, NDArray[np.bool_]]:
+        """Return the next step (K, 4, 4) of each pose, its points (K, N, 3) and whether enough of them pair."""
+        R = poses[:, :3, :3]
+        points = np.einsum("kij,nj->kni", R, self._points) + poses[:, None, :3, 3]
+        facing = np.einsum("kij,nj->kni", R, self._normals)
+        gap, normals, near = self._target.pairs(points.reshape(-1, 3), facing.reshape(-1, 3), reach_m, NORMAL_COS_MIN)
+        near, normals = near.reshape(points.shape[:2]), normals.reshape(points.shape)
+        residual = np.einsum("kni,kni->kn", gap.reshape(points.shape), normals)
+        weights, length = np.zeros(near.shape), np.ones(len(poses))
+        held = near.sum(axis=1) >= POINTS_MIN
+        for k in np.flatnonzero(held):
+            weights[k, near[k]] = huber_weights(residual[k, near[k]])
+            length[k] = max(float(np.linalg.norm(points[k, near[k]].std(axis=0))), 1e-6)
+        weights[~held] = 1.0
+        return point_to_plane_steps(points, residual, normals, weights, length), points, held
 
     def pairs(
         self, T: Array, reach_m: float, cos_min: float = NORMAL_COS_MIN

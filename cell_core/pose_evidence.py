@@ -5,6 +5,7 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import KDTree
 
 from cell_core.near_cells import NearCells, NearTriangles
 from cell_core.pose_sights import strange_m2
@@ -27,6 +28,8 @@ N_SIGHTS = (24, 240)
 TURNED_COS = -0.3
 """Faces that meet at an edge may be taken for each other; the two sides of a sheet may not."""
 FEW_CELLS = 1500
+N_THREADS = 2
+LEAF_POINTS = 64
 GRID_SHARE, GRID_MARGIN_SHARE = 0.01, 0.06
 
 
@@ -65,6 +68,9 @@ class PoseJudge:
 
     def __init__(self, scan: SurfaceSamples, scan_cell_m: float, target: Surface, target_cell_m: float) -> None:
         self.scan = scan
+        # what is asked lies far off mostly: few large leaves are gone through faster than many small ones
+        self._tree = KDTree(scan.points_m, leafsize=LEAF_POINTS)
+        self._known: dict[tuple[bytes, float], Evidence] = {}
         self.caster = RayCaster(target)
         self._cells = facing_cells(target, target_cell_m)
         diagonal_m = float(np.linalg.norm(np.ptp(target.bounds_m, axis=0)))
@@ -84,7 +90,10 @@ class PoseJudge:
 
     def at(self, T: Array, reach_m: float) -> Evidence:
         """Return what speaks for and against a pose, scan within `reach_m` being on the target."""
-        return self._weighed(T, reach_m, self.scan, self._cells, self.exact)
+        key = (np.asarray(T, float).tobytes(), reach_m)
+        if key not in self._known:
+            self._known[key] = self._weighed(T, reach_m, self.scan, self._cells, self.exact)
+        return self._known[key]
 
     def less(self, T: Array, one: Evidence, T_other: Array, other: Evidence, within_m: float) -> Array:
         """Return by how much cells speak more for one pose than for another (S + 2 M,) [m2].
@@ -180,7 +189,7 @@ class PoseJudge:
         back = inverse(T)
         points, normals = apply(back, cells.points_m), rotate(back, cells.normals)
         span_max = SEEN_REACH_SHARE * self._diagonal_m
-        index = np.asarray(self.scan.tree.query(points, distance_upper_bound=span_max)[1])
+        index = np.asarray(self._tree.query(points, distance_upper_bound=span_max, workers=N_THREADS)[1])
         found = np.flatnonzero(index < len(self.scan))
         below = index[found]
         span = points[found] - self.scan.points_m[below]

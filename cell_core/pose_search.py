@@ -110,8 +110,8 @@ class PoseSearch:
         scene = facing_cells(part, self._coarse_m)
         few = self._aligner(scene, N_POINTS_QUICK, self.judge.grid)
         screened = self._screened(self._votes.poses(scene), scene, N_SCREENED)
-        hasty = [few.descend(T, self._shares(QUICK_SHARES), QUICK_ROUNDS) for T in screened]
-        return self._screened(np.array(hasty).reshape(-1, 4, 4), scene, N_WEIGHED_POSES)
+        hasty = few.descend_all(np.array(screened).reshape(-1, 4, 4), self._shares(QUICK_SHARES), QUICK_ROUNDS)
+        return self._screened(hasty, scene, N_WEIGHED_POSES)
 
     def judged(self, poses: list[Array]) -> Registration:
         """Return the best of these poses and of its turns about the target's axes, aligned to the end and weighed."""

@@ -2,10 +2,10 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import correlate1d, uniform_filter1d
 
 from cell_scanning.camera import Intrinsics
 from cell_scanning.depth_filter import FilteredDepth
+from cell_scanning.windows import correlated, grown, squares_summed, strips, summed
 
 HALF_WIDTHS_PX = (3, 2)
 """A quadratic is fitted over windows this wide to both sides; the widest one that fits counts."""
@@ -39,9 +39,13 @@ def doubled(depth_m: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return depth (2 H - 1, 2 W - 1) with the mean of neighbours in between, where both lie on one surface."""
     h, w = depth_m.shape
     out = np.zeros((2 * h - 1, 2 * w - 1), np.float32)
-    out[::2, ::2] = depth_m
-    out[::2, 1::2] = _between(depth_m[:, :-1], depth_m[:, 1:])
-    out[1::2] = _between(out[:-2:2], out[2::2])
+    for _, rows, _ in strips(h, 0):
+        # with the row above, which the last strip ended with
+        start = max(rows.start - 1, 0)
+        z, own = depth_m[start : rows.stop], out[2 * start : 2 * rows.stop - 1]
+        own[::2, ::2] = z
+        own[::2, 1::2] = _between(z[:, :-1], z[:, 1:])
+        own[1::2] = _between(own[:-2:2], own[2::2])
     return out
 
 
@@ -61,34 +65,51 @@ def doubled_camera(camera: Intrinsics) -> Intrinsics:
 
 
 def _between(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
-    near = (np.abs(a - b) <= np.float32(BRIDGE_SLOPE) * np.minimum(a, b)) & (a > 0.0)
-    return np.where(near, np.float32(0.5) * (a + b), np.float32(0.0))
+    apart = a - b
+    np.abs(apart, out=apart)
+    bound = np.minimum(a, b)
+    bound *= np.float32(BRIDGE_SLOPE)
+    near = apart <= bound
+    mean = a + b
+    mean *= np.float32(0.5)
+    mean *= near
+    return mean
 
 
 def _smoothed(z: NDArray[np.float32], cos: NDArray[np.float32]) -> NDArray[np.float32]:
-    valid = z > 0.0
-    has = valid.astype(np.float32)
-    share = _mean(has, 3)
-    bridged = ~valid & (share > FILLED_MIN)
-    filled = np.where(bridged, _mean(z, 3) / np.maximum(share, np.float32(FILLED_MIN)), z)
-    has += bridged
+    out, left = z.copy(), z > 0.0
+    fit, roughness, whole = np.empty_like(z), np.empty_like(z), np.empty(z.shape, bool)
     incidence = np.minimum((cos * INCIDENCE_CLASSES).astype(np.int8), INCIDENCE_CLASSES - 1)
-    # axial noise grows with the square of range
-    scale = np.maximum(filled, np.float32(1e-3)) ** -2
-    out, done = z.copy(), np.zeros(z.shape, bool)
     for half in HALF_WIDTHS_PX:
-        n = 2 * half + 1
-        if min(z.shape) < n:
+        if min(z.shape) < 2 * half + 1:
             continue
-        fit = _quadratic_at_centre(filled, half)
-        whole = valid & (_mean(has, n) > 1.0 - 0.5 / n**2)
-        roughness = _mean(((filled - fit) * scale) ** 2, n)
-        usual = _usual(roughness, whole, incidence)
-        good = whole & (roughness < np.float32(ROUGHNESS_MAX) * usual[incidence])
-        take = good & ~done
-        out[take] = fit[take]
-        done |= good
+        for wide, own, inner in strips(len(z), 2 * half + 1):
+            for image, part in zip((fit, roughness, whole), _fitted(z[wide], half), strict=True):
+                image[own] = part[inner]
+        usual = _usual(roughness, whole, incidence) * np.float32(ROUGHNESS_MAX)
+        for _, own, _ in strips(len(z), 0):
+            take = (roughness[own] < usual.take(incidence[own])) & whole[own] & left[own]
+            np.copyto(out[own], fit[own], where=take)
+            left[own] &= ~take
     return out
+
+
+def _fitted(z: NDArray[np.float32], half: int) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
+    """Return the fits, how rough the windows are about them, and where there is a reading whose window is whole."""
+    valid = z > 0.0
+    share = squares_summed(valid.astype(np.float32), 3, repeat=True)
+    bridged = (share > 9.0 * FILLED_MIN) & ~valid
+    filled = z.copy()
+    if bridged.any():
+        filled[bridged] = squares_summed(z, 3, repeat=True)[bridged] / share[bridged]
+    fit = _quadratic_at_centre(filled, half)
+    # axial noise grows with the square of range
+    scale = np.maximum(filled, np.float32(1e-3))
+    scale *= scale
+    off = filled - fit
+    off /= scale
+    off *= off
+    return fit, squares_summed(off, 2 * half + 1, repeat=True), valid & ~grown(~(valid | bridged), half)
 
 
 def _usual(
@@ -104,14 +125,6 @@ def _usual(
     return usual
 
 
-def _mean(image: NDArray[np.float32], n: int) -> NDArray[np.float32]:
-    return _along(_along(image, n, 0), n, 1)
-
-
-def _along(image: NDArray[np.float32], n: int, axis: int) -> NDArray[np.float32]:
-    return np.asarray(uniform_filter1d(image, n, axis, mode="nearest"), np.float32)
-
-
 def _quadratic_at_centre(z: NDArray[np.float32], half: int) -> NDArray[np.float32]:
     """Return the value at its centre of the quadratic in x and y fitted to each window."""
     n = 2 * half + 1
@@ -119,9 +132,7 @@ def _quadratic_at_centre(z: NDArray[np.float32], half: int) -> NDArray[np.float3
     m2, m4 = square.mean(), (square**2).mean()
     moments = np.array([[1.0, m2, m2], [m2, m4, m2 * m2], [m2, m2 * m2, m4]])
     level, bend, _ = np.linalg.solve(moments, [1.0, 0.0, 0.0])
-    weights = (bend * square / n).astype(np.float32)
-    across, along = _along(z, n, 0), _along(z, n, 1)
-    fit = _along(across, n, 1) * np.float32(level)
-    fit += correlate1d(across, weights, 1, mode="nearest")
-    fit += correlate1d(along, weights, 0, mode="nearest")
+    bent = bend * square[half:] / n**2
+    fit = correlated(summed(z, n, 0, repeat=True), (bent + level / n**2).tolist(), 1, repeat=True)
+    fit += correlated(summed(z, n, 1, repeat=True), bent.tolist(), 0, repeat=True)
     return fit

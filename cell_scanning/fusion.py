@@ -1,8 +1,9 @@
 """Depth frames in, one trusted surface out."""
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from cell_core.config import CameraConfig
 from cell_core.config.recipes import ScanSettings
 from cell_core.errors import InputRefusedError
 from cell_core.plan import Progress, no_progress
+from cell_core.raycast import RayCaster
 from cell_core.surface import Surface
 from cell_core.transforms import Array, apply, inverse
 from cell_scanning.camera import Intrinsics, as_intrinsics
@@ -20,21 +22,16 @@ from cell_scanning.depth_filter import FilteredDepth, filtered_in_box
 from cell_scanning.depth_smoothing import smoothed
 from cell_scanning.frames import Frame, frame_fault
 from cell_scanning.holes import Hole, find_holes
-from cell_scanning.mesh_cleaning import merged_slivers, vertex_components, without_crumbs
+from cell_scanning.measured_part import measured_part, surface_figures
+from cell_scanning.mesh_cleaning import vertex_components
 from cell_scanning.pose_refinement import model_residual_m, refined_poses
-from cell_scanning.support import frame_spread, measure_support, view_labels
-from cell_scanning.tsdf import TRUNCATION_VOXELS, DistanceGrid
+from cell_scanning.support import frame_spread, view_labels
+from cell_scanning.tsdf import TRUNCATION_VOXELS, DistanceGrid, PreparedDepth
 
 WEIGHT_MIN = 3
 """Readings a vertex needs, where that many frames were taken per view or there are frames to spare."""
 FRAMES_PER_READING = 15
 """There are when this many frames come on every reading needed."""
-CRUMB_VOXELS = 10.0
-"""Components smaller than a square of this many voxels are crumbs."""
-CRUMB_SHARE = 0.01
-"""So are components smaller than this share of the largest."""
-PINHOLE_VOXELS = 8.0
-"""Loops shorter than this many voxels are counted apart."""
 FLOOR_CLEARANCE_M = 0.003
 """How much above the crop box's lowest face the fixture is cut away, and the part's lowest rim with it."""
 REACH_VOXELS = 3.0
@@ -43,6 +40,8 @@ POSES_OFF_VOXELS = 0.4
 """They are when the median reading lies farther than this from the mean model."""
 REFINED_RESIDUAL = 0.97
 """Refined poses must bring the readings' distance from their mean surface below this share of what it was."""
+N_THREADS, FRAMES_AHEAD = 2, 3
+"""Frames are filtered by so many threads while others are integrated, at most so many ahead."""
 CROP_MARGIN_M = 0.03
 """Readings this far outside the crop box still help to place the frames."""
 
@@ -86,14 +85,18 @@ class Fusion:
         self._depths: list[FilteredDepth] = []
         self._poses: list[Array] = []
         self._grid = DistanceGrid(self.camera, self.voxel_m, fine=True)
+        self._pool = ThreadPoolExecutor(N_THREADS)
+        self._ahead: deque[tuple[Future[tuple[FilteredDepth, PreparedDepth | None]], Array]] = deque()
 
     @property
     def n_frames(self) -> int:
         """Frames taken in so far, refused ones not counted."""
-        return len(self._poses)
+        return len(self._poses) + len(self._ahead)
 
     def add(self, frame: Frame) -> str | None:
         """Take in a frame; returns why it was refused, or None.
+
+        It is filtered in the background and integrated a few frames later, in the order given.
 
         Raises:
             InputRefusedError: too much memory.
@@ -102,25 +105,43 @@ class Fusion:
         if fault is not None:
             self.refused[fault] += 1
             return fault
-        filtered = smoothed(filtered_in_box(frame.depth_m, self.camera, frame.T_part_camera, self._wide))
-        self._grid.add(filtered.depth_m, frame.T_part_camera)
-        self._depths.append(filtered)
-        self._poses.append(np.asarray(frame.T_part_camera, float))
+        self._ahead.append((self._pool.submit(self._prepared, frame), np.asarray(frame.T_part_camera, float)))
+        self._catch_up(FRAMES_AHEAD)
         return None
+
+    def catch_up(self) -> None:
+        """Integrate all frames taken in.
+
+        Raises:
+            InputRefusedError: too much memory.
+        """
+        self._catch_up(0)
+
+    def _catch_up(self, n_left: int) -> None:
+        while len(self._ahead) > n_left:
+            work, T = self._ahead.popleft()
+            filtered, prepared = work.result()
+            self._grid.fuse(prepared, T)
+            self._depths.append(filtered)
+            self._poses.append(T)
+
+    def _prepared(self, frame: Frame) -> tuple[FilteredDepth, PreparedDepth | None]:
+        filtered = smoothed(filtered_in_box(frame.depth_m, self.camera, frame.T_part_camera, self._wide))
+        return filtered, self._grid.prepared(filtered.depth_m)
 
     def preview(self) -> Surface | None:
         """Return the surface so far, as the poses given put it and not cleaned; None while there is none."""
+        self.catch_up()
         vertices_m, triangles = self._grid.mesh(1)
         return Surface(vertices_m=vertices_m, triangles=triangles) if len(triangles) else None
 
     def result(self, *, refine: bool = True, progress: Progress = no_progress) -> ScanResult:
         """Correct the poses, fuse again and clean; see `fuse`."""
         start, refused = time.perf_counter(), dict(self.refused)
+        self.catch_up()
         if not self._poses:
             reasons = ", ".join(f"{n} {reason}" for reason, n in refused.items()) or "none were given"
-            raise InputRefusedError(
-                f"scan: 0 of {sum(refused.values())} frames usable: {reasons}", refused=refused
-            )
+            raise InputRefusedError(f"scan: 0 of {sum(refused.values())} frames usable: {reasons}", refused=refused)
         weight_min = weight_needed(self._poses)
         progress(0.3, "mean model")
         model = _surface(*self._grid.mesh(weight_min), "no surface in the crop box")
@@ -130,9 +151,7 @@ class Fusion:
             surface, poses = self._refined(model, weight_min, progress)
         shift_m, turn_rad = _changes(poses, self._poses, model)
         progress(0.8, "cleaning")
-        surface, crumbs = _measured_part(
-            surface, self._depths, poses, self.camera, self.voxel_m, weight_min, self._crop
-        )
+        surface, crumbs = measured_part(surface, self._depths, poses, self.camera, self.voxel_m, weight_min, self._crop)
         progress(0.9, "holes")
         floor_z_m = None if self._crop is None else float(self._crop[0, 2])
         holes = find_holes(surface, vertex_components(surface), floor_z_m, 2.5 * self.voxel_m)
@@ -142,7 +161,7 @@ class Fusion:
             "n_views": int(view_labels(poses).max()) + 1,
             "voxel_m": self.voxel_m,
             "weight_min": weight_min,
-            **_surface_figures(surface, holes, self.voxel_m),
+            **surface_figures(surface, holes, self.voxel_m),
             **crumbs,
             "pose_shift_mean_m": float(shift_m.mean()),
             "pose_shift_max_m": float(shift_m.max()),
@@ -157,14 +176,14 @@ class Fusion:
     def _refined(self, model: Surface, weight_min: int, progress: Progress) -> tuple[Surface, list[Array]]:
         images = [d.depth_m for d in self._depths]
         far_m = 2.0 * TRUNCATION_VOXELS * self.voxel_m
-        given_m = model_residual_m(model, images, self._poses, self.camera, far_m)
+        caster = RayCaster(model)
+        given_m = model_residual_m(model, images, self._poses, self.camera, far_m, caster)
         # pairs far apart are needed where poses are far off, and elsewhere tie one layer of the part to another
         reach_m = far_m if given_m > POSES_OFF_VOXELS * self.voxel_m else REACH_VOXELS * self.voxel_m
-        refined = refined_poses(model, images, self._poses, self.camera, reach_m)
+        refined = refined_poses(model, images, self._poses, self.camera, reach_m, caster)
         progress(0.6, "fusing with refined poses")
         grid = DistanceGrid(self.camera, self.voxel_m, fine=True)
-        for image, T in zip(images, refined, strict=True):
-            grid.add(image, T)
+        grid.add_all(images, refined)
         surface = _surface(*grid.mesh(weight_min), "no surface in the crop box")
         # frames of a smooth part may slide over one another; poses that fit no better than those given are not taken
         if model_residual_m(surface, images, refined, self.camera, far_m) < REFINED_RESIDUAL * given_m:
@@ -186,7 +205,7 @@ def fuse(
 
     Grazing readings and depth edges are dropped, noise is smoothed, frames are integrated into a truncated signed
     distance field, poses are corrected once against the mean model, and only vertices that frames really measured are
-    kept.
+    kept. Where readings scatter much, the surface is smoothed over a reach that follows from that.
 
     Args:
         frames: depth images with their poses in the part frame.
@@ -226,54 +245,3 @@ def _changes(poses: Sequence[Array], given: Sequence[Array], model: Surface) -> 
     shift_m = np.array([float(np.linalg.norm(apply(C, centre) - centre)) for C in steps])
     turn_rad = np.array([np.arccos(np.clip((np.trace(C[:3, :3]) - 1.0) / 2.0, -1.0, 1.0)) for C in steps])
     return shift_m, turn_rad
-
-
-def _measured_part(
-    surface: Surface,
-    depths: Sequence[FilteredDepth],
-    poses: Sequence[Array],
-    camera: Intrinsics,
-    voxel_m: float,
-    weight_min: int,
-    crop: Array | None,
-) -> tuple[Surface, dict[str, float]]:
-    if crop is not None:
-        inside = np.all((surface.vertices_m >= crop[0]) & (surface.vertices_m <= crop[1]), axis=1)
-        if not inside[surface.triangles].all(axis=1).any():
-            raise InputRefusedError("scan: no surface in the crop box: 0 triangles; nothing was measured there")
-        surface = surface.select_triangles(inside[surface.triangles].all(axis=1))
-    vertices_m, triangles = merged_slivers(surface.vertices_m, surface.triangles, 0.2 * voxel_m)
-    surface = _surface(vertices_m, triangles, "no surface in the crop box")
-    noise_m = 5.0 * float(camera.axial_noise_m(np.median(np.concatenate([d.depth_m[d.depth_m > 0.0] for d in depths]))))
-    support = measure_support(
-        surface.vertices_m, surface.vertex_normals, depths, poses, camera, max(2.0 * voxel_m, noise_m)
-    )
-    surface = surface.with_fields(
-        confidence=support.confidence,
-        view_count=support.view_count,
-        frame_count=support.frame_count,
-        residual_m=support.residual_m,
-    )
-    measured = (support.frame_count >= weight_min)[surface.triangles].sum(axis=1) >= 2
-    if not measured.any():
-        raise InputRefusedError(f"scan: no vertex was measured by {weight_min} frames")
-    kept = surface.select_triangles(measured)
-    unsupported_m2 = surface.area_m2 - kept.area_m2
-    surface, n_crumbs, crumb_m2 = without_crumbs(kept, (CRUMB_VOXELS * voxel_m) ** 2, CRUMB_SHARE)
-    return surface, {"n_crumbs": n_crumbs, "crumb_area_m2": crumb_m2, "unsupported_area_m2": unsupported_m2}
-
-
-def _surface_figures(surface: Surface, holes: Sequence[Hole], voxel_m: float) -> dict[str, Any]:
-    open_holes = [h for h in holes if h.kind == "hole"]
-    return {
-        "n_vertices": len(surface.vertices_m),
-        "n_triangles": len(surface.triangles),
-        "area_m2": surface.area_m2,
-        "size_m": np.ptp(surface.bounds_m, axis=0).tolist(),
-        "n_components": int(vertex_components(surface).max()) + 1,
-        "n_holes": sum(h.length_m > PINHOLE_VOXELS * voxel_m for h in open_holes),
-        "n_pinholes": sum(h.length_m <= PINHOLE_VOXELS * voxel_m for h in open_holes),
-        "hole_area_m2": sum(h.area_m2 for h in open_holes),
-        "boundary_length_m": sum(h.length_m for h in holes),
-        "residual_rms_m": float(np.sqrt(np.mean(surface.fields["residual_m"] ** 2))),
-    }

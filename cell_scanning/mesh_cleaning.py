@@ -27,7 +27,10 @@ def merged_slivers(
     faces = label[triangles].astype(np.int64)
     sound = (faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])
     faces = faces[sound]
-    _, first, repeats = np.unique(np.sort(faces, axis=1), axis=0, return_index=True, return_counts=True)
+    low, middle, high = np.sort(faces, axis=1).T
+    _, first = np.unique(low * n_merged + middle, return_inverse=True)
+    # numbered anew, so that three indices fit one integer
+    _, first, repeats = np.unique(first * n_merged + high, return_index=True, return_counts=True)
     # collapsing a fold leaves the same triangle twice, back to back: both go
     return merged, faces[np.sort(first[repeats == 1])]
 

@@ -38,7 +38,12 @@ N_THREADS = 2
 
 
 def refined_poses(
-    model: Surface, depths_m: Sequence[NDArray[np.float32]], poses: Sequence[Array], camera: Intrinsics, reach_m: float
+    model: Surface,
+    depths_m: Sequence[NDArray[np.float32]],
+    poses: Sequence[Array],
+    camera: Intrinsics,
+    reach_m: float,
+    caster: RayCaster | None = None,
 ) -> list[Array]:
     """Return T_part_camera of every frame, corrected so that all frames see the same surface.
 
@@ -46,9 +51,9 @@ def refined_poses(
     says which readings belong together: its heights are unknowns that are eliminated (`pose_system`), so that errors of
     the poses that are in the model do not hold the frames where they are. What the corrections have in common is taken
     out again: the given poses are right on average, and only that ties the surface to the part frame. A frame that
-    sees too little of the model keeps its pose.
+    sees too little of the model keeps its pose. `caster` is the model's, where there is one already.
     """
-    caster = RayCaster(model)
+    caster = caster or RayCaster(model)
     facing = unit(model.vertex_normals[model.triangles].sum(axis=1))
     samples = _each(lambda d: balanced_readings(d, camera), depths_m)
     used = [i for i, (_, z) in enumerate(samples) if len(z) >= READINGS_MIN]
@@ -72,22 +77,28 @@ def refined_poses(
 
 
 def model_residual_m(
-    model: Surface, depths_m: Sequence[NDArray[np.float32]], poses: Sequence[Array], camera: Intrinsics, reach_m: float
+    model: Surface,
+    depths_m: Sequence[NDArray[np.float32]],
+    poses: Sequence[Array],
+    camera: Intrinsics,
+    reach_m: float,
+    caster: RayCaster | None = None,
 ) -> float:
     """Return how far readings lie from the model across its surface [m], the median over all frames.
 
     Readings without a model within `reach_m` count as that far. A median, since a part with layers has readings
-    that belong to another.
+    that belong to another. `caster` is the model's, where there is one already.
     """
-    caster = RayCaster(model)
-    normals = model.triangle_normals
+    hitting = caster or RayCaster(model)
 
     def residual(i: int) -> Array:
         slopes, z = _even_readings(depths_m[i], camera)
         found = np.full(len(z), reach_m)
-        hits = _hits(caster, poses[i], slopes, z, reach_m)
+        hits = _hits(hitting, poses[i], slopes, z, reach_m)
         rays = rotate(poses[i], hits.slopes)
-        found[: len(hits.gap_m)] = np.abs(np.sum(normals[hits.triangle] * rays, axis=1) * hits.gap_m)
+        a, b, c = (model.vertices_m[model.triangles[hits.triangle, k]] for k in range(3))
+        normals = unit(np.cross(b - a, c - a))
+        found[: len(hits.gap_m)] = np.abs(np.sum(normals * rays, axis=1) * hits.gap_m)
         return found if len(z) >= READINGS_MIN else found[:0]
 
     found = np.concatenate([np.zeros(0), *_each(residual, range(len(poses)))])

@@ -1,7 +1,9 @@
 """Which measurements stand behind each vertex of a fused surface."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,7 @@ VIEW_DISTANCE_M = 0.03
 VIEW_ANGLE_RAD = 0.1
 """Poses nearer to each other than this count as one view."""
 WORTH_RANGE_M = 0.5
+N_THREADS = 2
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -55,15 +58,17 @@ def measure_support(
     labels = view_labels(poses)
     n = len(vertices_m)
     confidence, squares, frames, views = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n)
-    for label in range(labels.max(initial=-1) + 1):
-        seen = np.zeros(n, bool)
-        for f in np.flatnonzero(labels == label).tolist():
-            hit, worth, residual = _readings(vertices_m, normals, depths[f], poses[f], camera, tolerance_m)
-            seen[hit] = True
-            confidence[hit] += worth
-            squares[hit] += residual**2
-            frames[hit] += 1.0
-        views += seen
+    order = np.argsort(labels, kind="stable").tolist()
+    with ThreadPoolExecutor(N_THREADS) as pool:
+        found = pool.map(lambda f: _readings(vertices_m, normals, depths[f], poses[f], camera, tolerance_m), order)
+        for _, of_label in groupby(zip(labels[order].tolist(), found, strict=True), lambda item: item[0]):
+            seen = np.zeros(n, bool)
+            for _, (hit, worth, residual) in of_label:
+                seen[hit] = True
+                confidence[hit] += worth
+                squares[hit] += residual**2
+                frames[hit] += 1.0
+            views += seen
     return Support(
         confidence=confidence,
         view_count=views,

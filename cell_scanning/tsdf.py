@@ -1,6 +1,9 @@
 """Truncated signed distance fusion on Open3D's voxel block grid, and its triangles."""
 
+from collections import deque
 from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -20,8 +23,21 @@ MESH_BYTES_PER_VOXEL = 24
 """What extracting the triangles takes on top, measured."""
 MEMORY_MAX_BYTES = 4_000_000_000
 FIRST_BLOCKS = 10_000
+IMAGES_AHEAD = 2
 SHELL_BLOCKS = 1.15
 """Blocks touched per block that holds a reading, measured: the band around a surface reaches into its neighbours."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PreparedDepth:
+    """The window of a depth image that holds readings, ready to be fused."""
+
+    depth_m: NDArray[np.float32]
+    K: Array
+    """(3, 3) camera matrix of it."""
+    integrated_m: NDArray[np.float32]
+    """The same, interpolated where the grid is fine."""
+    K_integrated: Array
 
 
 class DistanceGrid:
@@ -40,8 +56,7 @@ class DistanceGrid:
         self.voxel_m, self.fine = voxel_m, fine
         self.n_images = 0
         self._camera = camera
-        self._K = _pixel_corner_matrix(camera)
-        self._K_integrated = _pixel_corner_matrix(doubled_camera(camera)) if fine else self._K
+        self._K = tensor(_pixel_corner_matrix(camera))
         self._grid = o3d.t.geometry.VoxelBlockGrid(
             attr_names=("tsdf", "weight"),
             attr_dtypes=(o3d.core.float32, o3d.core.float32),
@@ -62,16 +77,50 @@ class DistanceGrid:
         Raises:
             InputRefusedError: the grid has outgrown its memory bound; says at which voxel it would fit.
         """
-        if not depth_m.any():
+        self.fuse(self.prepared(depth_m), T_part_camera)
+
+    def add_all(self, depths_m: Iterable[NDArray[np.float32]], poses: Iterable[Array]) -> None:
+        """Fuse depth images in their order; each is prepared while others are fused. As `add`."""
+        with ThreadPoolExecutor(1) as pool:
+            ahead: deque[tuple[Future[PreparedDepth | None], Array]] = deque()
+            for depth_m, T in zip(depths_m, poses, strict=True):
+                ahead.append((pool.submit(self.prepared, depth_m), T))
+                if len(ahead) > IMAGES_AHEAD:
+                    work, T_first = ahead.popleft()
+                    self.fuse(work.result(), T_first)
+            for work, T in ahead:
+                self.fuse(work.result(), T)
+
+    def prepared(self, depth_m: NDArray[np.float32]) -> PreparedDepth | None:
+        """Return what `fuse` takes of a depth image, None where it is empty; other threads may do this ahead."""
+        hit_rows, hit_columns = np.flatnonzero(depth_m.any(axis=1)), np.flatnonzero(depth_m.any(axis=0))
+        if len(hit_rows) == 0:
+            return None
+        # blocks are looked for at every fourth pixel: the same ones as in the whole image
+        rows, columns = (slice(hits[0] // 4 * 4, hits[-1] + 1) for hits in (hit_rows, hit_columns))
+        own = np.ascontiguousarray(depth_m[rows, columns])
+        K = _pixel_corner_matrix(self._camera, rows.start, columns.start)
+        if not self.fine:
+            return PreparedDepth(depth_m=own, K=K, integrated_m=own, K_integrated=K)
+        return PreparedDepth(
+            depth_m=own,
+            K=K,
+            integrated_m=doubled(own),
+            K_integrated=_pixel_corner_matrix(doubled_camera(self._camera), 2 * rows.start, 2 * columns.start),
+        )
+
+    def fuse(self, prepared: PreparedDepth | None, T_part_camera: Array) -> None:
+        """Fuse what `prepared` returned; as `add`."""
+        if prepared is None:
             return
         T_camera_part, far = tensor(inverse(T_part_camera)), float(self._camera.range_m[1])
-        image = o3d.t.geometry.Image(tensor(depth_m))
+        image, integrated = (_image(x) for x in (prepared.depth_m, prepared.integrated_m))
         blocks = self._grid.compute_unique_block_coordinates(
-            image, self._K, T_camera_part, 1.0, far, TRUNCATION_VOXELS
+            image, tensor(prepared.K), T_camera_part, 1.0, far, TRUNCATION_VOXELS
         )
-        if self.fine:
-            image = o3d.t.geometry.Image(tensor(doubled(depth_m)))
-        self._grid.integrate(blocks, image, self._K_integrated, T_camera_part, 1.0, far, TRUNCATION_VOXELS)
+        self._grid.integrate(
+            blocks, integrated, tensor(prepared.K_integrated), T_camera_part, 1.0, far, TRUNCATION_VOXELS
+        )
         self.n_images += 1
         if self.n_bytes > MEMORY_MAX_BYTES:
             raise _too_large(self.n_bytes, self.voxel_m)
@@ -88,7 +137,7 @@ class DistanceGrid:
             return empty
         if "indices" not in mesh.triangle or len(mesh.triangle.indices) == 0:
             return empty
-        return mesh.vertex.positions.numpy().astype(float), mesh.triangle.indices.numpy().astype(np.int64)
+        return _ordered(mesh.vertex.positions.numpy(), mesh.triangle.indices.numpy().astype(np.int64))
 
     def seen_from(
         self, T_part_camera: Array, depth_m: NDArray[np.float32], step_px: int, weight_min: float
@@ -155,8 +204,7 @@ def mean_mesh(
         InputRefusedError: the grid would outgrow its memory bound; says at which voxel it would fit.
     """
     grid = DistanceGrid(camera, voxel_m, fine=fine)
-    for depth_m, T in zip(depths_m, poses, strict=True):
-        grid.add(depth_m, T)
+    grid.add_all(depths_m, poses)
     return grid.mesh(weight_min)
 
 
@@ -197,11 +245,29 @@ def tensor(array: NDArray[Any]) -> o3d.core.Tensor:
     return cast(Any, o3d.core.Tensor)(np.ascontiguousarray(array))
 
 
-def _pixel_corner_matrix(camera: Intrinsics) -> o3d.core.Tensor:
-    # integrate() truncates pixel coordinates where it should round (isl-org/Open3D#7580)
+def _image(depth_m: NDArray[np.float32]) -> o3d.t.geometry.Image:
+    # shares the array's memory
+    return o3d.t.geometry.Image(o3d.core.Tensor.from_numpy(depth_m))
+
+
+def _pixel_corner_matrix(camera: Intrinsics, row: int = 0, column: int = 0) -> Array:
+    """Return the camera matrix of the image from this row and column on, for what truncates pixel coordinates."""
+    # integrate() truncates them where it should round (isl-org/Open3D#7580)
     K = camera.matrix
-    K[:2, 2] += 0.5
-    return tensor(K)
+    K[:2, 2] += 0.5 - np.array([column, row])
+    return K
+
+
+def _ordered(vertices_m: NDArray[np.float32], triangles: NDArray[np.int64]) -> tuple[Array, NDArray[np.int64]]:
+    """Return vertices and triangles in an order of their own: Open3D's depends on which thread was first."""
+    order = np.lexsort(vertices_m.T)
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    triangles = rank[triangles]
+    first = triangles.argmin(axis=1)
+    a, b, c = (np.take_along_axis(triangles, ((first + k) % 3)[:, None], axis=1)[:, 0] for k in range(3))
+    by_edge = np.argsort(a * len(order) + b, kind="stable")
+    return vertices_m[order].astype(float), np.stack([a, b, c], axis=1)[by_edge]
 
 
 def _bytes_of(n_blocks: int) -> int:

@@ -75,7 +75,7 @@ def grind_down(
     strokes: list[Stroke] = []
     visits, turn, revived_at = nothing, 0, -1
     hoped = dict.fromkeys(((i, force) for i in range(len(tracks)) for force in forces), np.inf)
-    while state.cost > state.enough:
+    while not state.done:
         best = _best(tracks, hoped, state, tool)
         if best is None:
             if revived_at == turn or -np.inf not in hoped.values():

@@ -17,6 +17,8 @@ PEAK_M, PEAK_WEIGHT_MAX = 20e-6, 10.0
 """What stands high counts for more than its square, up to so much more: the highest is judged, not the mean."""
 ENOUGH_M, ENOUGH_DOUBT = 3e-6, 0.2
 """No more passes once what surely is left above the aim comes down to this much, and this share of what is in doubt."""
+HIGHEST_M = 12e-6
+"""Nor does any place stand this high by then: a rim of a millimetre weighs little in a cost over the whole bead."""
 TOUCHED_M = 1e-7
 
 
@@ -62,6 +64,11 @@ class BeadState:
         """The cost at which no more passes are worth it."""
         own = self.wanted
         return cost_of(self.surface.areas_m2[own], AIM_M + ENOUGH_M + ENOUGH_DOUBT * self.doubt_m[own])
+
+    @property
+    def done(self) -> bool:
+        """Whether no more passes are worth it."""
+        return self.cost <= self.enough and float(self.left_m.max()) <= HIGHEST_M
 
     def without(self, taken_m: Array, harm_m: Array, force_n: float) -> "BeadState":
         """Return the ground after a pass at that force; `harm_m` (S,) is what the parent lost at worst."""

@@ -10,6 +10,7 @@ from cell_simulation.predict import predict
 from grinding_planner.bead import find_beads, known_beads, rim_distance
 from grinding_planner.bead_ground import ground_of
 from grinding_planner.bead_parent import parent_of
+from grinding_planner.bead_state import AIM_M, BeadState, Care
 from grinding_planner.planner import plan_grind
 from grinding_planner.samples import sample_surface
 
@@ -199,3 +200,23 @@ def test_the_last_cycle_leaves_less_than_one_that_another_follows(casting, bead_
 def test_a_cycle_beyond_the_last_is_refused(casting, bead_recipe, disc):
     with pytest.raises(InputRefusedError, match=r"cycle 2: recipe grind_bead has 1 to 1"):
         plan_grind(casting, bead_recipe, disc, cycle=2)
+
+
+@pytest.mark.parametrize(("rim_m", "done"), [(AIM_M, True), (40e-6, False)])
+def test_a_narrow_rim_is_worth_a_pass_though_the_whole_is_low(make_sheet, rim_m, done):
+    samples = sample_surface(make_sheet((0.1, 0.02), 0.002, lambda x, y: 0.0 * x), 0.001)
+    height = np.full(len(samples), AIM_M)
+    height[:2] = rim_m
+    nothing = np.zeros(len(samples))
+    state = BeadState(
+        surface=samples,
+        height_m=height,
+        wanted=np.ones(len(samples), bool),
+        removed_m=nothing,
+        doubt_m=nothing,
+        harmed_m=nothing,
+        guard=nothing + 1.0,
+        care=Care(force_error_n=0.0, undercut_max_m=9e-6),
+    )
+    assert state.cost <= state.enough
+    assert state.done == done

@@ -41,7 +41,7 @@ def _second_differences(line: Line, scale_m2: float, way_m: float) -> scipy.spar
     middle = 0.5 * (steps[1:] + steps[:-1])
     size = np.sqrt(middle / way_m) * scale_m2 / middle
     entries = [size / steps[:-1], -size * (1.0 / steps[:-1] + 1.0 / steps[1:]), size / steps[1:]]
-    return scipy.sparse.csr_matrix(scipy.sparse.diags(entries, [0, 1, 2], shape=(len(middle), len(line))))
+    return scipy.sparse.csr_matrix(scipy.sparse.diags(entries, [0, 1, 2], shape=(len(middle), len(line))))  # pyright: ignore[reportArgumentType]
 
 
 def haste(speed_m_per_s: Sequence[Array]) -> Array:

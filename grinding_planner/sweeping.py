@@ -47,7 +47,7 @@ OUTSIDE_WEIGHT = 0.3
 """Weight of removal where none is asked for."""
 TURNING = 1e-4
 """Weight of an even depth's uneven turns of the axis. Maps have none: their leans are bought by what they even out."""
-ACCELERATION_SHARE = 0.3
+ACCELERATION_SHARE = 0.6
 """An even depth keeps speeds to this share of the tool's acceleration: an arm that changes it all at once misses speeds
 by more than 1 %, its jerk being bounded. What evenness needs beyond it the force does. Maps use all of it."""
 PASSES_MAX = 20

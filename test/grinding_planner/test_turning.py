@@ -96,4 +96,4 @@ def test_strokes_over_a_plane_hardly_turn(make_sheet, area_recipe, orbital):
     assert plan.figures["axis_turn_max_rad_per_m"] * 0.2 * orbital.radius_m < 0.3 * orbital.tilt_max_rad
     for stroke in plan.toolpath.strokes:
         change = np.abs(np.diff(stroke.speed_m_per_s**2)) / (2 * stroke.step_lengths_m)
-        assert change.max() <= 0.3 * orbital.acceleration_m_per_s2 * (1.0 + 1e-6)
+        assert change.max() <= 0.6 * orbital.acceleration_m_per_s2 * (1.0 + 1e-6)

@@ -33,6 +33,10 @@ SECOND_BORDER_RADII = 0.4
 BORDER_CLEAR_RADII = 0.25
 EXACT_CLEAR_RADII = 0.1
 """Lines end where they come this close to one along the border; exact ones, which the map needs there, closer by."""
+CALM_RADII = 0.3
+"""Axes are smoothed over so many radii along their lines before the pad is seated: the slope under it jumps at rims and
+holes, and no arm follows jumps. Exact lines keep closer to the ground: over EXACT_CALM_RADII."""
+EXACT_CALM_RADII = 0.15
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -94,7 +98,7 @@ def lay(
             borders += first + clear_of(first, second, clear)
         rows = parallel_lines(sheet, spacing_m, step_m, across=across, exact=exact)
         lines += borders + clear_of(borders, rows, clear)
-    laid = firm_parts(ground, tool, force_n, lines, step_m)
+    laid = firm_parts(ground, tool, force_n, lines, step_m, exact=exact)
     if laid is None:
         raise CoverageError(
             f"pad {tool.name}: no stroke of at least {SHORTEST_STROKE_RADII * radius:.3g} m fits on the ground "
@@ -134,7 +138,7 @@ def _shifted(sheet: Sheet, loop: Array, shift_m: Array, step_m: float) -> Array:
 
 
 def firm_parts(
-    ground: Ground, tool: GrindToolConfig, force_n: float, lines: list[Line], step_m: float
+    ground: Ground, tool: GrindToolConfig, force_n: float, lines: list[Line], step_m: float, *, exact: bool = False
 ) -> "Laid | None":
     """Return the lines with the axis that lays the pad flat along them, cut to where it then stands firmly."""
     if not lines:
@@ -143,7 +147,8 @@ def firm_parts(
     points, axes = (np.concatenate([getattr(line, n) for line in lines]) for n in ("position_m", "tool_axis"))
     radius = reach_m(tool)
     flat = pad_axes(ground.samples, points, -axes, radius, n_rounds=1, middle_m=AXIS_RADII * radius)
-    lines = [turned(line, axis) for line, axis in zip(lines, np.split(flat, ends), strict=True)]
+    calm = (EXACT_CALM_RADII if exact else CALM_RADII) * radius / step_m
+    lines = [turned(line, axis, calm) for line, axis in zip(lines, np.split(flat, ends), strict=True)]
     frames = np.concatenate([tool_frames(line.position_m, line.tool_axis, line.travel) for line in lines])
     seats = seat(ground.samples, ground.caster, frames, tool, force_n, any_direction=ground.is_sheet, step_m=step_m)
     return Laid(lines=lines, seats=seats).cut(seats.valid, n_least(tool, step_m))

@@ -3,8 +3,9 @@
 Gauss-Newton on slowness and tilt together, around what the arm really drives: in each round the slowness is driven
 within speed and acceleration, the force gives way where that is too slow, and the pad is pressed at that force and
 tilt. Small changes of force and of tilt about two axes, pressed again, tell what a step does; bounded least squares,
-smooth along every line, finds the next one, which is kept where it lowers the error as pressed anew. A small tilt
-changes the gaps under the pad by slope times distance, so the poses are seated anew only once, at the end.
+smooth along every line, finds the next one, which is kept where it lowers the error as pressed anew. Where the axis
+turns suddenly, by the line's own axes and the leans together, that has a price: an arm would be late there. A small
+tilt changes the gaps under the pad by slope times distance, so the poses are seated anew only once, at the end.
 """
 
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from grinding_planner.schedule import Schedule, Wish, driven, lowest_shares, rou
 from grinding_planner.seating import seat
 from grinding_planner.strokes import Line
 from grinding_planner.thinning import LeastSquares
+from grinding_planner.turning import bending, haste
 
 ROUNDS, STILL_ROUNDS = 20, 4
 """With tilt, and then without: on the poses seated anew only speed and force settle."""
@@ -102,6 +104,9 @@ class _Solver:
         self._reach = np.concatenate([line.reach_m for line in laid.lines])
         self._least = lowest_shares(tool, laid.seats.force_n)
         self._rough = roughness(laid.lines, reach_m(tool))
+        self._bend: tuple[scipy.sparse.csr_matrix, Array] | None = None
+        if wish.turning > 0.0 and tool.tilt_max_rad > 0.0:
+            self._bend = bending(laid.lines, reach_m(tool), float(np.tan(tool.tilt_max_rad)))
         # slowness counts in its mean over the way
         self._unit = 0.0
 
@@ -123,7 +128,7 @@ class _Solver:
     def pressed(self, tilt: Array, slowness: Array) -> _State:
         """Return what is left where the arm drives this slowness (N,) and the pad leans (N, 2)."""
         self._unit = self._unit or float(self._reach @ slowness / self._reach.sum())
-        plan = driven(self._lines, slowness, self._tool, self._least)
+        plan = driven(self._lines, slowness, self._tool, self._least, self._wish.acceleration_share)
         contact, rates = self._rates(tilt, plan)
         state = _State(tilt=tilt, plan=plan, contact=contact, rates=rates, value=0.0)
         return replace(state, value=self._value(state))
@@ -139,6 +144,9 @@ class _Solver:
         left = state.rates @ state.plan.dwell_s - self._goal
         slow = state.plan.slowness(self._lines) / self._unit
         price = SMOOTH * float(np.sum((self._rough @ state.tilt) ** 2)) + UPRIGHT * float(np.mean(state.tilt**2))
+        if self._bend is not None:
+            uneven = self._bend[0] @ state.tilt.T.ravel() + self._bend[1]
+            price += 0.5 * self._wish.turning * float(haste(state.plan.speed_m_per_s) @ uneven**2)
         price += 0.5 * self._wish.smoothness * float(np.sum((self._rough @ slow) ** 2))
         return float(0.5 * (self._even * self.factor) @ left**2) + price
 
@@ -179,10 +187,16 @@ class _Solver:
                 rough.append(scipy.sparse.csr_matrix(scipy.sparse.vstack(price)))
         matrix = scipy.sparse.csr_matrix(scipy.sparse.hstack(columns))
         start = np.concatenate(here)
+        goal, weights = self._goal - now.rates @ plan.dwell_s + matrix @ start, self._even * self.factor
+        if leans and self._bend is not None:
+            bend, bent = self._bend
+            own = scipy.sparse.hstack([scipy.sparse.csr_matrix((len(bent), n)), bend])
+            matrix = scipy.sparse.csr_matrix(scipy.sparse.vstack([matrix, own]))
+            goal, weights = np.r_[goal, -bent], np.r_[weights, self._wish.turning * haste(plan.speed_m_per_s)]
         problem = LeastSquares(
             matrix=matrix,
-            goal=self._goal - now.rates @ plan.dwell_s + matrix @ start,
-            weights=self._even * self.factor,
+            goal=goal,
+            weights=weights,
             low=np.concatenate(low),
             high=np.concatenate(high),
             rough=scipy.sparse.csr_matrix(scipy.sparse.block_diag(rough)),

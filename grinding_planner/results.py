@@ -19,6 +19,7 @@ from cell_core.transforms import Array
 from grinding_planner.contact import nominal_speed
 from grinding_planner.samples import SurfaceSamples
 from grinding_planner.strokes import Line
+from grinding_planner.turning import turn_figures
 from grinding_planner.wear import Wear, wear_block, wear_figures
 
 TILT_PRESSURE_FRACTION = 0.4
@@ -158,6 +159,7 @@ def plan_of(
         / (tool.preston_per_pa * recipe.force_n * nominal_speed(tool)),
         **wear_figures(wear, tool),
         "n_strokes": len(removal.strokes),
+        **turn_figures(removal.strokes),
         "force_min_n": float(min(s.process_value.min() for s in removal.strokes)),
         "force_mean_n": _mean_force_n(removal.strokes),
         "force_max_n": float(max(s.process_value.max() for s in removal.strokes)),

@@ -37,6 +37,10 @@ class Wish:
     """(S,) where the pad gets by chance: errors count for more only as far as it takes more than the deepest goal."""
     smoothness: float = SMOOTHNESS
     """Weight of the squared change of dwell per length along a line, relative to the mean one, over a radius."""
+    turning: float = 0.0
+    """Weight of how unevenly axes turn (see `turning.bending`) when the pad is leant."""
+    acceleration_share: float = 1.0
+    """Speeds along a line change by so much of the tool's acceleration at most."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -77,7 +81,7 @@ def scheduled(laid: Laid, wish: Wish, tool: GrindToolConfig, iterations: int = I
         matrix=scipy.sparse.csr_matrix(own * (slow / scale)), goal=goal, weights=w, low=low, high=high, rough=rough
     )
     x = problem.solve(np.ones(len(reach)).clip(low, high), iterations)
-    return driven(lines, x * slow, tool, lowest_share)
+    return driven(lines, x * slow, tool, lowest_share, wish.acceleration_share)
 
 
 def dwell_at(speed_m_per_s: Array, steps_m: Array) -> Array:
@@ -107,11 +111,21 @@ def roughness(lines: Sequence[Line], radius_m: float) -> scipy.sparse.csr_matrix
     return scipy.sparse.csr_matrix(entries, shape=(len(first), counts.sum()))
 
 
-def driven(lines: Sequence[Line], slowness: Array, tool: GrindToolConfig, lowest_share: Array) -> Schedule:
+def driven(
+    lines: Sequence[Line],
+    slowness: Array,
+    tool: GrindToolConfig,
+    lowest_share: Array,
+    acceleration_share: float = 1.0,
+) -> Schedule:
     """Return the highest speeds that bring a slowness (N,) [s/m] at full force and that the arm can drive.
 
     Where that is too slow the force gives way, as far as `lowest_share` (N,).
+
+    Args:
+        acceleration_share: how much of the tool's acceleration speeds may use.
     """
+    acceleration = acceleration_share * tool.acceleration_m_per_s2
     speeds, shares, dwells = [], [], []
     ends = np.cumsum([len(line) for line in lines])[:-1]
     for line, wanted, least in zip(lines, np.split(slowness, ends), np.split(lowest_share, ends), strict=True):
@@ -119,7 +133,7 @@ def driven(lines: Sequence[Line], slowness: Array, tool: GrindToolConfig, lowest
         due = wanted * line.reach_m
         top = np.clip(1.0 / wanted, tool.speed_m_per_s.low, tool.speed_m_per_s.high)
         for _ in range(DRIVE_ROUNDS):
-            speed = np.maximum(limit_acceleration(top, steps, tool.acceleration_m_per_s2), tool.speed_m_per_s.low)
+            speed = np.maximum(limit_acceleration(top, steps, acceleration), tool.speed_m_per_s.low)
             dwell = dwell_at(speed, steps)
             # what neighbours' speeds take away from a slow sample no force gives back
             top = np.maximum(speed * np.minimum(1.0, dwell / due), tool.speed_m_per_s.low)

@@ -215,7 +215,7 @@ def line_through(position_m: Array, axis: Array) -> Line | None:
     return Line(position_m=position_m, tool_axis=unit(axis), travel=unit(travel))
 
 
-def turned(line: Line, tool_axis: Array, smoothing_samples: float = 1.0) -> Line:
+def turned(line: Line, tool_axis: Array, smoothing_samples: float) -> Line:
     """Return the line with other tool axes (N, 3), smoothed along it."""
     closed = np.allclose(line.position_m[0], line.position_m[-1])
     axis = unit(gaussian_filter1d(tool_axis, smoothing_samples, axis=0, mode="wrap" if closed else "nearest"))

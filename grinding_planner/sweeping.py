@@ -45,6 +45,11 @@ AIM_FRACTION = 0.09
 """Errors of an even depth above this share of it count for more, so that few are above half again as much."""
 OUTSIDE_WEIGHT = 0.3
 """Weight of removal where none is asked for."""
+TURNING = 1e-4
+"""Weight of an even depth's uneven turns of the axis. Maps have none: their leans are bought by what they even out."""
+ACCELERATION_SHARE = 0.6
+"""An even depth keeps speeds to this share of the tool's acceleration: an arm that changes it all at once misses speeds
+by more than 1 %, its jerk being bounded. What evenness needs beyond it the force does. Maps use all of it."""
 PASSES_MAX = 20
 CONTACT_MIN = 0.6
 """Lines are at most so much closer on bent ground, where the pad touches less of it."""
@@ -218,7 +223,7 @@ def _one_pass(
         if round_ == FILL_ROUNDS:
             break
         extra = helping_lines(ground, tool, removed, goal_m, weights, step)
-        more = firm_parts(ground, tool, feed.force_n, extra, step)
+        more = firm_parts(ground, tool, feed.force_n, extra, step, exact=is_map)
         if more is None:
             break
         laid = laid.joined(more)
@@ -231,6 +236,8 @@ def _one_pass(
         aim_fraction=aim,
         brushed=~ground.serviceable if forbidden is None else ~(ground.serviceable | forbidden),
         smoothness=MAP_SMOOTHNESS if is_map else SMOOTHNESS,
+        turning=0.0 if is_map else TURNING,
+        acceleration_share=1.0 if is_map else ACCELERATION_SHARE,
     )
     plan = scheduled(laid, wish, tool, **({"iterations": MAP_ITERATIONS} if is_map else {}))
     progress(0.6, "leaning the pad")

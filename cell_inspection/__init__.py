@@ -7,7 +7,7 @@ from cell_inspection.defects import DefectMap, find_defects
 from cell_inspection.deviation import Deviation, Region, inspect
 from cell_inspection.removal import removed_between, scan_noise_m
 from cell_inspection.rework import rework_target
-from cell_inspection.transfer import map_field
+from cell_inspection.transfer import height_over, map_field
 from cell_inspection.verdict import Verdict, agreement, grind_verdict, spray_verdict
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "find_defects",
     "find_defects_on_cad",
     "grind_verdict",
+    "height_over",
     "inspect",
     "map_field",
     "removed_between",

@@ -29,6 +29,17 @@ def map_field(from_surface: Surface, values: Array, to_surface: Surface, max_dis
     return out
 
 
+def height_over(from_surface: Surface, surface: Surface, max_distance_m: float) -> Array:
+    """Return how far the vertices of `from_surface` (V,) stand over `surface` along their normals [m].
+
+    Negative where they lie below; NaN where nothing lies within `max_distance_m` [m].
+    """
+    normals = from_surface.vertex_normals
+    points, triangles = matching_points(surface, from_surface.vertices_m, normals, max_distance_m)
+    height = np.sum((from_surface.vertices_m - points) * normals, axis=1)
+    return np.where(triangles >= 0, height, np.nan)
+
+
 def matching_points(
     surface: Surface, points_m: Array, normals: Array, max_distance_m: float, caster: RayCaster | None = None
 ) -> tuple[Array, NDArray[np.int64]]:

@@ -3,7 +3,7 @@ import pytest
 
 from cell_core.surface import Surface
 from cell_inspection.removal import removed_between, scan_noise_m
-from cell_inspection.transfer import map_field
+from cell_inspection.transfer import height_over, map_field
 
 
 def test_a_linear_field_is_carried_exactly(make_sheet):
@@ -21,6 +21,14 @@ def test_nothing_near_is_nan(make_sheet):
     np.testing.assert_array_equal(np.isnan(carried), raised.vertices_m[:, 2] > 0.005)
     with pytest.raises(ValueError, match="shape"):
         map_field(flat, np.ones(3), raised, 2e-3)
+
+
+def test_height_is_positive_where_a_vertex_stands_out_and_unknown_far_away(make_sheet):
+    flat, stepped = make_sheet(n=11), make_sheet(lambda x, y: np.where(x > 0.0, 2e-4, -1e-4), half_m=0.08, n=41)
+    height, x = height_over(stepped, flat, 1e-3), stepped.vertices_m[:, 0]
+    np.testing.assert_allclose(height[x > 0.01], 2e-4, atol=1e-9)
+    np.testing.assert_allclose(height[x < -0.01], -1e-4, atol=1e-9)
+    assert np.isnan(height_over(stepped, flat, 5e-5)).all()
 
 
 def test_the_two_sides_of_a_sheet_are_not_mixed(make_sheet):

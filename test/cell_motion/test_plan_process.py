@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from motion_paths import dome, dome_height, dome_normal, dome_strokes, stroke_over, toolpath
 
+from cell_core.config import GrindToolConfig
 from cell_core.errors import CollisionError, ConfigurationError, InputRefusedError, LimitError, UnreachableError
 from cell_core.resume import remaining_toolpath
 from cell_core.surface import Surface
@@ -165,15 +166,19 @@ def test_trigger_events_lead_the_switches(sprayed: tuple[ToolPath, MotionPlan]) 
         assert events[3 * k].value == pytest.approx(5e-6)
 
 
-def test_spindle_turns_before_contact_and_force_is_off_in_the_air(ground: tuple[ToolPath, MotionPlan]) -> None:
+def test_spindle_turns_before_contact_and_force_is_off_in_the_air(
+    cell: Cell, ground: tuple[ToolPath, MotionPlan]
+) -> None:
     _, plan = ground
+    tool = cell.tool("grind").config
+    assert isinstance(tool, GrindToolConfig)
     trajectory = plan.trajectory
     times = {name: [e for e in trajectory.events if e.name == name] for name in ("on", "off", "set_force_n")}
     assert times["on"][0].time_s < times["set_force_n"][0].time_s - 0.49
     assert times["off"][-1].time_s > times["set_force_n"][-1].time_s
     forces = times["set_force_n"]
     for k, segment in enumerate(s for s in trajectory.segments if s.kind == "process"):
-        assert forces[2 * k].time_s == pytest.approx(trajectory.time_s[segment.i0], abs=2e-3)
+        assert forces[2 * k].time_s == pytest.approx(trajectory.time_s[segment.i0] - tool.force_lag_s, abs=2e-3)
         assert forces[2 * k].value == pytest.approx(50.0)
         assert forces[2 * k + 1].time_s == pytest.approx(trajectory.time_s[segment.i1], abs=2e-3)
         assert forces[2 * k + 1].value == 0.0

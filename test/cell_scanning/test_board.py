@@ -43,7 +43,7 @@ def error(found: HandEye, true: Array = X) -> Array:
 )
 def test_exact_poses_give_any_hand_eye_back(xyz, rpy, seed):
     true = transform_from_xyz_rpy(xyz, rpy)
-    found = calibrate_from_board(*pairs(8, seed, true=true), start=np.eye(4))
+    found = calibrate_from_board(*pairs(12, seed, true=true), start=np.eye(4))
     assert error(found, true) == pytest.approx(np.zeros(6), abs=1e-7)
 
 

@@ -4,6 +4,9 @@ import threading
 import time
 from collections.abc import Callable
 from typing import Any
+from uuid import uuid4
+
+from unique_identifier_msgs.msg import UUID
 
 from cell_core.errors import CellError, ConfigurationError, DeviceError, InputRefusedError
 from cell_nodes.action_client import ActionClient
@@ -53,8 +56,15 @@ class ActionCaller:
         self._node = node
         self._client = ActionClient(node, action_type, name)
 
-    def send(self, goal: Any, on_feedback: Callable[[Any], None] | None = None) -> Any:
+    def send(self, goal: Any, on_feedback: Callable[[Any], None] | None = None, tries: int = 1) -> Any:
         """Send a goal and return its handle once accepted.
+
+        Args:
+            goal: what to ask for.
+            on_feedback: called with each feedback.
+            tries: a middleware drops an answer whose reader its server has not discovered yet. The goal may be sent so
+                many times under one identity: a server takes it once and refuses it again, so only for servers that
+                refuse nothing else, as ActionWorker.
 
         Raises:
             DeviceError: no server, no answer, or goal rejected.
@@ -62,13 +72,17 @@ class ActionCaller:
         if not self._client.wait_for_server(timeout_sec=SERVER_WAIT_S):
             raise DeviceError(f"action {self.name}: no server within {SERVER_WAIT_S:g} s")
         forward = (lambda m: on_feedback(m.feedback)) if on_feedback else None
-        future = self._client.send_goal_async(goal, feedback_callback=forward)
-        if not wait(future, ANSWER_WAIT_S):
+        identity, sent = UUID(uuid=list(uuid4().bytes)), []
+        for _ in range(tries):
+            sent.append(self._client.send_goal_async(goal, feedback_callback=forward, goal_uuid=identity))
+            if wait(sent[-1], ANSWER_WAIT_S / tries):
+                break
+        answers = [future.result() for future in sent if future.done()]
+        if not answers:
             raise DeviceError(f"action {self.name}: goal not answered within {ANSWER_WAIT_S:g} s")
-        handle = future.result()
-        if not handle.accepted:
+        if len(sent) == 1 and not answers[0].accepted:
             raise DeviceError(f"action {self.name}: goal rejected")
-        return handle
+        return answers[0]
 
     def call(self, goal: Any, watch: Watch, on_feedback: Callable[[Any], None] | None = None) -> Any:
         """Run a goal to its end and return its result; `watch` is called many times a second meanwhile.
@@ -77,7 +91,7 @@ class ActionCaller:
             Cancelled: watch raised it, the goal was cancelled and has ended.
             CellError: the result says failed; same kind of error as its exit code, same message.
         """
-        handle = self.send(goal, on_feedback)
+        handle = self.send(goal, on_feedback, tries=3)
         future = handle.get_result_async()
         try:
             while not wait(future, POLL_S):

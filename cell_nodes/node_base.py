@@ -14,6 +14,7 @@ from typing import Any
 import rclpy
 from cell_interfaces.msg import Heartbeat
 from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import InvalidHandle
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -178,7 +179,13 @@ def run_node(make: Callable[[], CellNode], niceness: int = 0) -> None:
 
 def _spin(executor: SingleThreadedExecutor, ending: threading.Event) -> None:
     try:
-        executor.spin()
+        while True:
+            try:
+                executor.spin()
+                break
+            except InvalidHandle:
+                # another thread destroyed an entity while the executor was collecting what to wait for
+                continue
     except ExternalShutdownException:
         pass
     except Exception:

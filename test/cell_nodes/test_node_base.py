@@ -8,10 +8,12 @@ from cell_interfaces.action import RunJob
 from cell_interfaces.msg import Heartbeat
 from node_kit import until, wait
 from rclpy.parameter import Parameter
+from rclpy.task import Future
 
 from cell_core.errors import ConfigurationError, InputRefusedError
 from cell_nodes.action_client import ActionClient
 from cell_nodes.action_work import ActionWorker
+from cell_nodes.clients import ActionCaller
 from cell_nodes.node_base import STREAM, CellNode
 
 
@@ -60,6 +62,23 @@ def test_a_goal_that_is_answered_at_once_is_answered(ros):
     client._feedback_callbacks = _Slow()
     future = client.send_goal_async(RunJob.Goal(job_dir="/x"), feedback_callback=lambda m: None)
     assert wait(future).accepted
+
+
+def test_a_goal_whose_first_answer_is_lost_is_worked_on_once(ros):
+    node = ros.up(Probe)
+    runs = []
+    node.action = lambda work: runs.append(1) or time.sleep(6.0) or {"accepted": True}
+    caller = ActionCaller(ros.client, RunJob, "probe")
+    real, lost = caller._client.send_goal_async, []
+
+    def first_lost(*args, **options):
+        future = real(*args, **options)
+        lost.append(future)
+        return Future() if len(lost) == 1 else future
+
+    caller._client.send_goal_async = first_lost
+    assert caller.call(RunJob.Goal(job_dir="/x"), lambda: None).accepted
+    assert len(lost) == 2 and runs == [1]
 
 
 def test_what_a_transition_raises_is_refused_and_leaves_the_node_unconfigured(ros):

@@ -15,17 +15,8 @@ def point_to_plane_step(points_m: Array, residuals_m: Array, normals: Array, wei
     Small angles; solved about the centroid with rotation scaled by `length_m`, the extent of the points. Directions the
     points do not fix (sliding on a plane, turning about an axis) stay untouched.
     """
-    w = weights / weights.sum()
-    centre = w @ points_m
-    J = np.concatenate([np.cross((points_m - centre) / length_m, normals), normals], axis=1)
-    H = J.T @ (w[:, None] * J)
-    values, vectors = np.linalg.eigh(H)
-    fixed = values > CONDITION_MIN * max(values[-1], 1e-300)
-    step = vectors[:, fixed] @ ((vectors[:, fixed].T @ (J.T @ (w * residuals_m))) / values[fixed])
-    T = np.eye(4)
-    T[:3, :3] = Rotation.from_rotvec(-step[:3] / length_m).as_matrix()
-    T[:3, 3] = centre - step[3:] - T[:3, :3] @ centre
-    return T
+    lengths_m = np.array([length_m])
+    return point_to_plane_steps(points_m[None], residuals_m[None], normals[None], weights[None], lengths_m)[0]
 
 
 def huber_weights(residuals_m: Array, floor_m: float = 1e-5) -> Array:

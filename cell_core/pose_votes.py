@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from cell_core.facing import facing_keys
 from cell_core.sampling import SurfaceSamples
 from cell_core.surface import Surface
 from cell_core.transforms import Array, unit
@@ -40,11 +41,7 @@ def facing_cells(surface: Surface, cell_m: float) -> SurfaceSamples:
     """
     n = int(np.clip(SAMPLES_PER_CELL * surface.area_m2 / cell_m**2, SAMPLES_MIN, SAMPLES_MAX))
     points, normals = spread_samples(surface, n)
-    axis = np.abs(normals).argmax(axis=1)
-    way = 2 * axis + (normals[np.arange(n), axis] > 0.0)
-    index = np.floor((points - points.min(axis=0)) / cell_m).astype(np.int64)
-    counts = index.max(axis=0) + 1
-    key = ((index[:, 0] * counts[1] + index[:, 1]) * counts[2] + index[:, 2]) * 6 + way
+    key = facing_keys(points, normals, cell_m, points.min(axis=0))
     order = np.argsort(key, kind="stable")
     first = np.flatnonzero(np.r_[True, np.diff(key[order]) > 0])
     size = np.diff(np.r_[first, n])

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
+from rclpy.node import Node
 from unique_identifier_msgs.msg import UUID
 
 from cell_core.errors import CellError, ConfigurationError, DeviceError, InputRefusedError
@@ -51,12 +52,21 @@ def call_service(
 class ActionCaller:
     """An action client that a worker thread can wait on."""
 
-    def __init__(self, node: CellNode, action_type: Any, name: str) -> None:
+    def __init__(self, node: Node, action_type: Any, name: str) -> None:
         self.name = name
-        self._node = node
         self._client = ActionClient(node, action_type, name)
 
-    def send(self, goal: Any, on_feedback: Callable[[Any], None] | None = None, tries: int = 1) -> Any:
+    def destroy(self) -> None:
+        """Take the client off its node."""
+        self._client.destroy()
+
+    def send(
+        self,
+        goal: Any,
+        on_feedback: Callable[[Any], None] | None = None,
+        tries: int = 1,
+        watch: Watch = lambda: None,
+    ) -> Any:
         """Send a goal and return its handle once accepted.
 
         Args:
@@ -65,6 +75,7 @@ class ActionCaller:
             tries: a middleware drops an answer whose reader its server has not discovered yet. The goal may be sent so
                 many times under one identity: a server takes it once and refuses it again, so only for servers that
                 refuse nothing else, as ActionWorker.
+            watch: called many times a second meanwhile; what it raises is passed on, whatever the server does.
 
         Raises:
             DeviceError: no server, no answer, or goal rejected.
@@ -75,7 +86,10 @@ class ActionCaller:
         identity, sent = UUID(uuid=list(uuid4().bytes)), []
         for _ in range(tries):
             sent.append(self._client.send_goal_async(goal, feedback_callback=forward, goal_uuid=identity))
-            if wait(sent[-1], ANSWER_WAIT_S / tries):
+            end = time.monotonic() + ANSWER_WAIT_S / tries
+            while not wait(sent[-1], POLL_S) and time.monotonic() < end:
+                watch()
+            if sent[-1].done():
                 break
         answers = [future.result() for future in sent if future.done()]
         if not answers:

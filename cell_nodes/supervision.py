@@ -19,7 +19,7 @@ from sensor_msgs.msg import JointState
 
 from cell_core.errors import CellError, DeviceError
 from cell_core.jobs import JobFolder
-from cell_nodes.action_client import ActionClient
+from cell_nodes.clients import ActionCaller
 from cell_nodes.lifecycle_manager import LifecycleManager
 from cell_nodes.names import NAMESPACE, NODES
 from cell_nodes.processes import NodeProcesses
@@ -54,7 +54,7 @@ class Supervision:
         self._node.create_subscription(StepSummary, "step_summary", self._on_summary, latched)
         self._node.create_subscription(ToolState, "tool_state", self._on_tool, 1)
         self._lifecycle = LifecycleManager(self._node, NODES, self._watch)
-        self._client = ActionClient(self._node, RunJob, "run_job")
+        self._client = ActionCaller(self._node, RunJob, "run_job")
         self._services = {
             name: self._node.create_client(kind, name)
             for name, kind in (("approve", Approve), ("reject", Reject), ("abort", Abort), ("job/abort", Abort))
@@ -93,14 +93,8 @@ class Supervision:
             time.sleep(POLL_S)
 
     def _run_job(self) -> int:
-        if not self._client.wait_for_server(timeout_sec=10.0):
-            raise DeviceError("action run_job: no server within 10 s", node="job")
-        self._handle: Any = None
-        sent = self._client.send_goal_async(RunJob.Goal(job_dir=str(self._folder.path), resume=self._resume))
-        self._wait(sent, 10.0, "run_job: goal not answered")
-        self._handle = sent.result()
-        if not self._handle.accepted:
-            raise DeviceError("action run_job: goal rejected", node="job")
+        goal = RunJob.Goal(job_dir=str(self._folder.path), resume=self._resume)
+        self._handle: Any = self._client.send(goal, tries=3, watch=self._watch)
         result_future = self._handle.get_result_async()
         while not result_future.done():
             self._watch()
@@ -110,14 +104,6 @@ class Supervision:
             self._emit("error", message=result.message, step=self._state[1], exit_code=int(result.exit_code))
         self._emit("done", accepted=bool(result.accepted), exit_code=int(result.exit_code), message=result.message)
         return int(result.exit_code)
-
-    def _wait(self, future: Any, timeout_s: float, what: str) -> None:
-        end = time.monotonic() + timeout_s
-        while not future.done():
-            self._watch()
-            if time.monotonic() > end:
-                raise DeviceError(f"{what} within {timeout_s:g} s")
-            time.sleep(POLL_S)
 
     def _watch(self) -> None:
         for name, how in self._processes.dead().items():

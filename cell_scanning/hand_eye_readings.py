@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cell_core.errors import InputRefusedError
+from cell_core.facing import facing_keys
 from cell_core.raycast import RayCaster
 from cell_core.surface import Surface
 from cell_core.transforms import Array, apply, inverse, rotate, unit
@@ -122,15 +123,7 @@ def surface_cells(model: Surface, cell_m: float, hit: NDArray[np.int64]) -> tupl
     corners = model.vertices_m[model.triangles[used]]
     normal = unit(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]))
     centre = corners.mean(axis=1)
-    axis = np.argmax(np.abs(normal), axis=1)
-    facing = 2 * axis + (normal[np.arange(len(used)), axis] > 0.0)
-    places = np.floor(centre / cell_m).astype(np.int64)
-    places -= places.min(axis=0, initial=0)
-    n_x, n_y, n_z = (int(n) + 1 for n in places.max(axis=0, initial=0))
-    assert n_x * n_y * n_z < 2**60
-    # one number per cell: sorted several times faster than rows
-    keys = ((places[:, 0] * n_y + places[:, 1]) * n_z + places[:, 2]) * 6 + facing
-    _, cell = np.unique(keys, return_inverse=True)
+    _, cell = np.unique(facing_keys(centre, normal, cell_m), return_inverse=True)
     n = int(cell.max(initial=-1)) + 1
     weight = np.bincount(cell, count, n)
     centres = np.stack([np.bincount(cell, count * centre[:, i], n) / weight for i in range(3)], axis=1)

@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
+from cell_core.facing import facing_keys
+from cell_core.pose_votes import frames_of
 from cell_core.surface import Surface
 from cell_core.transforms import Array, unit
 
@@ -86,13 +88,8 @@ def smoothed_surface(surface: Surface, voxel_m: float) -> Surface:
 
 def _cells(surface: Surface, size_m: float) -> _Cells:
     normals = surface.vertex_normals
-    axis = np.argmax(np.abs(normals), axis=1)
-    side = 2 * axis + (normals[np.arange(len(axis)), axis] > 0.0)
-    place = np.floor((surface.vertices_m - surface.bounds_m[0]) / size_m).astype(np.int64)
-    n = place.max(axis=0) + 1
-    _, index, count = np.unique(
-        ((place[:, 0] * n[1] + place[:, 1]) * n[2] + place[:, 2]) * 6 + side, return_inverse=True, return_counts=True
-    )
+    keys = facing_keys(surface.vertices_m, normals, size_m, surface.bounds_m[0])
+    _, index, count = np.unique(keys, return_inverse=True, return_counts=True)
 
     def mean(values: Array) -> Array:
         return np.bincount(index, values, len(count)) / count
@@ -110,7 +107,7 @@ def _fitted(cells: _Cells, reach_m: float) -> _Fits:
     turn = np.linalg.norm(cells.normals[around] - cells.normals[:, None], axis=2) / BEND_RAD
     weight = (1.0 - share**2) ** 2 * np.exp(-(turn**2)) * found
     weight *= (cells.sigma_m[:, None] / np.maximum(cells.sigma_m[around], 0.3 * cells.sigma_m[:, None])) ** 2
-    tangents = _tangents(cells.normals)
+    tangents = frames_of(cells.normals)[:, 1:]
     offset = (cells.points_m[around] - cells.points_m[:, None]) / reach_m
     u, v = (np.einsum("cki,ci->ck", offset, tangents[:, i]) for i in (0, 1))
     height = reach_m * np.einsum("cki,ci->ck", offset, cells.normals)
@@ -158,9 +155,3 @@ def _nearest(cells: _Cells, points_m: Array, n: int, reach_m: float) -> tuple[Ar
 
 def _terms(u: Array, v: Array) -> NDArray[np.float64]:
     return np.stack([np.ones_like(u), u, v, u * u, u * v, v * v], axis=-1)
-
-
-def _tangents(normals: Array) -> Array:
-    other = np.eye(3)[np.argmin(np.abs(normals), axis=1)]
-    first = unit(np.cross(normals, other))
-    return np.stack([first, np.cross(normals, first)], axis=1)

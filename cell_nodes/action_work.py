@@ -150,6 +150,7 @@ UNITS = {
     "_m3_per_s": "m3/s",
     "_m_per_s": "m/s",
     "_rad_per_s": "rad/s",
+    "_rad_per_m": "rad/m",
     "_m2": "m2",
     "_m3": "m3",
     "_rad": "rad",

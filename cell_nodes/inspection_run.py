@@ -183,15 +183,15 @@ def _measured(given: Given, model_m: Array) -> tuple[MeasuredRemoval | None, str
 def _truth(given: Given, path: Path, judgement: Judgement, model_m: Array) -> dict[str, Any]:
     """Return the truth's own verdict, how far model and measurement are from it, and the true change (V,).
 
-    A bead is to come down to a surface, not by a depth: its verdict counts from where the first scan saw the part, so
-    that what the scan added to the bead, as at its feet, is not missed.
+    A bead is to come down to a surface, not by a depth: where it is wanted its verdict counts from where the first scan
+    saw the part, so that what the scan added to it, as at its feet, is not missed.
     """
     part = read_ply(path)
     true = map_field(part, part.fields["change_m"], given.scan, MAP_DISTANCE_M)
     areas, mask = given.scan.vertex_areas_m2, given.mask
     verdict_of: Any = spray_verdict if isinstance(given.recipe, SprayRecipe) else grind_verdict
     to_surface = isinstance(given.recipe, GrindRecipe) and given.recipe.strategy == "bead"
-    down = true + height_over(given.scan, part, MAP_DISTANCE_M) if to_surface else true
+    down = np.where(mask, true + height_over(given.scan, part, MAP_DISTANCE_M), true) if to_surface else true
     verdict = verdict_of(given.recipe, down, given.target_m, mask, areas, positions_m=given.scan.vertices_m)
     figures = {**verdict.figures, **agreement(model_m, true, given.target_m, mask, areas)}
     told = mask & judgement.by_measurement & np.isfinite(true)

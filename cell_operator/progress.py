@@ -11,6 +11,8 @@ from rich.table import Table
 
 # how a figure's unit suffix is shown to people: (suffix, factor, unit, decimals)
 _SHOWN = (
+    ("_rad_per_s", 57.29577951308232, "deg/s", 2),
+    ("_rad_per_m", 57.29577951308232e-3, "deg/mm", 3),
     ("_m_per_s", 1e3, "mm/s", 1),
     ("_m2", 1.0, "m2", 4),
     ("_m3", 1e6, "cm3", 3),

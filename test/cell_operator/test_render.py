@@ -45,6 +45,8 @@ def test_figures_are_shown_in_units_people_read() -> None:
     assert shown_figure("mean_m", 50e-6) == ("mean", "50.0", "um")
     assert shown_figure("length_m", 12.3456) == ("length", "12.346", "m")
     assert shown_figure("standoff_m", 0.2) == ("standoff", "200.00", "mm")
+    assert shown_figure("axis_turn_max_rad_per_m", 17.453293) == ("axis turn max", "1.000", "deg/mm")
+    assert shown_figure("axis_turn_max_rad_per_s", 0.17453293) == ("axis turn max", "10.00", "deg/s")
     assert shown_figure("cv", 0.034) == ("CV", "3.40", "%")
     assert shown_figure("covered_area_fraction", 0.995) == ("covered area", "99.50", "%")
     assert shown_figure("n_strokes", 7) == ("n strokes", "7", "")

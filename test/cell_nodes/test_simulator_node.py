@@ -149,8 +149,12 @@ def test_depth_is_rendered_for_who_listens_and_on_request(bench):
 
 def test_the_part_survives_a_restart_of_the_simulator(ros, job):
     bench = Bench(ros, job)
-    bench.node.loop.call(lambda: bench.node.sim._part.removed_m.__setitem__(0, 1e-5))
-    bench.node.loop._dirty = True
+
+    def ground() -> None:
+        bench.node.sim._part.removed_m[0] = 1e-5
+        bench.node.loop._dirty = True  # in the loop's thread, which writes it too
+
+    bench.node.loop.call(ground)
     bench.node.trigger_deactivate()
     again = ros.up(SimulatorNode, job_dir=str(job.path))
     assert again.sim.truth().fields["removed_depth_m"][0] == pytest.approx(1e-5, rel=1e-3)

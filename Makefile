@@ -22,8 +22,18 @@ demo: setup
 	$(RUN) $(BIN)/cell demo spray --out $(JOBS)/demo_spray_$$(date +%Y%m%d_%H%M%S)
 	$(RUN) $(BIN)/cell demo grind --out $(JOBS)/demo_grind_$$(date +%Y%m%d_%H%M%S)
 
+# what starts nodes runs alone: they watch one another by the wall clock
+NODE_TESTS := test/cell_nodes test/test_transport.py test/test_interfaces.py
+
 test: setup
+ifeq ($(strip $(PYTEST_ARGS)),)
+	@status=0; \
+	$(RUN) $(BIN)/python -m pytest -n 2 --dist loadfile $(addprefix --ignore=,$(NODE_TESTS)) || status=1; \
+	$(RUN) $(BIN)/python -m pytest $(NODE_TESTS) || status=1; \
+	exit $$status
+else
 	$(RUN) $(BIN)/python -m pytest $(PYTEST_ARGS)
+endif
 
 lint: setup
 	$(RUN) $(BIN)/ruff check .

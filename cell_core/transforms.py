@@ -1,5 +1,7 @@
 """Rigid transforms as 4x4 arrays. `T_a_b` takes b coordinates in and gives a coordinates out."""
 
+import warnings
+
 import numpy as np
 import scipy.linalg
 from numpy.typing import ArrayLike, NDArray
@@ -19,7 +21,10 @@ def transform_from_xyz_rpy(xyz_m: ArrayLike, rpy_rad: ArrayLike) -> Array:
 def xyz_rpy_from_transform(T: ArrayLike) -> tuple[Array, Array]:
     """Return translation [m] (3,) and URDF roll, pitch, yaw [rad] (3,) of a 4x4 transform."""
     T = np.asarray(T, float)
-    return T[:3, 3].copy(), Rotation.from_matrix(T[:3, :3]).as_euler("xyz")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # at a pitch of 90 degrees one of many answers is given, and it is right
+        rpy_rad = Rotation.from_matrix(T[:3, :3]).as_euler("xyz")
+    return T[:3, 3].copy(), rpy_rad
 
 
 def transform_from_xyz_quat(xyz_m: ArrayLike, quat_xyzw: ArrayLike) -> Array:

@@ -49,6 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
         _report,
         _doctor,
         _describe,
+        _arm,
         _up,
         _run,
         _bench,
@@ -142,6 +143,29 @@ def _describe(add: Add) -> None:
     robot.add_argument("--out", type=Path, required=True, metavar="FILE.urdf", help="file to write")
     robot.add_argument(
         "--cell", default="default", metavar="FILE", help="cell file or name in config/cells (default: default)"
+    )
+
+
+def _arm(add: Add) -> None:
+    arm = add("arm", "make robot and cell files of another arm's URDF, with the standard tools on its flange")
+    arm.add_argument("urdf", type=Path, metavar="FILE", help="URDF or xacro file of the bare arm, six turning joints")
+    arm.add_argument("--name", default="", metavar="NAME", help="of the robot (default: the URDF's)")
+    arm.add_argument("--base", default="", metavar="LINK", help="link at its foot (default: base_link or the root)")
+    arm.add_argument("--flange", default="", metavar="LINK", help="link for the tools (default: tool0 and the like)")
+    arm.add_argument(
+        "--full-speed",
+        dest="full_speed_s",
+        type=float,
+        default=0.5,
+        metavar="S",
+        help="time in which a joint comes to full speed; URDF files hold no accelerations (default: 0.5)",
+    )
+    arm.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="writes NAME.yaml, cell.yaml, NAME.urdf, NAME.srdf, meshes, arm.png",
     )
 
 

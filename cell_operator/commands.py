@@ -41,6 +41,7 @@ def run_command(args: argparse.Namespace) -> int:
         "report": _report,
         "doctor": _doctor,
         "describe": _describe,
+        "arm": _arm,
         "up": _up,
         "run": _run,
         "bench": _bench,
@@ -283,6 +284,12 @@ def _describe(args: argparse.Namespace) -> int:
     write_urdf(load_cell(args.cell), args.out)
     console.print(f"written to {args.out}")
     return 0
+
+
+def _arm(args: argparse.Namespace) -> int:
+    from cell_operator.arm import import_arm_files
+
+    return import_arm_files(args, console)
 
 
 def _demo(args: argparse.Namespace) -> int:

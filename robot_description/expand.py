@@ -29,7 +29,10 @@ def expand(path: Path, arguments: Mapping[str, str]) -> str:
         except Exception as error:  # xacro raises bare Exceptions of many kinds; each is a fault of the file
             raise ConfigurationError(f"{path}: xacro: {error}") from error
     else:
-        text = path.read_text(encoding="utf-8")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ConfigurationError(f"{path}: not XML: byte {error.start} is no UTF-8") from error
     try:
         root = ElementTree.fromstring(text)
     except ElementTree.ParseError as error:
@@ -40,10 +43,14 @@ def expand(path: Path, arguments: Mapping[str, str]) -> str:
 
 
 def resolve(uri: str, beside: Path) -> Path:
-    """Return the absolute path of a mesh URI: package://, file://, absolute, or relative to the file `beside`."""
+    """Return the absolute path of a mesh URI: package://, file://, absolute, or relative to the file `beside`.
+
+    A package that nobody knows may be a folder above the file under another name: what lies there is taken.
+    """
     if uri.startswith("package://"):
         package, _, rest = uri.removeprefix("package://").partition("/")
         candidates = [folder / rest for folder in _package_folders(package, beside)]
+        candidates += [folder / rest for folder in list(Path(beside).resolve().parents)[:2]]
     else:
         candidates = [Path(beside).parent / uri.removeprefix("file://")]
     for path in candidates:

@@ -14,6 +14,7 @@ from cell_core.transforms import Array, transform_from_xyz_rpy, xyz_rpy_from_tra
 from robot_description.expand import expand, own_folders
 from robot_description.model import BoxModel, Cell, RobotModel, ToolModel
 from robot_description.opw import opw_deviation
+from robot_description.opw_fit import fit_opw
 from robot_description.semantics import load_srdf
 from robot_description.urdf import MOVABLE, UrdfTree, parse_urdf
 
@@ -23,6 +24,8 @@ OPW_TOLERANCE = 1e-6
 
 def load_robot(name_or_path: str | Path, beside: Path | None = None) -> RobotModel:
     """Load config/robots/NAME.yaml (or a path) with its URDF and SRDF, and check them against each other.
+
+    OPW parameters that the file does not give are read off the URDF where the arm is of that kind.
 
     Raises:
         ConfigurationError: a missing or wrong file; a joint or frame that the URDF lacks; limits that are not positive
@@ -34,6 +37,7 @@ def load_robot(name_or_path: str | Path, beside: Path | None = None) -> RobotMod
     urdf_xml = expand(urdf_path, config.xacro_args)
     tree = parse_urdf(urdf_xml, str(urdf_path))
     _check_names(config, tree, path)
+    config = _with_opw(config, tree)
     lower, upper = (np.array([getattr(tree.joint[n], side) for n in config.joint_names]) for side in ("lower", "upper"))
     limits = [config.joint_limits[n] for n in config.joint_names]
     robot = RobotModel(
@@ -180,7 +184,19 @@ def _check_limits(robot: RobotModel, path: Path) -> None:
             raise ConfigurationError(f"{path}: home_rad: {name} at {home:.4f} rad is outside {low:.4f}..{high:.4f} rad")
 
 
+def _with_opw(config: RobotConfig, tree: UrdfTree) -> RobotConfig:
+    """Read the OPW parameters off the URDF where the file gives none and the arm has them."""
+    if config.opw is not None:
+        return config
+    try:
+        return config.model_copy(update={"opw": fit_opw(tree, config.base_frame, config.flange_frame)})
+    except ConfigurationError:
+        return config
+
+
 def _check_opw(robot: RobotModel, path: Path) -> None:
+    if robot.config.opw is None:
+        return
     position_m, rotation = opw_deviation(robot, np.random.default_rng(0))
     if max(position_m, rotation) > OPW_TOLERANCE:
         raise ConfigurationError(

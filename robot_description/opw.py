@@ -40,5 +40,7 @@ def opw_deviation(robot: RobotModel, rng: np.random.Generator, count: int = 64) 
     low = np.maximum(robot.lower_rad, -np.pi)
     high = np.minimum(robot.upper_rad, np.pi)
     q_rad = rng.uniform(low, high, (count, len(low)))
+    if robot.config.opw is None:
+        raise ConfigurationError(f"robot {robot.config.name}: has no OPW parameters to check")
     difference = np.abs(opw_forward(robot.config.opw, q_rad) - robot.forward(q_rad, robot.config.flange_frame))
     return float(difference[:, :3, 3].max()), float(difference[:, :3, :3].max())

@@ -68,14 +68,30 @@ def shape_mesh(shape: Shape) -> "trimesh.Trimesh":
     elif shape.kind == "sphere":
         solid = trimesh.creation.icosphere(subdivisions=2, radius=shape.size[0])
     else:
-        try:
-            solid = trimesh.load_mesh(Path(shape.mesh_path))
-        except Exception as error:  # each format's reader raises its own kinds
-            raise ConfigurationError(f"{shape.mesh_path}: mesh cannot be read: {error}") from error
-        if isinstance(solid, trimesh.Scene):
-            solid = solid.to_mesh()
+        solid = read_mesh(Path(shape.mesh_path))
         solid.apply_scale(shape.size)
     solid.apply_transform(shape.T_link_shape)
+    return solid
+
+
+def read_mesh(path: Path) -> "trimesh.Trimesh":
+    """Return a mesh file's triangles in metres: Collada files may declare another unit, others count as metres.
+
+    Raises:
+        ConfigurationError: the file cannot be read.
+    """
+    import trimesh
+    from trimesh.units import unit_conversion
+
+    try:
+        solid = trimesh.load_mesh(path)
+    except Exception as error:  # each format's reader raises its own kinds
+        raise ConfigurationError(f"{path}: mesh cannot be read: {error}") from error
+    unit = solid.units if path.suffix.lower() == ".dae" else None
+    if isinstance(solid, trimesh.Scene):
+        solid = solid.to_mesh()
+    if unit:
+        solid.apply_scale(unit_conversion(unit, "meters"))
     return solid
 
 

@@ -1,6 +1,7 @@
 """The SRDF: read it, or derive a plain one from the URDF when the robot's file names none."""
 
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
 from pathlib import Path
 
 from cell_core.config.models import RobotConfig
@@ -63,7 +64,11 @@ def adjacent_pairs(tree: UrdfTree) -> list[tuple[str, str]]:
 
 
 def write_srdf(
-    tree: UrdfTree, config: RobotConfig, adjacent: list[tuple[str, str]], never: list[tuple[str, str]]
+    tree: UrdfTree,
+    config: RobotConfig,
+    adjacent: list[tuple[str, str]],
+    never: list[tuple[str, str]],
+    always: Sequence[tuple[str, str]] = (),
 ) -> str:
     """Return an SRDF with one group "manipulator", the home state and the disabled pairs with their reasons."""
     lines = ['<?xml version="1.0" encoding="UTF-8"?>', f'<robot name="{tree.name}">', '  <group name="manipulator">']
@@ -78,7 +83,7 @@ def write_srdf(
     lines.append('  <group_state name="home" group="manipulator">')
     lines += [f'    <joint name="{n}" value="{v}"/>' for n, v in zip(config.joint_names, config.home_rad, strict=True)]
     lines.append("  </group_state>")
-    for reason, pairs in (("Adjacent", adjacent), ("Never", never)):
+    for reason, pairs in (("Adjacent", adjacent), ("Never", never), ("Default", always)):
         lines += [f'  <disable_collisions link1="{a}" link2="{b}" reason="{reason}"/>' for a, b in pairs]
     return "\n".join([*lines, "</robot>", ""])
 

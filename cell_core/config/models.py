@@ -117,7 +117,8 @@ class RobotConfig(Strict):
     flange_frame: str
     joint_names: tuple[str, str, str, str, str, str]
     joint_limits: dict[str, JointLimits]
-    opw: OpwConfig
+    opw: OpwConfig | None = None
+    """None: read off the URDF where the arm is of this kind; other arms are solved by decomposition or numerically."""
     home_rad: tuple[Finite, Finite, Finite, Finite, Finite, Finite]
 
 

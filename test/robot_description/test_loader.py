@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from arm_kit import opw_arms, opw_urdf
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from cell_core.config.loader import config_root
 from cell_core.config.models import OpwConfig
@@ -146,44 +146,14 @@ def test_a_calibrated_hand_eye_needs_a_fixed_joint(tmp_path: Path) -> None:
         load_cell(path)
 
 
-def opw_urdf(opw: OpwConfig) -> str:
-    """Return the URDF of the arm with these OPW parameters, built joint by joint from their definition."""
-    axes = "zyyzyz"
-    elbow = (opw.a2_m, opw.b_m, 0)
-    places = ((0, 0, opw.c1_m), (opw.a1_m, 0, 0), (0, 0, opw.c2_m), elbow, (0, 0, opw.c3_m), (0, 0, opw.c4_m))
-    parts = ["<link name='l0'/>"]
-    for i, (axis, place) in enumerate(zip(axes, places, strict=True)):
-        turn = -opw.offsets_rad[i]
-        rpy = f"0 0 {turn!r}" if axis == "z" else f"0 {turn!r} 0"
-        sign = opw.sign_corrections[i]
-        vector = f"0 0 {sign}" if axis == "z" else f"0 {sign} 0"
-        xyz = " ".join(repr(float(v)) for v in place)
-        parts.append(
-            f"<link name='l{i + 1}'/><joint name='a{i + 1}' type='revolute'>"
-            f"<parent link='l{i}'/><child link='l{i + 1}'/><origin xyz='{xyz}' rpy='{rpy}'/>"
-            f"<axis xyz='{vector}'/><limit lower='-3' upper='3' velocity='1' effort='1'/></joint>"
-        )
-    return f"<robot name='any'>{''.join(parts)}</robot>"
-
-
-LENGTH = st.floats(0.05, 1.5)
-OFFSET = st.sampled_from([0.0, np.pi / 2, -np.pi / 2, np.pi])
-
-
 @settings(max_examples=25, deadline=None)
-@given(
-    lengths=st.tuples(LENGTH, st.floats(-0.3, 0.3), st.floats(-0.2, 0.2), LENGTH, LENGTH, LENGTH, LENGTH),
-    offsets=st.tuples(*[OFFSET] * 6),
-    signs=st.tuples(*[st.sampled_from([-1, 1])] * 6),
-)
-def test_any_opw_arm_loads(tmp_path_factory: Any, lengths: tuple, offsets: tuple, signs: tuple) -> None:
-    keys = ("a1_m", "a2_m", "b_m", "c1_m", "c2_m", "c3_m", "c4_m")
-    opw = {**dict(zip(keys, lengths, strict=True)), "offsets_rad": offsets, "sign_corrections": signs}
-    urdf = opw_urdf(OpwConfig.model_validate(opw))
-    listed = {k: list(v) if isinstance(v, tuple) else v for k, v in opw.items()}
+@given(opw=opw_arms())
+def test_any_opw_arm_loads(tmp_path_factory: Any, opw: OpwConfig) -> None:
+    listed = {k: list(v) if isinstance(v, tuple) else v for k, v in opw.model_dump().items()}
     folder = tmp_path_factory.mktemp("arm")
-    path = write_robot(folder, urdf, opw=listed, base_frame="l0", flange_frame="l6", home_rad=[0.0] * 6)
-    assert load_robot(path).config.opw.sign_corrections == signs
+    path = write_robot(folder, opw_urdf(opw), opw=listed, base_frame="l0", flange_frame="l6", home_rad=[0.0] * 6)
+    loaded = load_robot(path).config.opw
+    assert loaded is not None and loaded.sign_corrections == opw.sign_corrections
 
 
 REFUSALS: list[tuple[dict[str, Any], str, str]] = [

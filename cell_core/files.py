@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from cell_core.bounded import check_archive, read_text
 from cell_core.errors import InputRefusedError
 
 
@@ -74,11 +75,14 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     """Read a NumPy archive without pickles.
 
     Raises:
-        InputRefusedError: missing, truncated or not an archive of plain arrays.
+        InputRefusedError: missing, truncated, not an archive of plain arrays, or one that unpacks to too much.
     """
     try:
+        check_archive(path)
         with np.load(path, allow_pickle=False) as archive:
             return {k: archive[k] for k in archive.files}
+    except InputRefusedError:
+        raise
     except (OSError, ValueError, KeyError, EOFError) as error:
         raise InputRefusedError(f"{path}: not a readable NumPy archive: {error}") from error
     except Exception as error:  # zipfile.BadZipFile and zlib.error share no base class
@@ -89,13 +93,12 @@ def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        InputRefusedError: missing or not JSON; says line and column.
+        InputRefusedError: missing, too large or not JSON; says line and column.
     """
+    text = read_text(path)
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputRefusedError(f"{path}: no such file") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        return json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
         raise InputRefusedError(f"{path}: not readable as JSON: {error}") from error
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cell_core.bounded import bounded_size, refuse_memory
 from cell_core.errors import InputRefusedError
 from cell_core.files import write_atomically
 from cell_core.meshes.point_cloud import read_points, surface_from_points
@@ -18,6 +19,8 @@ Unit = Literal["m", "mm", "inch"]
 UNIT_M: dict[str, float] = {"m": 1.0, "mm": 1e-3, "inch": 0.0254}
 SIZE_MIN_M, SIZE_MAX_M = 0.01, 10.0
 FILE_MAX_BYTES = 1_000_000_000
+BYTES_PER_TRIANGLE = 1_200.0
+"""Reading and repairing take so much memory (measured on 0.2 and 1.6 million triangles)."""
 LIKELY_MIN_M, LIKELY_MAX_M = 0.03, 3.0
 """Parts a cell sees: where only another unit gives such a size, the report asks."""
 STEP_SUFFIXES = (".step", ".stp")
@@ -76,11 +79,9 @@ def read_vertices(path: Path, unit: Unit = "m") -> Array:
 def _refuse_file(path: Path, unit: str) -> None:
     if not path.is_file():
         raise InputRefusedError(f"{path}: no such file")
-    size = path.stat().st_size
+    size = bounded_size(path, FILE_MAX_BYTES)
     if size == 0:
         raise InputRefusedError(f"{path}: empty file, 0 bytes")
-    if size > FILE_MAX_BYTES:
-        raise InputRefusedError(f"{path}: {size} bytes, at most {FILE_MAX_BYTES} allowed")
     if path.suffix.lower() not in SUFFIXES:
         raise InputRefusedError(f"{path}: suffix {path.suffix!r} is no mesh format; known: {', '.join(SUFFIXES)}")
     if unit not in UNIT_M:
@@ -92,6 +93,8 @@ def _read_mesh(path: Path) -> tuple[Array, NDArray[np.int64]]:
 
     if path.suffix.lower() == ".stl":
         _refuse_short_stl(path)
+    if path.suffix.lower() == ".ply":
+        _refuse_memory(path, _ply_counts(path).get("face", 0))
     try:
         # to_mesh puts every body of a scene where its node says
         mesh = trimesh.load_scene(str(path), process=False).to_mesh()
@@ -99,6 +102,7 @@ def _read_mesh(path: Path) -> tuple[Array, NDArray[np.int64]]:
         raise InputRefusedError(f"{path}: not readable as a mesh: {type(error).__name__}: {error}") from error
     if not isinstance(mesh, trimesh.Trimesh) or len(mesh.faces) == 0:
         raise InputRefusedError(f"{path}: holds 0 triangles")
+    _refuse_memory(path, len(mesh.faces))
     vertices, triangles = np.asarray(mesh.vertices, float), np.asarray(mesh.faces, np.int64)
     if triangles.max() >= len(vertices) or triangles.min() < 0:
         raise InputRefusedError(
@@ -132,6 +136,10 @@ def _refuse_points(path: Path, points_m: Array, unit: Unit) -> str:
     return f"largest extent is {extent:.3g} m when read in {read_in}; {', '.join(others)}"
 
 
+def _refuse_memory(path: Path, n_triangles: int) -> None:
+    refuse_memory(n_triangles * BYTES_PER_TRIANGLE, f"{path}: a mesh of {n_triangles} triangles")
+
+
 def _refuse_short_stl(path: Path) -> None:
     # a binary STL's size follows from its count; text starts with "solid" and has no NUL
     size = path.stat().st_size
@@ -147,6 +155,7 @@ def _refuse_short_stl(path: Path) -> None:
         raise InputRefusedError(
             f"{path}: not readable as a mesh: declares {n} triangles, {84 + 50 * n} bytes, but has {size}: truncated"
         )
+    _refuse_memory(path, n)
 
 
 def _ply_counts(path: Path) -> dict[str, int]:

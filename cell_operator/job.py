@@ -14,6 +14,7 @@ import yaml
 from rich.console import Console
 from rich.prompt import Confirm
 
+from cell_core.bounded import read_yaml
 from cell_core.config import JobConfig, load_config, load_one_layer, load_recipe_tool
 from cell_core.config.loader import find_config
 from cell_core.config.models import Pose, SimulatedPart
@@ -93,7 +94,7 @@ def _known_cad(cad: Path | None, pose: str | None, console: Console) -> tuple[st
 
 def _with_cycles(recipe: Path, cycles: int) -> str:
     """Return a recipe's text with another number of cycles; files it names beside itself by their whole path."""
-    data = yaml.safe_load(recipe.read_text(encoding="utf-8"))
+    data = read_yaml(recipe)
     for key in ("tool", "gun"):
         beside = recipe.parent / str(data.get(key, ""))
         if beside.is_file():

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
+from cell_core.bounded import read_text
 from cell_core.errors import InputRefusedError
 from cell_core.transforms import Array, inverse, transform_from_xyz_quat
 from cell_scanning.hand_eye_result import HandEye, HandEyeLimits, judged, refuse_poor_views, turning, twist_motion
@@ -24,10 +25,7 @@ def read_board_poses(path: Path) -> tuple[Array, Array]:
     Raises:
         InputRefusedError: cannot be read, another header, a row that is no pair of poses (named with its line).
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputRefusedError(f"{path}: cannot be read: {error}") from error
+    lines = read_text(path).splitlines()
     rows = [(n, line.split(",")) for n, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")]
     if not rows or tuple(word.strip() for word in rows[0][1]) != COLUMNS:
         raise InputRefusedError(f"{path}: wanted the header {','.join(COLUMNS)}")

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
+from cell_core.bounded import read_text, read_yaml
 from cell_core.config import Distortion
 from cell_core.errors import InputRefusedError
 from cell_core.files import read_json, write_atomically, write_json, write_text
@@ -18,6 +18,8 @@ from cell_core.transforms import Array, inverse
 from cell_scanning.camera import Intrinsics, intrinsics_document, read_intrinsics
 from cell_scanning.lens import Lens
 
+PIXELS_MAX = 50_000_000
+"""No depth camera has more; a small file may claim any number."""
 POSE_FILES = ("poses.txt", "groundtruth.txt")
 INTRINSICS, CAMERA_INFO = "intrinsics.json", "camera_info.yaml"
 MILLIMETRES_PER_M = 1000.0
@@ -204,7 +206,7 @@ def read_camera_info(path: Path) -> Lens:
         InputRefusedError: cannot be read, a key missing, or numbers out of bounds.
     """
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = read_yaml(path)
         K = np.array(document["camera_matrix"]["data"], float).reshape(3, 3)
         coefficients = tuple(float(x) for x in document["distortion_coefficients"]["data"])
         camera = Intrinsics(
@@ -219,7 +221,7 @@ def read_camera_info(path: Path) -> Lens:
             return Lens(camera=camera)
         given = {"model": document["distortion_model"], "coefficients": coefficients}
         return Lens(camera=camera, distortion=Distortion.model_validate(given))
-    except (OSError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise InputRefusedError(f"{path}: no camera info: {' '.join(str(error).split())}") from error
 
 
@@ -262,11 +264,7 @@ def _read_poses(path: Path) -> tuple[Array, Array, Array]:
 
 
 def _lines(path: Path) -> list[tuple[int, list[str]]]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputRefusedError(f"{path}: cannot be read: {error}") from error
-    lines = [(n, line.split()) for n, line in enumerate(text.splitlines(), 1)]
+    lines = [(n, line.split()) for n, line in enumerate(read_text(path).splitlines(), 1)]
     return [(n, words) for n, words in lines if words and not words[0].startswith("#")]
 
 
@@ -291,7 +289,9 @@ def read_png(path: Path, scale: float) -> NDArray[np.float32] | None:
     """Return the depth (H, W) [m] of an image, `scale` raw units per metre; None: damaged or no depth image."""
     try:
         with Image.open(path) as image:
+            if image.width * image.height > PIXELS_MAX:
+                return None
             raw = np.asarray(image)
-    except (OSError, ValueError, SyntaxError):  # Pillow raises any of these on damaged files
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # what Pillow raises on damaged files
         return None
     return (raw / scale).astype(np.float32) if raw.ndim == 2 else None

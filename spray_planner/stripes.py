@@ -10,6 +10,7 @@ from typing import Literal, cast
 import numpy as np
 
 from cell_core.arrays import frozen_array
+from cell_core.bounded import read_text
 from cell_core.errors import InputRefusedError
 from cell_core.files import sha256
 from cell_core.transforms import Array
@@ -124,14 +125,7 @@ def read_stripes(paths: Sequence[Path]) -> list[Stripe]:
 
 
 def _read_file(path: Path) -> list[Stripe]:
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise InputRefusedError(f"{path}: {path.stat().st_size} bytes, at most {MAX_BYTES} allowed")
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError as error:
-        raise InputRefusedError(f"{path}: no such file") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputRefusedError(f"{path}: cannot be read: {error}") from error
+    lines = read_text(path, MAX_BYTES, "utf-8-sig").splitlines()
     header: dict[str, str] = {}
     rows: list[tuple[int, list[str]]] = []
     for number, line in enumerate(lines, 1):

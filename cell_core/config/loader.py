@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 import pydantic
 import yaml
 
+from cell_core.bounded import read_text, refuse_growth
 from cell_core.config.grind_tools import GrindToolConfig
 from cell_core.config.guns import GunConfig
 from cell_core.config.recipes import GrindRecipe, SprayRecipe
-from cell_core.errors import ConfigurationError
+from cell_core.errors import ConfigurationError, InputRefusedError
 
 Model = TypeVar("Model", bound=pydantic.BaseModel)
 
@@ -142,21 +143,17 @@ def load_config(model: type[Model], path: Path) -> Model:
 
 def _read(path: Path) -> tuple[dict[str, Any], yaml.Node | None]:
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ConfigurationError(f"{path}: {path.stat().st_size} bytes, at most {MAX_BYTES} allowed")
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise ConfigurationError(f"{path}: no such file") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error}") from error
-    try:
+        text = read_text(path, MAX_BYTES)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
+        refuse_growth(node, path)
         _refuse_duplicates(node, path)
         data = yaml.safe_load(text)
+    except InputRefusedError as error:
+        raise ConfigurationError(str(error)) from error
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
         raise ConfigurationError(f"{path}:{line}: not YAML: {error.problem}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise ConfigurationError(f"{path}: not YAML: {error}") from error
     if not isinstance(data, dict):
         raise ConfigurationError(f"{path}:1: holds a {type(data).__name__}, wanted keys and values")

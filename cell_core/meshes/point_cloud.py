@@ -6,6 +6,7 @@ import numpy as np
 import open3d as o3d
 from scipy.spatial import KDTree
 
+from cell_core.bounded import refuse_memory
 from cell_core.errors import InputRefusedError
 from cell_core.surface import Surface
 from cell_core.transforms import Array, unit
@@ -37,12 +38,43 @@ def read_points(path: Path) -> tuple[Array, Array | None]:
         six = table[:, 3:6]
         has_normals = six.shape[1] == 3 and np.allclose(np.linalg.norm(six, axis=1), 1.0, atol=0.02)
         return table[:, :3], six if has_normals else None
+    if path.suffix.lower() == ".pcd":
+        refuse_short_pcd(path)
     with o3d.utility.VerbosityContextManager(o3d.utility.VerbosityLevel.Error):
         cloud = o3d.io.read_point_cloud(path, remove_nan_points=False)
     points = np.asarray(cloud.points)
     if len(points) == 0:
         raise InputRefusedError(f"{path}: not readable as a mesh or as points: 0 points in it")
     return points, np.asarray(cloud.normals) if cloud.has_normals() else None
+
+
+def refuse_short_pcd(path: Path) -> None:
+    """Refuse a PCD whose header promises more points than the file can hold: the reader would believe it.
+
+    Raises:
+        InputRefusedError: no such header, or how many points are declared and how many bytes there are.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head, mark, body = file.read(8192).partition(b"DATA ")
+    rows = {row[0]: row[1:] for row in map(str.split, head.decode("ascii", "replace").splitlines()) if row}
+    try:
+        n = int(rows["POINTS"][0])
+        counts = [int(c) for c in rows.get("COUNT", ["1"] * len(rows["SIZE"]))]
+        stride = sum(int(s) * c for s, c in zip(rows["SIZE"], counts, strict=True))
+        kind = body.split(b"\n", 1)[0].strip()
+        packed = body.split(b"\n", 1)[1][:8]
+    except (KeyError, ValueError, IndexError) as error:
+        raise InputRefusedError(f"{path}: not readable as a mesh or as points: no PCD header") from error
+    held = size - len(head) - len(mark) - len(kind) - 1
+    if kind == b"binary_compressed":
+        small, large = int.from_bytes(packed[:4], "little"), int.from_bytes(packed[4:], "little")
+        short = len(packed) < 8 or small > held - 8 or large < n * stride
+        refuse_memory(2.0 * large, f"{path}: {n} points")
+    else:
+        short = held < n * (stride if kind == b"binary" else 2 * len(counts))
+    if n < 0 or short:
+        raise InputRefusedError(f"{path}: header declares {n} points, {held} bytes of data follow: truncated")
 
 
 def surface_from_points(points_m: Array, normals: Array | None, where: str) -> Surface:

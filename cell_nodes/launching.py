@@ -10,6 +10,7 @@ from launch.actions import DeclareLaunchArgument, ExecuteProcess
 from launch.substitutions import LaunchConfiguration
 
 from cell_core.ros_environment import ros_environment
+from cell_nodes.names import NAMESPACE
 from robot_description.gazebo import MOCK_HARDWARE
 
 CELL = DeclareLaunchArgument("cell", default_value="default", description="cell: a name in config/cells or a path")
@@ -44,7 +45,8 @@ def cell_process(
 
     Values are text as YAML has it, launch substitutions, or LaunchConfiguration objects; text goes in quotes.
     """
-    command: list[Any] = [python(), "-m", f"cell_nodes.{name}", *arguments, "--ros-args"]
+    enclave = ["--enclave", f"{NAMESPACE}/{name}"]
+    command: list[Any] = [python(), "-m", f"cell_nodes.{name}", *arguments, "--ros-args", *enclave]
     values = {
         "cell": quoted(LaunchConfiguration("cell")),
         "job_root": quoted(LaunchConfiguration("job_root")),

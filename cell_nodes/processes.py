@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cell_core.errors import DeviceError
 from cell_core.ros_environment import clear_shared_memory, free_domain_id
-from cell_nodes.names import SUPERVISOR_PID
+from cell_nodes.names import NAMESPACE, SUPERVISOR_PID
 
 PR_SET_PDEATHSIG = 1
 TRIES = 50
@@ -33,6 +33,7 @@ class NodeProcesses:
         """Start `python -m cell_nodes.<name>`; its output goes to <log folder>/<name>.log."""
         self._logs.mkdir(parents=True, exist_ok=True)
         arguments = [sys.executable, "-m", f"cell_nodes.{name}", "--ros-args", "--log-level", "warn"]
+        arguments += ["--enclave", f"{NAMESPACE}/{name}"]
         for key, value in parameters.items():
             arguments += ["-p", f"{key}:={_yaml(value)}"]
         environment = {**self._environment, SUPERVISOR_PID: str(os.getpid())}

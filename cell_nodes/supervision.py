@@ -39,7 +39,8 @@ class Supervision:
     ) -> None:
         self._folder, self._processes, self._emit = folder, processes, emit
         self._resume, self._up_only = resume, up_only
-        rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+        enclave = ["--ros-args", "--enclave", f"{NAMESPACE}/supervisor"]
+        rclpy.init(args=enclave, signal_handler_options=SignalHandlerOptions.NO)
         self._node = rclpy.create_node("supervisor", namespace=NAMESPACE)
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self._node)

@@ -12,14 +12,12 @@ from cell_interfaces.msg import JobState, StepSummary
 
 from cell_core.config import JobConfig
 from cell_core.errors import ConfigurationError, InputRefusedError
-from cell_core.files import read_json, sha256, write_json
+from cell_core.files import read_json, sha256
 from cell_core.jobs import SIMULATED_STATE, JobFolder, steps_of
-from cell_core.resume import Attempt, Journal, last_attempt, remaining_toolpath
-from cell_core.toolpath import ToolPath
-from cell_core.trajectory import JointTrajectory
-from cell_nodes.clients import PausedError
+from cell_core.remainder import Remainder, remainder, write_stop
+from cell_core.resume import Attempt, Journal, last_attempt
 from cell_nodes.job_outcome import Outcome
-from cell_nodes.process_model import STOP
+from cell_nodes.pausing import PausedError
 
 REMAINING = "remaining.json"
 ZERO_TOLERANCE_S = 0.1
@@ -158,7 +156,7 @@ class JobRun:
         attempt = self._attempt()
         if attempt is None:
             return False
-        if attempt.stop_s != float("inf") and self._remaining(attempt) is not None:
+        if self._remaining(attempt).toolpath is not None:
             return False
         if not self._job.is_finished("execution"):
             self._finish_execution(0.0, {})
@@ -176,10 +174,8 @@ class JobRun:
             return replace(attempt, stop_s=0.0)
         return replace(attempt, stop_s=min(attempt.stop_s, max(float(saved["time_s"]) - zero_s, 0.0)))
 
-    def _remaining(self, attempt: Attempt) -> ToolPath | None:
-        run = self._job.step("execution") / f"run_{attempt.index}"
-        toolpath = ToolPath.read(run / "toolpath.json")
-        return remaining_toolpath(toolpath, JointTrajectory.read(run / "trajectory.json"), attempt.stop_s)
+    def _remaining(self, attempt: Attempt) -> Remainder:
+        return remainder(self._job.step("execution"), attempt)
 
     def _process(self) -> None:
         attempt = self._attempt()
@@ -189,11 +185,11 @@ class JobRun:
             message = f"cycle {self._job.cycle}: plan for what is still missing is ready"
         motion = self._job.step("motion")
         if attempt is not None:
-            rest = self._remaining(attempt)
+            left = self._remaining(attempt)
+            rest = left.toolpath
             assert rest is not None
             shutil.rmtree(motion, ignore_errors=True)
-            run = self._job.step("execution") / f"run_{attempt.index}"
-            write_json(run / STOP, {"path_time_s": attempt.stop_s})
+            write_stop(self._job.step("execution"), attempt, left.stop)
             toolpath_path = motion / REMAINING
             rest.write(toolpath_path)
             message = f"continue a process that stopped at {attempt.stop_s:.1f} s: {len(rest.strokes)} strokes left"

@@ -5,7 +5,7 @@ import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -68,8 +68,16 @@ class Attempt:
     """Path time at which the process stopped, or was last known to run [s]; infinite once it is done."""
     zero_s: float | None = None
     """The device's time at path time 0 [s]; None when the trajectory never started."""
-    known: bool = True
-    """The device said when the process went off. Otherwise `stop_s` is the last that is known of it."""
+    told: Literal["device", "unconfirmed", "nobody"] = "device"
+    """Who said when the process went off: the device; whoever stopped it, without a word of the device; or nobody, so
+    that `stop_s` is the last that is known of it."""
+    decision: str | None = None
+    """What an operator decided about strokes whose end is not known (stroke_status.CHOICES)."""
+
+    @property
+    def known(self) -> bool:
+        """Whether it is known when the process went off."""
+        return self.told == "device"
 
 
 def last_attempt(entries: Sequence[Mapping[str, Any]]) -> Attempt | None:
@@ -77,7 +85,8 @@ def last_attempt(entries: Sequence[Mapping[str, Any]]) -> Attempt | None:
 
     Entries: start {attempt}, running {zero_s}, begin (ahead of it) and end {stroke, path_time_s}, progress
     {path_time_s}, done, and stopped {path_time_s, confirmed}, the path time at which the process was really off;
-    without it the last known time counts, and nobody knows what came after.
+    without it the last known time counts, and nobody knows what came after. decided {choice} is what an operator said
+    about that.
     """
     starts = [i for i, entry in enumerate(entries) if entry["event"] == "start"]
     if not starts:
@@ -88,11 +97,17 @@ def last_attempt(entries: Sequence[Mapping[str, Any]]) -> Attempt | None:
     if any(entry["event"] == "done" for entry in run):
         return Attempt(index=index, stop_s=float("inf"), zero_s=zero_s)
     stopped = [e for e in run if e["event"] == "stopped"]
+    decision = next((str(e["choice"]) for e in run if e["event"] == "decided"), None)
     last_s = max((float(e["path_time_s"]) for e in run if "path_time_s" in e and e["event"] in PASSED), default=0.0)
     if not stopped:
-        return Attempt(index=index, stop_s=last_s, zero_s=zero_s, known=False)
-    known = bool(stopped[0].get("confirmed", True))
-    return Attempt(index=index, stop_s=float(stopped[0]["path_time_s"]), zero_s=zero_s, known=known)
+        return Attempt(index=index, stop_s=last_s, zero_s=zero_s, told="nobody", decision=decision)
+    return Attempt(
+        index=index,
+        stop_s=float(stopped[0]["path_time_s"]),
+        zero_s=zero_s,
+        told="device" if stopped[0].get("confirmed", True) else "unconfirmed",
+        decision=decision,
+    )
 
 
 def remaining_toolpath(

@@ -10,6 +10,7 @@ from cell_core.trajectory import JointTrajectory
 from cell_core.transforms import Array
 
 TICK_S = 0.004
+AT_REST_RAD_PER_S = 1e-3
 TOOL_TICKS = 4
 """Tool state is heard at every so many ticks and at every switch, as the simulator node publishes it."""
 
@@ -110,7 +111,11 @@ class DirectMotion:
 
     @property
     def _ended(self) -> bool:
-        return self._rig.sim.trajectory_status()[0] != "running"
+        sim = self._rig.sim
+        if sim.trajectory_status()[0] == "running":
+            return False
+        # a controller reports the end of a stop once the arm stands
+        return not self._cancelled or float(np.abs(sim.velocity_rad_per_s).max()) < AT_REST_RAD_PER_S
 
     def cancel(self) -> None:
         """Stop along the path."""

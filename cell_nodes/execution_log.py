@@ -71,6 +71,7 @@ class StrokeJournal:
         ]
         self._begun = self._ended = 0
         self._path_s, self._wall_s, self._rate = 0.0, -1.0, 1.0
+        """Path time last heard of, when it was new, and how fast it runs against the wall's."""
         self._next_s = 0.0
         journal.append("start", attempt=attempt, trajectory_sha256=trajectory_sha256, strokes=len(self._spans))
 
@@ -89,11 +90,17 @@ class StrokeJournal:
 
         A stroke without a begin on disk was not touched, whenever the power goes.
         """
-        if self._wall_s >= 0.0 and wall_s > self._wall_s:
-            # a simulated clock may run faster than the wall's
-            self._rate = max(self._rate, (path_time_s - self._path_s) / (wall_s - self._wall_s))
-        self._path_s, self._wall_s = path_time_s, wall_s
-        while self._begun < len(self._spans) and path_time_s + AHEAD_S * self._rate >= self._spans[self._begun][0]:
+        silent_s = 0.0
+        if wall_s >= 0.0:
+            silent_s = max(wall_s - self._wall_s, 0.0) if self._wall_s >= 0.0 else 0.0
+            if path_time_s > self._path_s or self._wall_s < 0.0:
+                # a simulated clock may run faster than the wall's
+                self._rate = max(self._rate, (path_time_s - self._path_s) / silent_s if silent_s > 0.0 else 1.0)
+                self._wall_s, silent_s = wall_s, 0.0
+        self._path_s = max(path_time_s, self._path_s)
+        # while nothing is heard the arm may move on
+        ahead_s = path_time_s + (AHEAD_S + silent_s) * self._rate
+        while self._begun < len(self._spans) and ahead_s >= self._spans[self._begun][0]:
             begin_s, _, stroke = self._spans[self._begun]
             self._journal.append("begin", stroke=stroke, path_time_s=begin_s)
             self._begun += 1

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from cell_core.errors import CellError
+from cell_core.errors import CellError, DeviceError
 from cell_core.trajectory import JointTrajectory, ProcessEvent
 from cell_core.transforms import Array
 from cell_nodes.execution_state import ExecutionState, StateMachine
@@ -16,6 +16,8 @@ OFF_WAIT_S = 0.5
 QUIET_WAIT_S = 0.3
 """At a pause the arm keeps its speed for at most so long while paint or pressure dies away."""
 STOP_WAIT_S = 5.0
+FEEDBACK_WAIT_S = 2.0
+"""A controller that says nothing of an accepted trajectory for so long is not to be trusted with it."""
 
 
 class Motion(Protocol):
@@ -109,6 +111,7 @@ class ProcessRun:
         self._wall = wall
         self._passed, self._zero_told = 0, False
         self._overruled: CellError | None = None
+        self._started_s = wall()
 
     def run(self, identity: str) -> None:
         """Run it.
@@ -123,6 +126,7 @@ class ProcessRun:
             if self._process:
                 self._rig.select_and_arm(self._process)
             motion = self._rig.start(self._trajectory, identity, self._process)
+            self._started_s = self._wall()
             self._states.to(ExecutionState.APPROACHING)
             while not motion.wait(WATCH_PERIOD_S):
                 self._look(motion)
@@ -151,7 +155,14 @@ class ProcessRun:
         fault = self._watch.fault(motion, bool(self._process))
         if fault is not None:
             raise fault
-        path_s, trajectory = motion.path_time_s, self._trajectory
+        waited_s = self._wall() - self._started_s
+        if motion.zero_s is None and waited_s > FEEDBACK_WAIT_S:
+            raise DeviceError(
+                f"arm controller: no feedback for {waited_s:.1f} s, limit {FEEDBACK_WAIT_S:g} s"
+            )
+        trajectory = self._trajectory
+        # before anything is heard of it, the motion may be as far as the clock
+        path_s = motion.path_time_s if motion.zero_s is not None else waited_s
         while self._passed < len(trajectory.segments):
             segment = trajectory.segments[self._passed]
             if path_s < trajectory.time_s[segment.i0] or motion.zero_s is None:

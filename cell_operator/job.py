@@ -12,7 +12,7 @@ from typing import IO, Any
 
 import yaml
 from rich.console import Console
-from rich.prompt import Confirm
+from rich.prompt import Confirm, Prompt
 
 from cell_core.config import JobConfig, load_config, load_one_layer, load_recipe_tool
 from cell_core.config.loader import find_config
@@ -265,6 +265,11 @@ def _event(line: str) -> dict[str, Any]:
 def _show_event(event: dict[str, Any], line: str, answers: IO[str], console: Console) -> None:
     kind = event.get("event")
     if kind == "approval_request":
+        console.print(str(event.get("message", "")).replace("[", r"\["), soft_wrap=True)
+        if choices := [str(choice) for choice in event.get("choices", ())]:
+            word = Prompt.ask("Which?", choices=[*choices, "stop"], default="stop", console=console)
+            _answer(answers, word != "stop", word)
+            return
         print_figures(console, "to approve", event.get("figures", {}))
         _answer(answers, Confirm.ask("Move the arm and run this process?", console=console, default=False))
     elif kind == "summary":
@@ -278,9 +283,9 @@ def _show_event(event: dict[str, Any], line: str, answers: IO[str], console: Con
         console.print(f"[dim]{str(event.get('message', '')).replace('[', chr(92) + '[')}[/]")
 
 
-def _answer(answers: IO[str], yes: bool) -> None:
+def _answer(answers: IO[str], yes: bool, comment: str = "") -> None:
     def send() -> None:
-        answers.write(json.dumps({"approve": yes}) + "\n")
+        answers.write(json.dumps({"approve": yes, "comment": comment}) + "\n")
         answers.flush()
 
     threading.Thread(target=send, daemon=True).start()

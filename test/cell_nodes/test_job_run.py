@@ -45,6 +45,7 @@ class FakeHost:
     def __init__(self, job, faults=None, cycles=1, reason="tolerance"):
         self.cycles, self.reason = cycles, reason
         self.saved_s = 1.2
+        self.decision = None
         self.job, self.faults, self.calls, self.approvals, self.states = job, dict(faults or {}), [], [], []
 
     def call(self, server, goal, step):
@@ -98,6 +99,13 @@ class FakeHost:
     def wait_for_approval(self, message):
         self.approvals.append(message)
         return "yes"
+
+    def wait_for_decision(self, message, choices):
+        self.approvals.append(message)
+        if self.decision is None:
+            raise InputRefusedError(message)
+        assert self.decision in choices
+        return self.decision
 
     def wait_for_resume(self, message):
         self.approvals.append("resume")

@@ -93,12 +93,15 @@ def _status(k: int, begun: Mapping[int, float], ended: set[int], stop_s: float |
 
 
 def acted_until_s(log: Mapping[str, NDArray] | None, zero_s: float | None) -> float:
-    """Return the path time at which a log last saw the process act [s]; 0 where it never did, or nobody can tell."""
-    if log is None or zero_s is None:
+    """Return the path time at which a log last saw the process act [s]: 0 where it never did, infinite where it did at
+    a path time that nobody can tell."""
+    if log is None:
         return 0.0
     value = np.asarray(log["process_value"], float)
     acts = np.asarray(log["on"], bool) & (value > 0.0)
-    return float(np.asarray(log["time_s"], float)[acts].max() - zero_s) if acts.any() else 0.0
+    if not acts.any():
+        return 0.0
+    return float("inf") if zero_s is None else float(np.asarray(log["time_s"], float)[acts].max() - zero_s)
 
 
 def checked_choice(word: str, process: str) -> Choice:

@@ -207,6 +207,7 @@ def run_supervised(
         if child.poll() is None:
             _stop(child)
     if not up_only:
+        _tell_interruptions(job, console)
         _write_report(job, console)
     if code < 0 or code not in (0, 2, 3, 4, 5, 130):
         console.print(f"[bold red]error:[/] the supervisor ended with code {code}")
@@ -289,6 +290,15 @@ def _answer(answers: IO[str], yes: bool, comment: str = "") -> None:
         answers.flush()
 
     threading.Thread(target=send, daemon=True).start()
+
+
+def _tell_interruptions(job: JobFolder, console: Console) -> None:
+    from cell_operator.interruptions import interruptions
+
+    for cycle in job.cycles:
+        for one in interruptions(cycle):
+            head = "" if cycle.cycle == 1 else f"cycle {cycle.cycle}, "
+            console.print(f"{head}{one.text}".replace("[", r"\["), soft_wrap=True)
 
 
 def _write_report(job: JobFolder, console: Console) -> None:

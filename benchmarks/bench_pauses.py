@@ -8,27 +8,30 @@ middleware is left out. Judged is the true change of the part at its own vertice
 the tolerance of what is ground, each against the undisturbed run on the same droplets and errors.
 
     cell bench pauses
-    QUICK=1 cell bench pauses       one seed each
+    QUICK=1 cell bench pauses                            one seed each
     SEEDS=8 PAUSES=5 cell bench pauses
+    PARTS="bowl door a.stl:mm" cell bench pauses         parts of bench_spray, or files; RECIPES="spray_50um grind_30um"
 """
 
 import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from judged_parts import parts
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
+from scipy.spatial import KDTree
 
-from cell_core.config import GunConfig, load_named, load_recipe, load_recipe_tool
+from cell_core.config import GrindRecipe, GunConfig, SprayRecipe, load_recipe, load_recipe_tool
 from cell_core.config.loader import find_config
-from cell_core.errors import CellError
+from cell_core.errors import CellError, ConfigurationError
 from cell_core.remainder import remainder, write_stop
 from cell_core.resume import Journal, last_attempt
 from cell_core.surface import Surface
@@ -64,7 +67,9 @@ class Task:
     toolpath: ToolPath
     target_m: float
     tolerance: float
-    """Share of the target within which a depth is right."""
+    """Share of the target within which film or depth is right."""
+    judged: NDArray[np.bool_]
+    """(V,) what the plan serves, but for the last EDGE_M before a border."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -95,35 +100,46 @@ def dome(half_m: float, height_m: float, n: int = 61) -> Surface:
 
 def spray_task(half_m: float = 0.2, height_m: float = 0.05) -> Task:
     """Return a dome to be painted."""
-    cell, part = _standing(dome(half_m, height_m))
-    recipe = load_recipe("spray_50um")
-    plan = plan_spray(part, recipe, load_named(GunConfig, "guns", recipe.gun))  # pyright: ignore
-    return Task(
-        name=f"dome {2e3 * half_m:.0f} mm",
-        process="spray",
-        cell=cell,
-        part=part,
-        toolpath=plan.toolpath,
-        target_m=recipe.target_thickness_m,  # pyright: ignore
-        tolerance=0.15,
-    )
+    return task_of(f"dome {2e3 * half_m:.0f} mm", dome(half_m, height_m), "spray_50um")
 
 
 def grind_task(half_m: float = 0.15, height_m: float = 0.02) -> Task:
     """Return a dome to be ground evenly."""
-    cell, part = _standing(dome(half_m, height_m))
-    recipe = load_recipe("grind_30um")
-    tool = load_recipe_tool(recipe, find_config("recipes", "grind_30um"))
-    plan = plan_grind(part, recipe, tool)  # pyright: ignore
+    return task_of(f"dome {2e3 * half_m:.0f} mm", dome(half_m, height_m), "grind_30um")
+
+
+def task_of(name: str, surface: Surface, recipe_name: str) -> Task:
+    """Return a part that stands on the fixture, planned with a recipe."""
+    cell, part = _standing(surface)
+    recipe = load_recipe(recipe_name)
+    tool = load_recipe_tool(recipe, find_config("recipes", recipe_name))
+    if isinstance(recipe, SprayRecipe) and isinstance(tool, GunConfig):
+        plan, target = plan_spray(part, recipe, tool), recipe.target_thickness_m
+    elif isinstance(recipe, GrindRecipe) and not isinstance(tool, GunConfig) and recipe.target_depth_m is not None:
+        plan, target = plan_grind(part, recipe, tool), recipe.target_depth_m
+    else:
+        raise ConfigurationError(f"{recipe_name}: neither an even film nor an even depth")
+    edge = np.zeros(len(part.vertices_m), bool)
+    border = part.vertices_m[np.unique(border_edges(part))]
+    if len(border):
+        edge = KDTree(border).query(part.vertices_m)[0] < EDGE_M
     return Task(
-        name=f"dome {2e3 * half_m:.0f} mm",
-        process="grind",
+        name=name,
+        process=recipe.process,
         cell=cell.equipped(tool),
         part=part,
         toolpath=plan.toolpath,
-        target_m=recipe.target_depth_m,  # pyright: ignore
+        target_m=target,
         tolerance=0.15,
+        judged=(plan.fields["serviceable"] > 0.5) & (plan.fields["target_change_m"] > 0.0) & ~edge,
     )
+
+
+def border_edges(surface: Surface) -> NDArray[np.int64]:
+    """Return the edges (E, 2) that one triangle has alone."""
+    edges = np.sort(surface.triangles[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
+    found, count = np.unique(edges, axis=0, return_counts=True)
+    return found[count == 1]
 
 
 def _standing(part: Surface) -> tuple[Cell, Surface]:
@@ -194,12 +210,9 @@ def run(task: Task, moments: NDArray[np.float64], seed: int, folder: Path, left:
             write_stop(folder, attempt, rest.stop)
             path, index = rest.toolpath, index + 1
     truth = sim.truth()
-    n = len(task.part.vertices_m)
-    inside = np.abs(task.part.vertices_m[:, :2] - task.part.vertices_m[:, :2].mean(axis=0)).max(axis=1)
-    judged = inside <= inside.max() - EDGE_M
     return Ran(
-        change_m=truth.fields["change_m"][:n][judged],
-        areas_m2=task.part.vertex_areas_m2[judged],
+        change_m=truth.fields["change_m"][: len(task.part.vertices_m)][task.judged],
+        areas_m2=task.part.vertex_areas_m2[task.judged],
         pauses=len(moments) - len(watch_for),
         retracts_m=tuple(retracts),
         paused_acting_s=clock.rested_acting_s,
@@ -241,6 +254,18 @@ def moments_of(seed: int, pauses: int) -> NDArray[np.float64]:
     return np.sort(np.random.default_rng([seed, 8]).uniform(0.02, 0.98, pauses))
 
 
+def _tasks(asked: str | None, recipes: Sequence[str]) -> Iterator[Task]:
+    if asked is None:
+        yield spray_task()
+        yield grind_task()
+        return
+    for part in parts(asked):
+        for recipe in recipes:
+            if isinstance(part.surface, CellError):
+                raise part.surface
+            yield task_of(part.name, part.surface, recipe)
+
+
 def main() -> int:
     """Run both processes with every seed."""
     quick = bool(os.environ.get("QUICK"))
@@ -253,8 +278,7 @@ def main() -> int:
         title="True change of the part, undisturbed against paused in mid-stroke",
     )
     worst = {"spray": 0.0, "grind": 0.0}
-    for make in (spray_task, grind_task):
-        task = make()
+    for task in _tasks(os.environ.get("PARTS"), os.environ.get("RECIPES", "spray_50um grind_30um").split()):
         for seed in seeds:
             started = time.process_time()
             with tempfile.TemporaryDirectory() as folder:

@@ -157,9 +157,7 @@ class ProcessRun:
             raise fault
         waited_s = self._wall() - self._started_s
         if motion.zero_s is None and waited_s > FEEDBACK_WAIT_S:
-            raise DeviceError(
-                f"arm controller: no feedback for {waited_s:.1f} s, limit {FEEDBACK_WAIT_S:g} s"
-            )
+            raise DeviceError(f"arm controller: no feedback for {waited_s:.1f} s, limit {FEEDBACK_WAIT_S:g} s")
         trajectory = self._trajectory
         # before anything is heard of it, the motion may be as far as the clock
         path_s = motion.path_time_s if motion.zero_s is not None else waited_s

@@ -43,9 +43,7 @@ class Case:
             self.path,
             process="spray",
             states=StateMachine(lambda state: self.told.append(str(state))),
-            watch=Watch(
-                fault=fault or self._fault, request=lambda: request(self), tell=lambda fraction, words: None
-            ),
+            watch=Watch(fault=fault or self._fault, request=lambda: request(self), tell=lambda fraction, words: None),
             journal=StrokeJournal(self.journal, self.path, 0, "test"),
             retractor=retractor,
             wall=lambda: float(self.sim.time_s),

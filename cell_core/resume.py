@@ -11,7 +11,7 @@ import numpy as np
 
 from cell_core.errors import InputRefusedError
 from cell_core.stop_point import LEFT_MIN_M, StopPoint, cut, lengths_of, stop_point
-from cell_core.toolpath import Stroke, ToolPath
+from cell_core.toolpath import Freedom, Stroke, ToolPath
 from cell_core.trajectory import JointTrajectory, Segment
 
 LEAD_M = 0.05
@@ -123,7 +123,8 @@ def remaining_toolpath(
 
     A finished stroke is dropped. A half-run one is entered about `lead_m` before the place where it stopped, along its
     own path with the process off, so that speed is there when the process comes on at that very place; what it had to
-    wait for is long over. Strokes not begun keep their wait, in full if the stop fell into it.
+    wait for is long over. Strokes not begun keep their wait, in full if the stop fell into it. No stroke may be tilted
+    or shifted any more: that was done when the run was planned.
 
     Args:
         toolpath: what the trajectory runs; its segments count these strokes.
@@ -140,7 +141,8 @@ def remaining_toolpath(
         half_run = stop is not None and stop.stroke == segment.stroke
         rest = _rest(stroke, stop.at_m, lead_m) if stop is not None and half_run else stroke
         if rest is not None:
-            strokes.append(rest)
+            # these poses are what the arm was to run: tilted once more, the rest would leave something else
+            strokes.append(replace(rest, freedom=Freedom(spin=rest.freedom.spin)))
     return replace(toolpath, strokes=strokes) if strokes else None
 
 

@@ -93,8 +93,10 @@ def _status(k: int, begun: Mapping[int, float], ended: set[int], stop_s: float |
 
 
 def acted_until_s(log: Mapping[str, NDArray] | None, zero_s: float | None) -> float:
-    """Return the path time at which a log last saw the process act [s]: 0 where it never did, infinite where it did at
-    a path time that nobody can tell."""
+    """Return the path time at which a log last saw the process act [s]: 0 where it never did.
+
+    Infinite where it did, at a path time that nobody can tell.
+    """
     if log is None:
         return 0.0
     value = np.asarray(log["process_value"], float)

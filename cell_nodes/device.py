@@ -14,6 +14,7 @@ from std_msgs.msg import String
 from cell_core.errors import DeviceError, InterlockError, LimitError
 from cell_core.trajectory import JointTrajectory
 from cell_nodes.clients import ActionCaller, call_service, wait
+from cell_nodes.execution_monitor import jump_rad
 from cell_nodes.messages import events_message, seconds, trajectory_message
 from cell_nodes.node_base import LATCHED, STREAM, CellNode
 
@@ -34,6 +35,9 @@ class Device:
         self.refusal = ""
         self.off_stamp_s = -float("inf")
         """Machine time at which the process was last seen to go off [s]."""
+        self.fastest_rad_per_s: dict[str, float] = {}
+        """Speed limits by joint; without them no jump is seen."""
+        self._jump_rad = 0.0
         self._joint_heard_s = self._tool_heard_s = -float("inf")
         self.listeners: list[Any] = []
         node.create_subscription(JointState, "/joint_states", self._on_joint_state, STREAM)
@@ -45,6 +49,11 @@ class Device:
         self._follow = ActionCaller(node, FollowJointTrajectory, "arm_controller/follow_joint_trajectory")
 
     def _on_joint_state(self, message: JointState) -> None:
+        before = self.joint_state
+        if before is not None and self.fastest_rad_per_s and list(before.name) == list(message.name):
+            fastest = [self.fastest_rad_per_s.get(name, float("inf")) for name in message.name]
+            past_s = seconds(message.header.stamp) - seconds(before.header.stamp)
+            self._jump_rad = max(self._jump_rad, jump_rad(before.position, message.position, past_s, fastest))
         self.joint_state, self._joint_heard_s = message, time.monotonic()
         for listener in self.listeners:
             listener(message)
@@ -56,6 +65,11 @@ class Device:
 
     def _on_refusal(self, message: String) -> None:
         self.refusal = message.data
+
+    def take_jump_rad(self) -> float:
+        """Return the most that a joint jumped since this was last asked [rad]."""
+        taken, self._jump_rad = self._jump_rad, 0.0
+        return taken
 
     @property
     def joint_state_age_s(self) -> float:
@@ -92,7 +106,7 @@ class Device:
             raise DeviceError(f"joint states: silent for {self.joint_state_age_s:.2f} s, limit {age_max_s:g} s")
         here = self.positions(trajectory.joint_names)
         for name, start, now in zip(trajectory.joint_names, trajectory.position_rad[0], here, strict=True):
-            if abs(start - now) > START_TOLERANCE_RAD:
+            if not abs(start - now) <= START_TOLERANCE_RAD:  # a NaN is nowhere
                 raise LimitError(
                     f"start state: {name} is at {now:.4f} rad, trajectory starts at {start:.4f} rad, "
                     f"at most {START_TOLERANCE_RAD} rad apart allowed"

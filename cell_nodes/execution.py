@@ -8,7 +8,10 @@ from typing import Any
 from cell_interfaces.action import ExecuteProcess
 from cell_interfaces.srv import Abort, Pause
 from std_msgs.msg import String
+from std_srvs.srv import Trigger
 
+from cell_core.config import GunConfig, load_named
+from cell_core.config.monitors import MonitorsConfig
 from cell_core.errors import CellError, ConfigurationError, DeviceError
 from cell_core.files import sha256
 from cell_core.jobs import JobFolder
@@ -19,11 +22,19 @@ from cell_nodes.action_work import ActionWorker, Work, summary
 from cell_nodes.clients import PausedError, Peers
 from cell_nodes.device import Device
 from cell_nodes.execution_log import ExecutedLog, StrokeJournal
-from cell_nodes.execution_monitor import MonitorLimits, Observation, find_fault
+from cell_nodes.execution_monitor import Monitors, Nominal, Observation
 from cell_nodes.execution_run import WATCH_PERIOD_S, Away, Motion, ProcessRun, Watch
 from cell_nodes.execution_state import ExecutionState, StateMachine
+from cell_nodes.messages import seconds
 from cell_nodes.node_base import LATCHED, URGENT, CellNode, run_node
 from robot_description import load_cell
+
+OVERRIDES = ("joint_state_age_s", "tool_state_age_s", "heartbeat_age_s", "tracking_error_rad")
+"""Monitors whose limits are parameters too; 0: as the monitors file says."""
+TOLD = (
+    *("interlock_closed", "ventilation_on", "purge_ok", "on"),
+    *("force_n", "force_setpoint_n", "spindle_rpm", "flow_m3_per_s"),
+)
 
 
 class ExecutionNode(CellNode):
@@ -33,10 +44,9 @@ class ExecutionNode(CellNode):
         super().__init__("execution", **options)
         self.declare_parameter("required_nodes", [""])
         self.declare_parameter("pause_retract_m", 0.05)
-        self.declare_parameter("joint_state_age_s", 0.5)
-        self.declare_parameter("tool_state_age_s", 0.7)
-        self.declare_parameter("heartbeat_age_s", 2.0)
-        self.declare_parameter("tracking_error_rad", 0.05)
+        self.declare_parameter("monitors", "default")
+        for name in OVERRIDES:
+            self.declare_parameter(name, 0.0)
         self._device = Device(self)
         self._peers = Peers(self)
         self._stop_request: CellError | None = None
@@ -46,16 +56,20 @@ class ExecutionNode(CellNode):
         self._publish_state(self._states.state)
         self.create_service(Pause, "pause", self._pause)
         self.create_service(Abort, "abort", self._abort)
+        self.create_service(Trigger, "reset_monitors", self._reset_monitors)
         self._worker = ActionWorker(self, ExecuteProcess, "execute_process", self._work)
 
     def configure(self) -> None:
-        """Load the cell and the limits."""
+        """Load the cell and the monitors; parameters above 0 override the file's limits."""
         self._cell = load_cell(self.string("cell"))
-        self._limits = MonitorLimits(
-            joint_state_age_s=self.number("joint_state_age_s"),
-            tool_state_age_s=self.number("tool_state_age_s"),
-            heartbeat_age_s=self.number("heartbeat_age_s"),
-            tracking_error_rad=self.number("tracking_error_rad"),
+        config = load_named(MonitorsConfig, "monitors", self.string("monitors"))
+        overrides = {}
+        for name in OVERRIDES:
+            if self.number(name) > 0.0:
+                overrides[name] = getattr(config, name).model_copy(update={"limit": self.number(name)})
+        self._monitors = Monitors(config.model_copy(update=overrides))
+        self._device.fastest_rad_per_s = dict(
+            zip(self._cell.robot.joint_names, self._cell.robot.velocity_rad_per_s, strict=True)
         )
         names = self.get_parameter("required_nodes").get_parameter_value().string_array_value
         self._required = [name for name in names if name]
@@ -72,6 +86,12 @@ class ExecutionNode(CellNode):
 
     def _abort(self, request: Any, response: Any) -> Any:
         return self._ask_to_stop(DeviceError(f"aborted: {request.reason or 'no reason given'}"), response)
+
+    def _reset_monitors(self, request: Any, response: Any) -> Any:
+        names = [] if self._running or not self.is_active else self._monitors.reset()
+        response.success = not self._running and self.is_active
+        response.message = ", ".join(names) or ("something runs" if self._running else "nothing to reset")
+        return response
 
     def _ask_to_stop(self, why: CellError, response: Any) -> Any:
         response.accepted = self._running
@@ -90,11 +110,13 @@ class ExecutionNode(CellNode):
             raise ConfigurationError(f"process {goal.process!r}: must be '', 'spray' or 'grind'")
         path, folder = self.job_path(goal.trajectory_path), self.job_path(goal.folder)
         trajectory = slice_segments(JointTrajectory.read(path), goal.first_segment, goal.last_segment)
-        self._device.check_ready(trajectory, goal.process, self._limits.joint_state_age_s)
+        self._monitors.start()
+        journal = log = None
+        retractor = self._retractor(goal, folder, trajectory) if goal.process else None
+        self._nominal = self._nominal_of(goal.process)
+        self._device.check_ready(trajectory, goal.process, self._monitors.config.joint_state_age_s.limit)
         self._stop_request = None
-        journal = log = retractor = None
         if goal.process:
-            retractor = self._retractor(goal, folder, trajectory)
             log = ExecutedLog(trajectory.joint_names)
             entries = Journal(folder / "journal.jsonl").read()
             before = last_attempt(entries)
@@ -143,18 +165,29 @@ class ExecutionNode(CellNode):
 
         return Retractor(self._cell, goal.process, read_ply(surface), trajectory.T_base_part, distance_m)
 
+    def _nominal_of(self, process: str) -> Nominal:
+        tool = self._cell.tool(process).config if process else None
+        if isinstance(tool, GunConfig):
+            return Nominal(flow_m3_per_s=tool.flow_m3_per_s)
+        return Nominal(spindle_rpm=0.0 if tool is None else tool.rpm)
+
     def _fault(self, motion: Motion, process: bool) -> CellError | None:
-        state = self._device.tool_state
+        device, state = self._device, self._device.tool_state
+        told: dict[str, Any] = {}
+        if state is not None:
+            told = {name: getattr(state, name) for name in TOLD}
         observation = Observation(
-            joint_state_age_s=self._device.joint_state_age_s,
-            tool_state_age_s=self._device.tool_state_age_s,
+            joint_state_age_s=device.joint_state_age_s,
+            tool_state_age_s=device.tool_state_age_s,
             heartbeat_ages_s=self._peers.ages_s(),
             tracking_error_rad=motion.tracking_error_rad,
-            interlock_closed=state is not None and state.interlock_closed,
-            ventilation_on=state is not None and state.ventilation_on,
-            purge_ok=state is not None and state.purge_ok,
+            joint_jump_rad=device.take_jump_rad(),
+            nominal=self._nominal,
+            **{"interlock_closed": False, "ventilation_on": False, "purge_ok": False, **told},
         )
-        return find_fault(observation, self._limits, process=process, required=self._required)
+        now_s = 0.0 if device.joint_state is None else seconds(device.joint_state.header.stamp)
+        trip = self._monitors.look(observation, now_s, process=process, required=self._required)
+        return None if trip is None else trip.error
 
     def _publish_state(self, state: ExecutionState) -> None:
         self._state_publisher.publish(String(data=str(state)))

@@ -1,5 +1,7 @@
 """The rest of a half-run process: nothing twice, nothing forgotten."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 
 from cell_core.resume import Journal, last_attempt, remaining_toolpath, strokes_run
 from cell_core.stop_point import LEFT_MIN_M, stop_point
-from cell_core.toolpath import Stroke, ToolPath
+from cell_core.toolpath import Freedom, Stroke, ToolPath
 from cell_core.trajectory import JointTrajectory, Segment
 
 STEP_M, SPEED_M_PER_S, N = 0.01, 0.1, 41
@@ -95,6 +97,14 @@ def test_what_was_run_and_what_is_left_are_the_whole(stop_s: float):
     left = 0.0 if rest is None else sum(float(s.dwell_s.sum()) for s in rest.strokes)
     assert run + left == pytest.approx(2 * STROKE_S, abs=LEFT_MIN_M / SPEED_M_PER_S + 1e-9)
     assert len(strokes_run(toolpath, trajectory, float("inf"))) == 2
+
+
+def test_the_rest_is_run_as_the_whole_was_to_be_run():
+    toolpath, trajectory = _run()
+    free = Freedom(spin="fixed", tilt_rad=0.3, standoff_m=(-0.01, 0.01))
+    toolpath = replace(toolpath, strokes=[replace(s, freedom=free) for s in toolpath.strokes])
+    rest = remaining_toolpath(toolpath, trajectory, GAP_S + 2.0)
+    assert rest is not None and all(s.freedom == Freedom(spin="fixed") for s in rest.strokes)
 
 
 def test_strokes_somebody_decided_about_are_left_out():

@@ -98,7 +98,7 @@ def dome(half_m: float, height_m: float, n: int = 61) -> Surface:
     return Surface(vertices_m=np.stack([half_m * x, half_m * y, z], 1), triangles=triangles)
 
 
-def spray_task(half_m: float = 0.2, height_m: float = 0.05) -> Task:
+def spray_task(half_m: float = 0.2, height_m: float = 0.04) -> Task:
     """Return a dome to be painted."""
     return task_of(f"dome {2e3 * half_m:.0f} mm", dome(half_m, height_m), "spray_50um")
 

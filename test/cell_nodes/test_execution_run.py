@@ -199,7 +199,7 @@ def test_a_controller_that_says_nothing_is_not_trusted_with_a_motion(cell, tmp_p
         return motion
 
     case.rig.start = mute
-    with pytest.raises(DeviceError, match="no feedback for 2.0"):
+    with pytest.raises(DeviceError, match=r"no feedback for 2\.0"):
         case.run.run("t")
     assert case.told[-1] == "faulted" and case.at_rest()
     # what may have begun meanwhile is on disk as begun

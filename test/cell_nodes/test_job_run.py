@@ -212,7 +212,7 @@ def _left_share(job):
 def test_after_a_power_loss_nothing_runs_again_by_itself(folder):
     _lose_power(folder)
     host = FakeHost(folder)
-    with pytest.raises(InputRefusedError, match="1 perhaps half done, end not known.*'leave'.*'again'"):
+    with pytest.raises(InputRefusedError, match=r"1 perhaps half done, end not known.*'leave'.*'again'"):
         JobRun(folder, host).run(resume=True)
     assert host.calls == []
 

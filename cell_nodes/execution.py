@@ -185,8 +185,8 @@ class ExecutionNode(CellNode):
             nominal=self._nominal,
             **{"interlock_closed": False, "ventilation_on": False, "purge_ok": False, **told},
         )
-        now_s = 0.0 if device.joint_state is None else seconds(device.joint_state.header.stamp)
-        trip = self._monitors.look(observation, now_s, process=process, required=self._required)
+        now_s, tool_s = (0.0 if m is None else seconds(m.header.stamp) for m in (device.joint_state, state))
+        trip = self._monitors.look(observation, now_s, tool_s, process=process, required=self._required)
         return None if trip is None else trip.error
 
     def _publish_state(self, state: ExecutionState) -> None:

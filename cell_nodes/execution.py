@@ -22,7 +22,7 @@ from cell_nodes.action_work import ActionWorker, Work, summary
 from cell_nodes.clients import PausedError, Peers
 from cell_nodes.device import Device
 from cell_nodes.execution_log import ExecutedLog, StrokeJournal
-from cell_nodes.execution_monitor import Monitors, Nominal, Observation
+from cell_nodes.execution_monitor import TOLD, Monitors, Nominal, Observation
 from cell_nodes.execution_run import WATCH_PERIOD_S, Away, Motion, ProcessRun, Watch
 from cell_nodes.execution_state import ExecutionState, StateMachine
 from cell_nodes.messages import seconds
@@ -31,10 +31,6 @@ from robot_description import load_cell
 
 OVERRIDES = ("joint_state_age_s", "tool_state_age_s", "heartbeat_age_s", "tracking_error_rad")
 """Monitors whose limits are parameters too; 0: as the monitors file says."""
-TOLD = (
-    *("interlock_closed", "ventilation_on", "purge_ok", "on"),
-    *("force_n", "force_setpoint_n", "spindle_rpm", "flow_m3_per_s"),
-)
 
 
 class ExecutionNode(CellNode):

@@ -10,6 +10,11 @@ from cell_nodes.pausing import PausedError
 
 READINGS_MIN = 3
 OF_TOOL = frozenset({"force_error_n", "contact_lost_share", "spindle_share", "valve_share", "valve_leak_share"})
+TOLD = (
+    *("interlock_closed", "ventilation_on", "purge_ok", "on"),
+    *("force_n", "force_setpoint_n", "spindle_rpm", "flow_m3_per_s"),
+)
+"""What an observation takes from a tool state."""
 PRESSES_N = 1.0
 """A pad told to press with less than this is not told to press [N]."""
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +43,7 @@ def interruptions(job: JobFolder) -> list[Interruption]:
     entries = Journal(job.step("execution") / "journal.jsonl").read()
     starts = [i for i, entry in enumerate(entries) if entry["event"] == "start"]
     found = []
-    for first, last in zip(starts, [*starts[1:], len(entries)], strict=True):
+    for first, last in pairwise([*starts, len(entries)]):
         run = entries[first:last]
         attempt = last_attempt(run)
         if attempt is None or attempt.stop_s == float("inf"):

@@ -1,4 +1,4 @@
-"""A process paused in mid-stroke on the simulated cell leaves what an undisturbed one leaves; its journal tells true."""
+"""A process paused in mid-stroke on the simulated cell leaves what an undisturbed one leaves; journals tell true."""
 
 from dataclasses import replace
 

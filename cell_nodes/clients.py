@@ -13,6 +13,7 @@ from cell_core.errors import CellError, ConfigurationError, DeviceError, InputRe
 from cell_nodes.action_client import ActionClient
 from cell_nodes.action_work import EXIT_CANCELLED, Cancelled
 from cell_nodes.node_base import CellNode
+from cell_nodes.pausing import PAUSED, PausedError
 
 SERVER_WAIT_S = 10.0
 ANSWER_WAIT_S = 10.0
@@ -126,15 +127,6 @@ def error_of(exit_code: int, message: str) -> Exception:
         return Cancelled(message)
     kinds = {2: ConfigurationError, 3: InputRefusedError, 5: DeviceError, PAUSED: PausedError}
     return kinds.get(exit_code, CellError)(message)
-
-
-PAUSED = 75
-
-
-class PausedError(CellError):
-    """Execution stopped because the operator asked for a pause; the rest can be done after a resume."""
-
-    exit_code = PAUSED
 
 
 class Peers:

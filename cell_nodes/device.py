@@ -1,7 +1,7 @@
 """The arm and its tools as the execution node commands them: standard action, tool services, last heard states."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from action_msgs.msg import GoalStatus
@@ -14,14 +14,15 @@ from std_msgs.msg import String
 from cell_core.errors import DeviceError, InterlockError, LimitError
 from cell_core.trajectory import JointTrajectory
 from cell_nodes.clients import ActionCaller, call_service, wait
+from cell_nodes.execution_monitor import jump_rad
 from cell_nodes.messages import events_message, seconds, trajectory_message
 from cell_nodes.node_base import LATCHED, STREAM, CellNode
 
 SERVICE_WAIT_S = 3.0
-STOP_WAIT_S = 5.0
-OFF_WAIT_S = 0.5
 POLL_S = 0.005
 START_TOLERANCE_RAD = 0.01
+QUIET_N = 2.0
+"""A pad that presses no more than this does nothing worth waiting for [N]."""
 
 
 class Device:
@@ -34,6 +35,9 @@ class Device:
         self.refusal = ""
         self.off_stamp_s = -float("inf")
         """Machine time at which the process was last seen to go off [s]."""
+        self.fastest_rad_per_s: dict[str, float] = {}
+        """Speed limits by joint; without them no jump is seen."""
+        self._jump_rad = 0.0
         self._joint_heard_s = self._tool_heard_s = -float("inf")
         self.listeners: list[Any] = []
         node.create_subscription(JointState, "/joint_states", self._on_joint_state, STREAM)
@@ -45,6 +49,11 @@ class Device:
         self._follow = ActionCaller(node, FollowJointTrajectory, "arm_controller/follow_joint_trajectory")
 
     def _on_joint_state(self, message: JointState) -> None:
+        before = self.joint_state
+        if before is not None and self.fastest_rad_per_s and list(before.name) == list(message.name):
+            fastest = [self.fastest_rad_per_s.get(name, float("inf")) for name in message.name]
+            past_s = seconds(message.header.stamp) - seconds(before.header.stamp)
+            self._jump_rad = max(self._jump_rad, jump_rad(before.position, message.position, past_s, fastest))
         self.joint_state, self._joint_heard_s = message, time.monotonic()
         for listener in self.listeners:
             listener(message)
@@ -56,6 +65,11 @@ class Device:
 
     def _on_refusal(self, message: String) -> None:
         self.refusal = message.data
+
+    def take_jump_rad(self) -> float:
+        """Return the most that a joint jumped since this was last asked [rad]."""
+        taken, self._jump_rad = self._jump_rad, 0.0
+        return taken
 
     @property
     def joint_state_age_s(self) -> float:
@@ -92,7 +106,7 @@ class Device:
             raise DeviceError(f"joint states: silent for {self.joint_state_age_s:.2f} s, limit {age_max_s:g} s")
         here = self.positions(trajectory.joint_names)
         for name, start, now in zip(trajectory.joint_names, trajectory.position_rad[0], here, strict=True):
-            if abs(start - now) > START_TOLERANCE_RAD:
+            if not abs(start - now) <= START_TOLERANCE_RAD:  # a NaN is nowhere
                 raise LimitError(
                     f"start state: {name} is at {now:.4f} rad, trajectory starts at {start:.4f} rad, "
                     f"at most {START_TOLERANCE_RAD} rad apart allowed"
@@ -114,17 +128,24 @@ class Device:
         self._ask(self._select, SelectTool.Request(process=process), "ok", f"select tool {process!r}")
         self._ask(self._arm, ArmTool.Request(arm=True), "ok", "arm the tool")
 
-    def start(self, trajectory: JointTrajectory, trajectory_id: str, process: str, on_feedback: Any) -> Any:
-        """Schedule the events and send the trajectory; return the accepted goal handle."""
+    def start(self, trajectory: JointTrajectory, identity: str, process: str) -> "Following":
+        """Schedule the events and send the trajectory; return the accepted motion."""
         if process:
-            events = events_message(trajectory.events, trajectory_id)
+            events = events_message(trajectory.events, identity)
             self._ask(self._schedule, ScheduleEvents.Request(events=events), "accepted", "schedule process events")
         self.refusal = ""
         goal = FollowJointTrajectory.Goal(trajectory=trajectory_message(trajectory))
+        motion = Following(self)
         try:
-            return self._follow.send(goal, on_feedback)
+            motion.follow(self._follow.send(goal, motion.feedback))
         except DeviceError as error:
             raise DeviceError(f"{error}{': ' + self.refusal if self.refusal else ''}") from error
+        return motion
+
+    def disarm_now(self) -> None:
+        """Ask the device to disarm without waiting for its answer: callable from a callback."""
+        if self._arm.service_is_ready():
+            self._arm.call_async(ArmTool.Request(arm=False))
 
     def process_off(self, wait_s: float = SERVICE_WAIT_S) -> bool:
         """Disarm the tool, which switches gun or spindle off; return whether the device confirmed in time."""
@@ -135,22 +156,71 @@ class Device:
             return False
         return True
 
-    def stop(self, handle: Any, result_future: Any) -> None:
-        """Switch the process off, then stop the motion, and wait until both are seen to have stopped."""
-        self.process_off(OFF_WAIT_S)
-        if handle is not None and not result_future.done():
-            handle.cancel_goal_async()
-            if not wait(result_future, STOP_WAIT_S):
-                self._node.get_logger().error(f"arm controller did not confirm the stop within {STOP_WAIT_S:g} s")
-        # the message that says when the process went off may still be on its way
-        end = time.monotonic() + OFF_WAIT_S
-        while self.tool_state is not None and self.tool_state.on and time.monotonic() < end:
+    def wait_until_off(self, wait_s: float) -> bool:
+        """Wait until the device is heard to be off; the message that says so may still be on its way."""
+        return self._wait_for(lambda state: not state.on, wait_s)
+
+    def wait_until_quiet(self, wait_s: float) -> bool:
+        """Wait until the device is heard to be off, without flow and without force."""
+        return self._wait_for(
+            lambda state: not state.on and state.flow_m3_per_s <= 0.0 and abs(state.force_n) <= QUIET_N, wait_s
+        )
+
+    def _wait_for(self, holds: Callable[[ToolState], bool], wait_s: float) -> bool:
+        end = time.monotonic() + wait_s
+        while True:
+            state = self.tool_state
+            if state is not None and holds(state):
+                return True
+            if time.monotonic() >= end:
+                return False
             time.sleep(POLL_S)
 
     def _ask(self, client: Any, request: Any, field: str, what: str, wait_s: float = SERVICE_WAIT_S) -> None:
         response = call_service(client, request, timeout_s=wait_s, server_wait_s=wait_s)
         if not getattr(response, field):
             raise DeviceError(f"{what}: refused: {response.message}")
+
+
+class Following:
+    """A trajectory that the arm controller follows."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self.zero_s: float | None = None
+        self.tracking_error_rad = 0.0
+        self._handle: Any = None
+        self._result: Any = None
+
+    def follow(self, handle: Any) -> None:
+        """Take the accepted goal."""
+        self._handle, self._result = handle, handle.get_result_async()
+
+    def feedback(self, feedback: Any) -> None:
+        """Take the controller's word."""
+        self.zero_s = path_zero_s(feedback)
+        self.tracking_error_rad = max((abs(e) for e in feedback.error.positions), default=0.0)
+
+    @property
+    def path_time_s(self) -> float:
+        """Path time at the joint state last heard [s]."""
+        state = self._device.joint_state
+        if self.zero_s is None or state is None:
+            return 0.0
+        return max(seconds(state.header.stamp) - self.zero_s, 0.0)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for the result; return whether it is there."""
+        return wait(self._result, seconds)
+
+    def cancel(self) -> None:
+        """Ask the controller for a controlled stop."""
+        if not self._result.done():
+            self._handle.cancel_goal_async()
+
+    def error(self) -> DeviceError | None:
+        """Return what the finished goal says went wrong."""
+        return motion_error(self._result.result())
 
 
 def motion_error(result_response: Any) -> DeviceError | None:

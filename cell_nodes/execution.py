@@ -1,26 +1,36 @@
 """Execution node: runs trajectories with their process events, and stops process before motion on any fault."""
 
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from cell_interfaces.action import ExecuteProcess
 from cell_interfaces.srv import Abort, Pause
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
 
+from cell_core.config import GunConfig, load_named
+from cell_core.config.monitors import MonitorsConfig
 from cell_core.errors import CellError, ConfigurationError, DeviceError
 from cell_core.files import sha256
+from cell_core.jobs import JobFolder
 from cell_core.resume import Journal, last_attempt
 from cell_core.slicing import slice_segments
 from cell_core.trajectory import JointTrajectory
-from cell_nodes.action_work import ActionWorker, Cancelled, Work, summary
-from cell_nodes.clients import PausedError, Peers, wait
-from cell_nodes.device import Device, motion_error, path_zero_s
+from cell_nodes.action_work import ActionWorker, Work, summary
+from cell_nodes.clients import PausedError, Peers
+from cell_nodes.device import Device
 from cell_nodes.execution_log import ExecutedLog, StrokeJournal
-from cell_nodes.execution_monitor import MonitorLimits, Observation, find_fault
+from cell_nodes.execution_monitor import TOLD, Monitors, Nominal, Observation
+from cell_nodes.execution_run import WATCH_PERIOD_S, Away, Motion, ProcessRun, Watch
+from cell_nodes.execution_state import ExecutionState, StateMachine
 from cell_nodes.messages import seconds
-from cell_nodes.node_base import URGENT, CellNode, run_node
+from cell_nodes.node_base import LATCHED, URGENT, CellNode, run_node
 from robot_description import load_cell
 
-WATCH_PERIOD_S = 0.02
+OVERRIDES = ("joint_state_age_s", "tool_state_age_s", "heartbeat_age_s", "tracking_error_rad")
+"""Monitors whose limits are parameters too; 0: as the monitors file says."""
 
 
 class ExecutionNode(CellNode):
@@ -29,29 +39,33 @@ class ExecutionNode(CellNode):
     def __init__(self, **options: Any) -> None:
         super().__init__("execution", **options)
         self.declare_parameter("required_nodes", [""])
-        self.declare_parameter("joint_state_age_s", 0.5)
-        self.declare_parameter("tool_state_age_s", 0.7)
-        self.declare_parameter("heartbeat_age_s", 2.0)
-        self.declare_parameter("tracking_error_rad", 0.05)
+        self.declare_parameter("pause_retract_m", 0.05)
+        self.declare_parameter("monitors", "default")
+        for name in OVERRIDES:
+            self.declare_parameter(name, 0.0)
         self._device = Device(self)
         self._peers = Peers(self)
         self._stop_request: CellError | None = None
         self._running = False
-        self._zero_s: float | None = None
-        self._tracking_error_rad = 0.0
-        self._journal: StrokeJournal | None = None
+        self._state_publisher = self.create_publisher(String, "execution_state", LATCHED)
+        self._states = StateMachine(self._publish_state)
+        self._publish_state(self._states.state)
         self.create_service(Pause, "pause", self._pause)
         self.create_service(Abort, "abort", self._abort)
+        self.create_service(Trigger, "reset_monitors", self._reset_monitors)
         self._worker = ActionWorker(self, ExecuteProcess, "execute_process", self._work)
 
     def configure(self) -> None:
-        """Load the cell and the limits."""
+        """Load the cell and the monitors; parameters above 0 override the file's limits."""
         self._cell = load_cell(self.string("cell"))
-        self._limits = MonitorLimits(
-            joint_state_age_s=self.number("joint_state_age_s"),
-            tool_state_age_s=self.number("tool_state_age_s"),
-            heartbeat_age_s=self.number("heartbeat_age_s"),
-            tracking_error_rad=self.number("tracking_error_rad"),
+        config = load_named(MonitorsConfig, "monitors", self.string("monitors"))
+        overrides = {}
+        for name in OVERRIDES:
+            if self.number(name) > 0.0:
+                overrides[name] = getattr(config, name).model_copy(update={"limit": self.number(name)})
+        self._monitors = Monitors(config.model_copy(update=overrides))
+        self._device.fastest_rad_per_s = dict(
+            zip(self._cell.robot.joint_names, self._cell.robot.velocity_rad_per_s, strict=True)
         )
         names = self.get_parameter("required_nodes").get_parameter_value().string_array_value
         self._required = [name for name in names if name]
@@ -64,17 +78,24 @@ class ExecutionNode(CellNode):
             time.sleep(WATCH_PERIOD_S)
 
     def _pause(self, request: Any, response: Any) -> Any:
-        response.accepted = self._running
-        if self._running:
-            self._stop_request = PausedError(f"paused: {request.reason or 'no reason given'}")
-        else:
-            response.message = "nothing runs"
-        return response
+        return self._ask_to_stop(PausedError(f"paused: {request.reason or 'no reason given'}"), response)
 
     def _abort(self, request: Any, response: Any) -> Any:
+        return self._ask_to_stop(DeviceError(f"aborted: {request.reason or 'no reason given'}"), response)
+
+    def _reset_monitors(self, request: Any, response: Any) -> Any:
+        names = [] if self._running or not self.is_active else self._monitors.reset()
+        response.success = not self._running and self.is_active
+        response.message = ", ".join(names) or ("something runs" if self._running else "nothing to reset")
+        return response
+
+    def _ask_to_stop(self, why: CellError, response: Any) -> Any:
         response.accepted = self._running
         if self._running:
-            self._stop_request = DeviceError(f"aborted: {request.reason or 'no reason given'}")
+            # the process goes off now; whoever runs the motion comes to it within a watch period
+            self._device.disarm_now()
+            if self._stop_request is None or isinstance(self._stop_request, PausedError):
+                self._stop_request = why
         else:
             response.message = "nothing runs"
         return response
@@ -85,22 +106,38 @@ class ExecutionNode(CellNode):
             raise ConfigurationError(f"process {goal.process!r}: must be '', 'spray' or 'grind'")
         path, folder = self.job_path(goal.trajectory_path), self.job_path(goal.folder)
         trajectory = slice_segments(JointTrajectory.read(path), goal.first_segment, goal.last_segment)
-        self._device.check_ready(trajectory, goal.process, self._limits.joint_state_age_s)
-        self._stop_request, self._zero_s, self._tracking_error_rad = None, None, 0.0
+        self._monitors.start()
         journal = log = None
+        retractor = self._retractor(goal, folder, trajectory) if goal.process else None
+        self._nominal = self._nominal_of(goal.process)
+        self._device.check_ready(trajectory, goal.process, self._monitors.config.joint_state_age_s.limit)
+        self._stop_request = None
+        self._device.take_jump_rad()  # what happened before counts no more
         if goal.process:
             log = ExecutedLog(trajectory.joint_names)
             entries = Journal(folder / "journal.jsonl").read()
             before = last_attempt(entries)
             attempt = 0 if before is None else before.index + 1
             journal = StrokeJournal(Journal(folder / "journal.jsonl"), trajectory, attempt, sha256(path))
-        self._journal = journal
+        run = ProcessRun(
+            self._device,
+            trajectory,
+            process=goal.process,
+            states=self._states,
+            watch=Watch(fault=self._fault, request=lambda: self._stop_request, tell=self._tell(work)),
+            journal=journal,
+            retractor=retractor,
+        )
+        listener = (lambda m: log.add(m, self._device.tool_state)) if log is not None else None
         self._running = True
         try:
-            self._run(work, trajectory, journal, log)
+            if listener is not None:
+                self._device.listeners.append(listener)
+            run.run(goal.trajectory_path)
         finally:
             self._running = False
-            if log is not None:
+            if listener is not None and log is not None:
+                self._device.listeners.remove(listener)
                 tcp_frame = self._cell.tool(goal.process).tcp_frame
                 log.write(folder / f"executed_{attempt}.npz", self._cell.robot, tcp_frame)
         figures = {"path_duration_s": trajectory.duration_s, "segments": len(trajectory.segments)}
@@ -109,78 +146,48 @@ class ExecutionNode(CellNode):
         step = "execution" if goal.process else "scan"
         return {"summary": summary(goal.job_dir, step, time.monotonic() - start, figures)}
 
-    def _run(
-        self, work: Work, trajectory: JointTrajectory, journal: StrokeJournal | None, log: ExecutedLog | None
-    ) -> None:
-        device, process = self._device, work.goal.process
-        handle = future = None
-        listener = (lambda m: log.add(m, device.tool_state)) if log is not None else None
-        if listener is not None:
-            device.listeners.append(listener)
-        try:
-            if process:
-                device.select_and_arm(process)
-            handle = device.start(trajectory, work.goal.trajectory_path, process, self._feedback)
-            future = handle.get_result_async()
-            while not wait(future, WATCH_PERIOD_S):
-                self._watch(work, trajectory, journal)
-            error = motion_error(future.result())
-            if error is not None:
-                raise error
-            if journal is not None:
-                journal.done()
-        except (CellError, Cancelled) as error:
-            # the process is off before anything else happens; motion stops after it
-            asked_s = self._path_time_s()
-            device.stop(handle, future)
-            if journal is not None:
-                journal.stopped(self._process_end_s(asked_s), str(error))
-            raise
-        finally:
-            if listener is not None:
-                device.listeners.remove(listener)
-            if process:
-                device.process_off()
+    def _tell(self, work: Work) -> Callable[[float, str], None]:
+        step = "execution" if work.goal.process else "move"
+        return lambda fraction, message: work.progress(fraction, message, step)
 
-    def _watch(self, work: Work, trajectory: JointTrajectory, journal: StrokeJournal | None) -> None:
-        if self._stop_request is not None:
-            raise self._stop_request
-        state = self._device.tool_state
+    def _retractor(self, goal: Any, folder: Path, trajectory: JointTrajectory) -> Away | None:
+        """Return what finds retracts beside the part as scanned; None where there is no scan, or none are wanted."""
+        distance_m = self.number("pause_retract_m")
+        surface = JobFolder.of_step(self.job_path(goal.job_dir), folder).looked_at / "surface.ply"
+        if distance_m <= 0.0 or not surface.is_file():
+            self.get_logger().warning(f"no retract at a pause: {distance_m:g} m asked for, scan {surface}")
+            return None
+        from cell_core.surface_io import read_ply
+        from cell_nodes.execution_retract import Retractor
+
+        return Retractor(self._cell, goal.process, read_ply(surface), trajectory.T_base_part, distance_m)
+
+    def _nominal_of(self, process: str) -> Nominal:
+        tool = self._cell.tool(process).config if process else None
+        if isinstance(tool, GunConfig):
+            return Nominal(flow_m3_per_s=tool.flow_m3_per_s)
+        return Nominal(spindle_rpm=0.0 if tool is None else tool.rpm)
+
+    def _fault(self, motion: Motion, process: bool) -> CellError | None:
+        device, state = self._device, self._device.tool_state
+        told: dict[str, Any] = {}
+        if state is not None:
+            told = {name: getattr(state, name) for name in TOLD}
         observation = Observation(
-            joint_state_age_s=self._device.joint_state_age_s,
-            tool_state_age_s=self._device.tool_state_age_s,
+            joint_state_age_s=device.joint_state_age_s,
+            tool_state_age_s=device.tool_state_age_s,
             heartbeat_ages_s=self._peers.ages_s(),
-            tracking_error_rad=self._tracking_error_rad,
-            interlock_closed=state is not None and state.interlock_closed,
-            ventilation_on=state is not None and state.ventilation_on,
-            purge_ok=state is not None and state.purge_ok,
+            tracking_error_rad=motion.tracking_error_rad,
+            joint_jump_rad=device.take_jump_rad(),
+            nominal=self._nominal,
+            **{"interlock_closed": False, "ventilation_on": False, "purge_ok": False, **told},
         )
-        fault = find_fault(observation, self._limits, process=bool(work.goal.process), required=self._required)
-        if fault is not None:
-            raise fault
-        path_s = self._path_time_s()
-        message = f"{path_s:.1f} of {trajectory.duration_s:.1f} s"
-        if journal is not None:
-            journal.advance(path_s, time.monotonic())
-            message = f"stroke {journal.stroke} of {journal.n_strokes}, {message}"
-        work.progress(min(path_s / trajectory.duration_s, 1.0), message, "execution" if journal else "move")
+        now_s, tool_s = (0.0 if m is None else seconds(m.header.stamp) for m in (device.joint_state, state))
+        trip = self._monitors.look(observation, now_s, tool_s, process=process, required=self._required)
+        return None if trip is None else trip.error
 
-    def _feedback(self, feedback: Any) -> None:
-        first, self._zero_s = self._zero_s is None, path_zero_s(feedback)
-        if first and self._journal is not None:
-            self._journal.running(self._zero_s)
-        self._tracking_error_rad = max((abs(e) for e in feedback.error.positions), default=0.0)
-
-    def _process_end_s(self, asked_s: float) -> float:
-        # the device says when the process really went off; where it was off already, the moment of asking counts
-        if self._zero_s is None:
-            return asked_s
-        return max(self._device.off_stamp_s - self._zero_s, asked_s)
-
-    def _path_time_s(self) -> float:
-        if self._zero_s is None or self._device.joint_state is None:
-            return 0.0
-        return max(seconds(self._device.joint_state.header.stamp) - self._zero_s, 0.0)
+    def _publish_state(self, state: ExecutionState) -> None:
+        self._state_publisher.publish(String(data=str(state)))
 
 
 def main() -> None:

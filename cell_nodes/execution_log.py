@@ -1,5 +1,6 @@
 """What was executed: joint positions and process values as heard, strokes begun and ended; kept in the job folder."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from cell_nodes.messages import seconds
 
 PROGRESS_PERIOD_S = 0.5
 """Wall time between progress entries in the journal [s]."""
+AHEAD_S = 1.0
+"""A stroke's begin is on disk so long before it: longer than a watch period, a slow disk and the device's dead man."""
 
 
 class ExecutedLog:
@@ -29,12 +32,16 @@ class ExecutedLog:
     def add(self, joint_state: Any, tool_state: Any) -> None:
         """Add one joint state with the tool state last heard."""
         by_name = dict(zip(joint_state.name, joint_state.position, strict=True))
+        self.add_row(seconds(joint_state.header.stamp), [by_name[n] for n in self._names], tool_state)
+
+    def add_row(self, time_s: float, position_rad: Sequence[float], tool_state: Any) -> None:
+        """Add joint positions, in the log's order, at a time of the device."""
         value = power = 0.0
         if tool_state is not None:
             power = tool_state.spindle_power_w
             value = tool_state.force_n if tool_state.tool == "grind" else tool_state.flow_m3_per_s
         on = bool(tool_state is not None and tool_state.on)
-        self._rows.append((seconds(joint_state.header.stamp), [by_name[n] for n in self._names], on, value, power))
+        self._rows.append((time_s, list(position_rad), on, value, power))
 
     def write(self, path: Path, robot: Any, tcp_frame: str) -> None:
         """Write the arrays; poses by forward kinematics."""
@@ -63,13 +70,15 @@ class StrokeJournal:
             if s.kind == "process" and s.stroke is not None
         ]
         self._begun = self._ended = 0
+        self._path_s, self._wall_s, self._rate = 0.0, -1.0, 1.0
+        """Path time last heard of, when it was new, and how fast it runs against the wall's."""
         self._next_s = 0.0
         journal.append("start", attempt=attempt, trajectory_sha256=trajectory_sha256, strokes=len(self._spans))
 
     @property
     def stroke(self) -> int:
-        """Strokes begun so far."""
-        return self._begun
+        """Strokes come to so far."""
+        return sum(1 for begin_s, _, _ in self._spans if self._path_s >= begin_s)
 
     @property
     def n_strokes(self) -> int:
@@ -77,14 +86,26 @@ class StrokeJournal:
         return len(self._spans)
 
     def advance(self, path_time_s: float, wall_s: float) -> None:
-        """Write what happened up to `path_time_s`."""
-        while self._ended < len(self._spans) and path_time_s >= self._spans[self._ended][0]:
-            begin_s, end_s, stroke = self._spans[self._ended]
-            if self._begun == self._ended:
-                self._journal.append("begin", stroke=stroke, path_time_s=begin_s)
-                self._begun += 1
-            if path_time_s < end_s:
-                break
+        """Write what happened up to `path_time_s`, and which strokes begin within AHEAD_S of wall time.
+
+        A stroke without a begin on disk was not touched, whenever the power goes.
+        """
+        silent_s = 0.0
+        if wall_s >= 0.0:
+            silent_s = max(wall_s - self._wall_s, 0.0) if self._wall_s >= 0.0 else 0.0
+            if path_time_s > self._path_s or self._wall_s < 0.0:
+                # a simulated clock may run faster than the wall's
+                self._rate = max(self._rate, (path_time_s - self._path_s) / silent_s if silent_s > 0.0 else 1.0)
+                self._wall_s, silent_s = wall_s, 0.0
+        self._path_s = max(path_time_s, self._path_s)
+        # while nothing is heard the arm may move on
+        ahead_s = path_time_s + (AHEAD_S + silent_s) * self._rate
+        while self._begun < len(self._spans) and ahead_s >= self._spans[self._begun][0]:
+            begin_s, _, stroke = self._spans[self._begun]
+            self._journal.append("begin", stroke=stroke, path_time_s=begin_s)
+            self._begun += 1
+        while self._ended < self._begun and path_time_s >= self._spans[self._ended][1]:
+            _, end_s, stroke = self._spans[self._ended]
             self._journal.append("end", stroke=stroke, path_time_s=end_s)
             self._ended += 1
         if wall_s >= self._next_s:
@@ -95,9 +116,15 @@ class StrokeJournal:
         """Write the machine time at which path time was 0, so that others can tell path time from stamps."""
         self._journal.append("running", zero_s=zero_s)
 
-    def stopped(self, path_time_s: float, reason: str) -> None:
-        """Write that the process is off since `path_time_s`."""
-        self._journal.append("stopped", path_time_s=float(max(path_time_s, 0.0)), reason=reason)
+    def stopped(self, path_time_s: float, reason: str, *, confirmed: bool = True) -> None:
+        """Write that the process is off since `path_time_s`; not confirmed where the device did not say so."""
+        # what was done before must be on disk before the stop is
+        self.advance(path_time_s, -1.0)
+        self._journal.append("stopped", path_time_s=float(max(path_time_s, 0.0)), reason=reason, confirmed=confirmed)
+
+    def paused(self, reason: str, retracted_m: float, remark: str) -> None:
+        """Write that the arm rests at a pause, how far it moved away from the part, and why not farther."""
+        self._journal.append("paused", reason=reason, retracted_m=float(retracted_m), remark=remark, unix_s=time.time())
 
     def done(self) -> None:
         """Write that every stroke was run."""

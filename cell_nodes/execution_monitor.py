@@ -1,23 +1,30 @@
-"""When a running motion or process must stop: pure limits on what was last heard."""
+"""When a running motion or process must stop: what was last heard against config/monitors; without ROS."""
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from cell_core.config.monitors import Monitor, MonitorsConfig
 from cell_core.errors import CellError, DeviceError, InterlockError, LimitError
+from cell_nodes.pausing import PausedError
+
+READINGS_MIN = 3
+OF_TOOL = frozenset({"force_error_n", "contact_lost_share", "spindle_share", "valve_share", "valve_leak_share"})
+TOLD = (
+    *("interlock_closed", "ventilation_on", "purge_ok", "on"),
+    *("force_n", "force_setpoint_n", "spindle_rpm", "flow_m3_per_s"),
+)
+"""What an observation takes from a tool state."""
+PRESSES_N = 1.0
+"""A pad told to press with less than this is not told to press [N]."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class MonitorLimits:
-    """Limits; ages are wall time."""
+class Nominal:
+    """What the tool of the process does when it is well."""
 
-    joint_state_age_s: float = 0.5
-    """A joint state older than this is no joint state."""
-    tool_state_age_s: float = 0.7
-    """The same for tool state, checked while a process runs."""
-    heartbeat_age_s: float = 2.0
-    """A required node silent for longer counts as dead."""
-    tracking_error_rad: float = 0.05
-    """Largest distance of a joint from its trajectory."""
+    spindle_rpm: float = 0.0
+    flow_m3_per_s: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +39,22 @@ class Observation:
     interlock_closed: bool
     ventilation_on: bool
     purge_ok: bool
+    joint_jump_rad: float = 0.0
+    """Most that a joint moved beyond what its speed limit allows since the last look; infinite for NaN."""
+    on: bool = False
+    force_n: float = 0.0
+    force_setpoint_n: float = 0.0
+    spindle_rpm: float = 0.0
+    flow_m3_per_s: float = 0.0
+    nominal: Nominal = field(default_factory=Nominal)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trip:
+    """A monitor whose limit was passed for long enough."""
+
+    monitor: str
+    error: CellError
 
 
 def unsafe_inputs(observation: Observation) -> list[str]:
@@ -40,32 +63,160 @@ def unsafe_inputs(observation: Observation) -> list[str]:
     return [name for name, attribute in names.items() if not getattr(observation, attribute)]
 
 
-def find_fault(
-    observation: Observation, limits: MonitorLimits, *, process: bool, required: Sequence[str]
-) -> CellError | None:
-    """Return why to stop now, or None.
+def jump_rad(
+    before_rad: Sequence[float], after_rad: Sequence[float], seconds: float, fastest: Sequence[float]
+) -> float:
+    """Return how much farther a joint moved than its speed limit allows in that time [rad]; infinite for NaN.
 
     Args:
-        process: whether a process runs; then tool state and safety inputs count as well.
+        seconds: between two joint states, by their stamps; a clock that stands still or runs back allows no motion.
+        fastest: speed limits of the joints [rad/s].
+    """
+    if not all(map(math.isfinite, (*before_rad, *after_rad))):
+        return math.inf
+    allowed_s = max(seconds, 0.0)
+    return max(abs(b - a) - v * allowed_s for a, b, v in zip(before_rad, after_rad, fastest, strict=True))
+
+
+def passed(
+    observation: Observation, config: MonitorsConfig, *, process: bool, required: Sequence[str]
+) -> dict[str, CellError]:
+    """Return the monitors whose limits are passed now, with what they say.
+
+    Args:
+        process: whether a process runs; then what the tool says counts as well.
         required: nodes whose heartbeat must not stop.
     """
-    if observation.joint_state_age_s > limits.joint_state_age_s:
-        return DeviceError(_age("joint states", observation.joint_state_age_s, limits.joint_state_age_s))
-    if observation.tracking_error_rad > limits.tracking_error_rad:
-        return LimitError(
-            f"tracking error {observation.tracking_error_rad:.4f} rad exceeds {limits.tracking_error_rad:.4f} rad"
+    o, found = observation, {}
+    if o.joint_state_age_s > config.joint_state_age_s.limit:
+        found["joint_state_age_s"] = DeviceError(_age("joint states", o.joint_state_age_s, config.joint_state_age_s))
+    # not <=: a NaN passes no limit
+    if not o.joint_jump_rad <= config.joint_jump_rad.limit:
+        found["joint_jump_rad"] = DeviceError(
+            f"joint states: a joint jumped {o.joint_jump_rad:.3f} rad beyond its speed limit, "
+            f"limit {config.joint_jump_rad.limit:g} rad"
+        )
+    if not o.tracking_error_rad <= config.tracking_error_rad.limit:
+        found["tracking_error_rad"] = LimitError(
+            f"tracking error {o.tracking_error_rad:.4f} rad exceeds {config.tracking_error_rad.limit:.4f} rad"
         )
     for name in required:
-        age = observation.heartbeat_ages_s.get(name)
-        if age is not None and age > limits.heartbeat_age_s:
-            return DeviceError(_age(f"node {name}", age, limits.heartbeat_age_s), node=name)
+        age_s = o.heartbeat_ages_s.get(name)
+        if age_s is not None and age_s > config.heartbeat_age_s.limit:
+            found["heartbeat_age_s"] = DeviceError(_age(f"node {name}", age_s, config.heartbeat_age_s), node=name)
+            break
     if process:
-        if observation.tool_state_age_s > limits.tool_state_age_s:
-            return DeviceError(_age("tool state", observation.tool_state_age_s, limits.tool_state_age_s))
-        if bad := unsafe_inputs(observation):
-            return InterlockError(f"safety input {bad[0]} does not permit the process")
-    return None
+        if o.tool_state_age_s > config.tool_state_age_s.limit:
+            found["tool_state_age_s"] = DeviceError(_age("tool state", o.tool_state_age_s, config.tool_state_age_s))
+        found |= _of_grinding(o, config) if o.nominal.spindle_rpm > 0.0 else _of_spraying(o, config)
+    return found
 
 
-def _age(what: str, age_s: float, limit_s: float) -> str:
-    return f"{what}: silent for {age_s:.2f} s, limit {limit_s:g} s"
+def _of_grinding(o: Observation, config: MonitorsConfig) -> dict[str, CellError]:
+    if o.force_setpoint_n <= PRESSES_N:
+        return {}
+    found: dict[str, CellError] = {}
+    if not abs(o.force_n - o.force_setpoint_n) <= config.force_error_n.limit:
+        found["force_error_n"] = DeviceError(
+            f"force {o.force_n:.1f} N is off its set-point {o.force_setpoint_n:.1f} N, "
+            f"limit {config.force_error_n.limit:g} N for {config.force_error_n.hold_s:g} s"
+        )
+    least_n = config.contact_lost_share.limit * o.force_setpoint_n
+    if o.force_n < least_n:
+        found["contact_lost_share"] = DeviceError(
+            f"contact lost: force {o.force_n:.1f} N, at least {least_n:.1f} N wanted, "
+            f"for {config.contact_lost_share.hold_s:g} s"
+        )
+    least_rpm = config.spindle_share.limit * o.nominal.spindle_rpm
+    if o.spindle_rpm < least_rpm:
+        found["spindle_share"] = DeviceError(
+            f"spindle at {o.spindle_rpm:.0f} rpm while it presses, at least {least_rpm:.0f} rpm wanted, "
+            f"for {config.spindle_share.hold_s:g} s"
+        )
+    return found
+
+
+def _of_spraying(o: Observation, config: MonitorsConfig) -> dict[str, CellError]:
+    if o.nominal.flow_m3_per_s <= 0.0:
+        return {}
+    share = o.flow_m3_per_s / o.nominal.flow_m3_per_s
+    if o.on and not share >= config.valve_share.limit:
+        words = f"gun is on and {100 * share:.1f} % of its flow comes, at least {100 * config.valve_share.limit:g} %"
+        return {"valve_share": DeviceError(f"valve: {words} wanted, for {config.valve_share.hold_s:g} s")}
+    if not o.on and share > config.valve_leak_share.limit:
+        most = 100 * config.valve_leak_share.limit
+        words = f"gun is off and {100 * share:.1f} % of its flow comes, at most {most:g} %"
+        return {"valve_leak_share": DeviceError(f"valve: {words} allowed, for {config.valve_leak_share.hold_s:g} s")}
+    return {}
+
+
+class Monitors:
+    """Looks many times a second: counts how long limits are passed, and keeps what only an operator may reset."""
+
+    def __init__(self, config: MonitorsConfig) -> None:
+        self.config = config
+        self._passing: dict[str, _Passing] = {}
+        self.latched: dict[str, str] = {}
+        """What no goal may start before reset_monitors: monitor to words."""
+
+    def start(self) -> None:
+        """Begin a run: what was counted before counts no more.
+
+        Raises:
+            DeviceError: a monitor waits for an operator.
+        """
+        self._passing = {}
+        for words in self.latched.values():
+            raise DeviceError(f"{words}; waits for an operator: reset_monitors")
+
+    def reset(self) -> list[str]:
+        """Take an operator's word that what tripped is good again; return what was reset."""
+        names, self.latched = list(self.latched), {}
+        return names
+
+    def look(
+        self, observation: Observation, now_s: float, tool_s: float, *, process: bool, required: Sequence[str]
+    ) -> Trip | None:
+        """Return what trips now, or None; safety inputs first, and without delay.
+
+        Args:
+            now_s: the device's time of the last joint state [s].
+            tool_s: that of the last tool state [s]; what the tool says lasts as long as its own stamps tell, and only
+                where READINGS_MIN of them say so.
+        """
+        if process and (bad := unsafe_inputs(observation)):
+            words = f"safety input {bad[0]} does not permit the process"
+            return Trip(monitor="safety_inputs", error=InterlockError(words))
+        found = passed(observation, self.config, process=process, required=required)
+        self._passing = {name: self._passing.get(name, _Passing()) for name in found}
+        for name, error in found.items():
+            monitor: Monitor = getattr(self.config, name)
+            by_tool = name in OF_TOOL
+            held_s, readings = self._passing[name].at(tool_s if by_tool else now_s)
+            if held_s < monitor.hold_s or (by_tool and readings < READINGS_MIN):
+                continue
+            if monitor.reset == "operator":
+                self.latched[name] = str(error)
+            return Trip(monitor=name, error=PausedError(str(error)) if monitor.reaction == "pause" else error)
+        return None
+
+
+class _Passing:
+    """Since when a limit is passed, and how many readings say so."""
+
+    def __init__(self) -> None:
+        self._first_s: float | None = None
+        self._last_s = 0.0
+        self._readings = 0
+
+    def at(self, stamp_s: float) -> tuple[float, int]:
+        """Take one more look; return how long it lasts [s] and the readings with stamps of their own."""
+        if self._first_s is None:
+            self._first_s = stamp_s
+        if self._readings == 0 or stamp_s != self._last_s:
+            self._readings, self._last_s = self._readings + 1, stamp_s
+        return stamp_s - self._first_s, self._readings
+
+
+def _age(what: str, age_s: float, monitor: Monitor) -> str:
+    return f"{what}: silent for {age_s:.2f} s, limit {monitor.limit:g} s"

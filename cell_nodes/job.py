@@ -3,6 +3,7 @@
 import threading
 import time
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,10 @@ from cell_interfaces.srv import Abort, Approve, Reject, Resume
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import JointState
 
-from cell_core.errors import AcceptanceError, CellError, ConfigurationError, DeviceError
+from cell_core.errors import AcceptanceError, CellError, ConfigurationError, DeviceError, InputRefusedError
 from cell_core.files import read_json
 from cell_core.jobs import JobFolder
-from cell_core.resume import Journal
+from cell_core.resume import PASSED, Journal
 from cell_nodes.action_work import ActionWorker, Cancelled, Work
 from cell_nodes.clients import ActionCaller, Peers
 from cell_nodes.job_outcome import RejectedError, status_of
@@ -65,6 +66,7 @@ class JobNode(CellNode):
         self._job: JobFolder | None = None
         self._work: Work | None = None
         self._waiting = ""
+        self._choices: tuple[str, ...] = ()
         self._decision: tuple[str, str] | None = None
         self._decided = threading.Event()
         self._failure: CellError | None = None
@@ -97,8 +99,11 @@ class JobNode(CellNode):
             JobState.WAITING_FOR_APPROVAL: "waiting_for_approval",
             JobState.PAUSED: "paused",
         }
+        facts = {"choices": list(self._choices)} if self._choices else {}
+        if self._run is not None and status != JobState.RUNNING:
+            facts |= self._run.stroke_facts
         # written first: who hears of a state finds it in the folder
-        self._job.write_state(words[status], step, message)
+        self._job.write_state(words[status], step, message, **facts)
         self._publish_state(status, step, message, progress)
         self._work.progress(progress, message, step)
 
@@ -119,6 +124,25 @@ class JobNode(CellNode):
         if decision == "reject":
             raise RejectedError(f"rejected: {comment or 'no reason given'}")
         return comment
+
+    def wait_for_decision(self, message: str, choices: Sequence[str]) -> str:
+        """Return which of the choices the operator makes; "auto" makes none.
+
+        Raises:
+            InputRefusedError: approvals are automatic, so that nobody is there to decide.
+            RejectedError: the operator wants none of them.
+        """
+        assert self._run is not None
+        if (self.string("approve") or self._run.config.approve) == "auto":
+            raise InputRefusedError(f"{message}. Approval is automatic and decides nothing: go on with --approve ask")
+        self._choices = tuple(choices)
+        try:
+            decision, comment = self._wait(JobState.WAITING_FOR_APPROVAL, "decision", message)
+        finally:
+            self._choices = ()
+        if decision == "reject":
+            raise RejectedError(f"rejected: {comment or 'no reason given'}")
+        return comment.strip().lower()
 
     def wait_for_resume(self, message: str) -> None:
         """Wait in the paused state for the operator to resume."""
@@ -171,6 +195,11 @@ class JobNode(CellNode):
     def _end(self, status: str, state: int, message: str, **facts: Any) -> None:
         assert self._job is not None
         step = self._run.step if self._run is not None else ""
+        if self._run is not None:
+            try:
+                facts = {**self._run.stroke_facts, **facts}
+            except CellError as error:
+                self.get_logger().error(f"strokes: {error}")
         self._job.write_state(status, step, message, **facts)
         self._publish_state(state, step, message, 1.0)
         self._run = None
@@ -187,8 +216,13 @@ class JobNode(CellNode):
         end = time.monotonic() + OFF_WAIT_S
         while self._tool_on and time.monotonic() < end:
             time.sleep(POLL_S)
-        known = max((float(e["path_time_s"]) for e in run if "path_time_s" in e), default=0.0)
-        journal.append("stopped", path_time_s=max(self._off_stamp_s - zero[-1], known), reason="seen by the job node")
+        known = max((float(e["path_time_s"]) for e in run if e["event"] in PASSED), default=0.0)
+        journal.append(
+            "stopped",
+            path_time_s=max(self._off_stamp_s - zero[-1], known),
+            reason="seen by the job node",
+            confirmed=not self._tool_on,
+        )
 
     def _watch(self) -> None:
         if self._failure is not None:
@@ -242,10 +276,17 @@ class JobNode(CellNode):
         return response
 
     def _approve(self, request: Any, response: Any) -> Any:
+        if self._waiting == "decision":
+            if request.comment.strip().lower() not in self._choices:
+                response.accepted = False
+                response.message = f"comment {request.comment!r}: must say one of {', '.join(self._choices)}"
+                return response
+            return self._decide("decision", "approve", request.job_dir, request.comment, response)
         return self._decide("approval", "approve", request.job_dir, request.comment, response)
 
     def _reject(self, request: Any, response: Any) -> Any:
-        return self._decide("approval", "reject", request.job_dir, request.comment, response)
+        what = "decision" if self._waiting == "decision" else "approval"
+        return self._decide(what, "reject", request.job_dir, request.comment, response)
 
     def _resume(self, request: Any, response: Any) -> Any:
         return self._decide("resume", "resume", None, request.reason, response)

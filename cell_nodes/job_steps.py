@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,14 +12,20 @@ from cell_interfaces.msg import JobState, StepSummary
 
 from cell_core.config import JobConfig
 from cell_core.errors import ConfigurationError, InputRefusedError
-from cell_core.files import read_json, sha256, write_json
+from cell_core.files import read_json, sha256
 from cell_core.jobs import SIMULATED_STATE, JobFolder, steps_of
-from cell_core.resume import Attempt, Journal, last_attempt, remaining_toolpath
-from cell_core.toolpath import ToolPath
-from cell_core.trajectory import JointTrajectory
-from cell_nodes.clients import PausedError
+from cell_core.remainder import Remainder, executed_log, remainder, write_stop
+from cell_core.resume import Attempt, Journal, last_attempt
+from cell_core.stroke_status import (
+    StrokeStatuses,
+    acted_until_s,
+    checked_choice,
+    choices_for,
+    question,
+    stroke_statuses,
+)
 from cell_nodes.job_outcome import Outcome
-from cell_nodes.process_model import STOP
+from cell_nodes.pausing import PausedError
 
 REMAINING = "remaining.json"
 ZERO_TOLERANCE_S = 0.1
@@ -32,6 +38,7 @@ class Host(Protocol):
     def state(self, status: int, step: str, message: str, progress: float = 0.0) -> None: ...
     def finished(self, summary: StepSummary) -> None: ...
     def wait_for_approval(self, message: str) -> str: ...
+    def wait_for_decision(self, message: str, choices: Sequence[str]) -> str: ...
     def wait_for_resume(self, message: str) -> None: ...
     def positions_rad(self) -> list[float]: ...
 
@@ -156,13 +163,28 @@ class JobRun:
     def _process_done(self) -> bool:
         """Whether the process has been run to its end; then its step is finished if a crash left that out."""
         attempt = self._attempt()
+        self._refuse_lost_record(attempt)
         if attempt is None:
             return False
-        if attempt.stop_s != float("inf") and self._remaining(attempt) is not None:
-            return False
+        if attempt.stop_s != float("inf") and attempt.decision != "rescan":
+            unknown = self._statuses(attempt).unknown
+            if unknown and attempt.decision is None:
+                return False
+            if self._remaining(attempt, unknown).toolpath is not None:
+                return False
         if not self._job.is_finished("execution"):
             self._finish_execution(0.0, {})
         return True
+
+    def _refuse_lost_record(self, attempt: Attempt | None) -> None:
+        """Refuse to run anything where more was executed than the journal knows of."""
+        runs = -1 if attempt is None else attempt.index
+        logs = [int(p.stem.rpartition("_")[2]) for p in self._job.step("execution").glob("executed_*.npz")]
+        if max(logs, default=-1) > runs:
+            raise InputRefusedError(
+                f"{self._journal.path}: knows of {runs + 1} run(s), but executed_{max(logs)}.npz is there: it was cut "
+                "short; nothing of this process is run again, start a new job on a new scan"
+            )
 
     def _attempt(self) -> Attempt | None:
         attempt = last_attempt(self._journal.read())
@@ -172,14 +194,49 @@ class JobRun:
         path = self._job.in_cycle(1).step("execution") / SIMULATED_STATE[1]
         saved = read_json(path) if path.is_file() else {}
         zero_s = saved.get("zero_s")
+        # its state says when a process that was stopped went off, whether it said so or not
+        told = attempt.told if attempt.told == "nobody" else "device"
         if attempt.zero_s is None or zero_s is None or abs(zero_s - attempt.zero_s) > ZERO_TOLERANCE_S:
-            return replace(attempt, stop_s=0.0)
-        return replace(attempt, stop_s=min(attempt.stop_s, max(float(saved["time_s"]) - zero_s, 0.0)))
+            return replace(attempt, stop_s=0.0, told=told)
+        stop_s = min(attempt.stop_s, max(float(saved["time_s"]) - zero_s, 0.0))
+        return replace(attempt, stop_s=stop_s, told=told)
 
-    def _remaining(self, attempt: Attempt) -> ToolPath | None:
-        run = self._job.step("execution") / f"run_{attempt.index}"
-        toolpath = ToolPath.read(run / "toolpath.json")
-        return remaining_toolpath(toolpath, JointTrajectory.read(run / "trajectory.json"), attempt.stop_s)
+    def _statuses(self, attempt: Attempt) -> StrokeStatuses:
+        log = executed_log(self._job.step("execution"), attempt.index)
+        found = stroke_statuses(
+            self._journal.read(),
+            stop_s=attempt.stop_s if attempt.known else None,
+            acted_s=acted_until_s(log, attempt.zero_s),
+        )
+        assert found is not None
+        return found
+
+    @property
+    def stroke_facts(self) -> dict[str, Any]:
+        """What is known of the strokes of the cycle's last run, for state.json; {} before any began."""
+        attempt = self._attempt()
+        if attempt is None or attempt.stop_s == float("inf"):
+            return {}
+        found = self._statuses(attempt)
+        return {"strokes": found.facts, "strokes_text": found.text, "stop_known": attempt.known}
+
+    def _remaining(self, attempt: Attempt, unknown: Sequence[int]) -> Remainder:
+        leave_out = unknown if attempt.decision == "leave" else ()
+        return remainder(self._job.step("execution"), attempt, leave_out=leave_out)
+
+    def _decided(self, attempt: Attempt) -> tuple[Attempt, StrokeStatuses]:
+        """Ask an operator about strokes whose end nobody knows, once; return the attempt with what was decided."""
+        statuses, process = self._statuses(attempt), self.config.process
+        if attempt.decision is None and statuses.unknown:
+            self.step = self._job.label("execution")
+            answer = self._host.wait_for_decision(question(statuses, process), choices_for(process))
+            choice = checked_choice(answer, process)
+            self._journal.append(
+                "decided", choice=choice, strokes=[k + 1 for k in statuses.unknown], unix_s=time.time()
+            )
+            attempt = replace(attempt, decision=choice)
+        write_stop(self._job.step("execution"), attempt, self._remaining(attempt, statuses.unknown).stop)
+        return attempt, statuses
 
     def _process(self) -> None:
         attempt = self._attempt()
@@ -189,14 +246,17 @@ class JobRun:
             message = f"cycle {self._job.cycle}: plan for what is still missing is ready"
         motion = self._job.step("motion")
         if attempt is not None:
-            rest = self._remaining(attempt)
-            assert rest is not None
+            attempt, statuses = self._decided(attempt)
+            rest = self._remaining(attempt, statuses.unknown).toolpath
+            if rest is None or attempt.decision == "rescan":
+                return
             shutil.rmtree(motion, ignore_errors=True)
-            run = self._job.step("execution") / f"run_{attempt.index}"
-            write_json(run / STOP, {"path_time_s": attempt.stop_s})
             toolpath_path = motion / REMAINING
             rest.write(toolpath_path)
-            message = f"continue a process that stopped at {attempt.stop_s:.1f} s: {len(rest.strokes)} strokes left"
+            message = (
+                f"continue a process that stopped at {attempt.stop_s:.1f} s: {statuses.text}; "
+                f"{len(rest.strokes)} strokes left"
+            )
         self.step = self._job.label("plan")
         comment = self._host.wait_for_approval(message)
         Journal(self._job.path / "approvals.jsonl").append(

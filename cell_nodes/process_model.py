@@ -1,15 +1,17 @@
 """What the planners' process models say a job left, from what was executed: poses and process values of its log."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from cell_core.config import GrindToolConfig, GunConfig, PadTool, SprayRecipe
 from cell_core.errors import InputRefusedError
 from cell_core.executed import executed_strokes, rows_apart_m
-from cell_core.files import read_json, read_npz
 from cell_core.jobs import JobFolder
+from cell_core.remainder import executed_log, read_stop
 from cell_core.resume import strokes_run
 from cell_core.surface import Surface
 from cell_core.toolpath import Stroke, ToolPath
@@ -22,10 +24,8 @@ GRIND_SAMPLES_MAX = 60_000
 BEAD_SPACING_M = (0.0007, 0.0015)
 BEAD_REACH_RADII = 1.5
 BEAD_SAMPLES_MAX = 60_000
-
-
-STOP = "stop.json"
-"""In a run's folder: the path time at which it stopped, where the rest was run later."""
+TAIL_S = 0.2
+"""What came out so long after a stop still belongs to it [s]."""
 GAP_REACHES = 0.25
 """A log whose rows lie farther apart than this share of the tool's reach says less than the path that was commanded."""
 
@@ -49,29 +49,47 @@ def executed_path(job: JobFolder, T_base_part: Array, reach_m: float) -> Execute
         reach_m: radius of the tool's contact or half the height of its fan.
     """
     plan = ToolPath.read(job.step("plan") / "toolpath.json")
-    folders = sorted(job.step("execution").glob("run_*"), key=lambda p: int(p.name.rpartition("_")[2]))
+    execution = job.step("execution")
+    folders = sorted(execution.glob("run_*"), key=lambda p: int(p.name.rpartition("_")[2]))
     strokes: list[Stroke] = []
+    gaps_m: list[float] = []
+    commanded = 0
     for run in folders:
-        stop_s = float(read_json(run / STOP)["path_time_s"]) if (run / STOP).is_file() else float("inf")
-        trajectory = JointTrajectory.read(run / "trajectory.json")
-        strokes += strokes_run(ToolPath.read(run / "toolpath.json"), trajectory, stop_s)
+        stop_s, zero_s, stop = read_stop(run)
+        log = _log_until(executed_log(execution, int(run.name.rpartition("_")[2])), stop_s, zero_s)
+        gap_m = float("inf") if log is None else rows_apart_m([log])
+        if log is not None and gap_m <= GAP_REACHES * reach_m:
+            strokes += executed_strokes([log], T_base_part, plan.strokes[0].kind)
+        else:
+            trajectory = JointTrajectory.read(run / "trajectory.json")
+            strokes += strokes_run(ToolPath.read(run / "toolpath.json"), trajectory, stop_s, stop=stop)
+            commanded += 1
+        gaps_m.append(gap_m)
     if not strokes:
-        raise InputRefusedError(f"{job.step('execution')}: no stroke was run")
-    files = sorted(job.step("execution").glob("executed_*.npz"), key=lambda p: int(p.stem.rpartition("_")[2]))
-    logs = [read_npz(file) for file in files]
-    # what a killed simulator forgot stands in its log all the same
-    whole = len(folders) == len(logs) == 1
-    gap_m = rows_apart_m(logs) if whole else float("inf")
-    source = "executed log"
-    if gap_m <= GAP_REACHES * reach_m:
-        strokes = list(executed_strokes(logs, T_base_part, plan.strokes[0].kind))
-    else:
-        why = f"rows of the log lie {1e3 * gap_m:.0f} mm apart" if whole else f"{len(folders)} runs"
-        source = f"path as commanded ({why})"
+        raise InputRefusedError(f"{execution}: no stroke was run")
+    source = "executed log" if len(folders) == 1 else f"executed logs of {len(folders)} runs"
+    if commanded:
+        wide = max(gaps_m)
+        why = "no log that tells it all" if wide == float("inf") else f"rows of the log lie {1e3 * wide:.0f} mm apart"
+        which = "" if commanded == len(folders) == 1 else f", {commanded} of {len(folders)} runs"
+        source = f"path as commanded ({why}{which})"
     # strokes are counted anew, so a change of the abrasive between them can no longer be told
     tool = {k: v for k, v in plan.tool.items() if k != "disc_changes"}
     path = ToolPath(process=plan.process, strokes=strokes, tool=tool, surface=plan.surface)
     return Executed(path=path, source=source)
+
+
+def _log_until(
+    log: Mapping[str, NDArray] | None, stop_s: float, zero_s: float | None
+) -> dict[str, NDArray] | None:
+    """Return a log's rows up to where its run counts; None where that cannot be told.
+
+    What a killed simulator forgot stands in its log all the same.
+    """
+    if log is None or (stop_s != float("inf") and zero_s is None):
+        return None
+    rows = np.ones(len(log["time_s"]), bool) if zero_s is None else log["time_s"] - zero_s <= stop_s + TAIL_S
+    return {name: values[rows] for name, values in log.items()} if rows.any() else None
 
 
 def film_of(surface: Surface, strokes: tuple[Stroke, ...], recipe: SprayRecipe, gun: GunConfig) -> Array:

@@ -154,6 +154,7 @@ class SimulatorNode(CellNode):
     def _arm_tool(self, request: Any, response: Any) -> Any:
         def action() -> None:
             self.sim.arm(bool(request.arm))
+            self._publish_slow(self.sim.tool_state(), float(self.sim.time_s))  # stamped when it switched
             if not request.arm and self.loop is not None:
                 self.loop.save()
 

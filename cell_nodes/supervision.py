@@ -188,8 +188,10 @@ class Supervision:
             self._emit("step", step=message.step, status=_STATUS.get(message.status, "?"), message=message.message)
             if message.status == JobState.WAITING_FOR_APPROVAL:
                 job, step = self._folder.at(message.step)
-                figures = job.figures(step)
-                self._emit("approval_request", step=message.step, message=message.message, figures=figures)
+                choices = self._folder.read_state().get("choices", [])
+                figures = {} if choices else job.figures(step)
+                facts = {"choices": choices} if choices else {}
+                self._emit("approval_request", step=message.step, message=message.message, figures=figures, **facts)
         elif now - self._progress_s > 0.2 or message.progress >= 1.0:
             self._progress_s = now
             progress = round(float(message.progress), 4)

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 import yaml
 from rich.console import Console
-from rich.prompt import Confirm
+from rich.prompt import Confirm, Prompt
 
 from cell_core.bounded import read_yaml
 from cell_core.config import JobConfig, load_config, load_one_layer, load_recipe_tool
@@ -208,6 +208,7 @@ def run_supervised(
         if child.poll() is None:
             _stop(child)
     if not up_only:
+        _tell_interruptions(job, console)
         _write_report(job, console)
     if code < 0 or code not in (0, 2, 3, 4, 5, 130):
         console.print(f"[bold red]error:[/] the supervisor ended with code {code}")
@@ -266,6 +267,11 @@ def _event(line: str) -> dict[str, Any]:
 def _show_event(event: dict[str, Any], line: str, answers: IO[str], console: Console) -> None:
     kind = event.get("event")
     if kind == "approval_request":
+        console.print(str(event.get("message", "")).replace("[", r"\["), soft_wrap=True)
+        if choices := [str(choice) for choice in event.get("choices", ())]:
+            word = Prompt.ask("Which?", choices=[*choices, "stop"], default="stop", console=console)
+            _answer(answers, word != "stop", word)
+            return
         print_figures(console, "to approve", event.get("figures", {}))
         _answer(answers, Confirm.ask("Move the arm and run this process?", console=console, default=False))
     elif kind == "summary":
@@ -279,12 +285,21 @@ def _show_event(event: dict[str, Any], line: str, answers: IO[str], console: Con
         console.print(f"[dim]{str(event.get('message', '')).replace('[', chr(92) + '[')}[/]")
 
 
-def _answer(answers: IO[str], yes: bool) -> None:
+def _answer(answers: IO[str], yes: bool, comment: str = "") -> None:
     def send() -> None:
-        answers.write(json.dumps({"approve": yes}) + "\n")
+        answers.write(json.dumps({"approve": yes, "comment": comment}) + "\n")
         answers.flush()
 
     threading.Thread(target=send, daemon=True).start()
+
+
+def _tell_interruptions(job: JobFolder, console: Console) -> None:
+    from cell_operator.interruptions import interruptions
+
+    for cycle in job.cycles:
+        for one in interruptions(cycle):
+            head = "" if cycle.cycle == 1 else f"cycle {cycle.cycle}, "
+            console.print(f"{head}{one.text}".replace("[", r"\["), soft_wrap=True)
 
 
 def _write_report(job: JobFolder, console: Console) -> None:

@@ -25,6 +25,7 @@ from cell_core.toolpath import ToolPath
 from cell_core.trajectory import JointTrajectory
 from cell_core.transforms import Array, transform_from_xyz_rpy
 from cell_operator import figures as fig
+from cell_operator.interruptions import interruptions
 from cell_operator.progress import shown_figure
 from robot_description import Cell, load_cell
 
@@ -56,8 +57,8 @@ def write_report(folder: Path) -> Path:
     sections = _guarded(_scan, job, config)
     for cycle in job.cycles:
         head = "" if len(job.cycles) == 1 else f"Cycle {cycle.cycle}: "
-        for build in (_strokes, _change, _judged, _motion):
-            sections += [replace(s, title=head + s.title) for s in _guarded(build, cycle, config)]
+        for build in (_strokes, _change, _judged, _motion, _pauses):
+            sections += [replace(s, title=head + s.title if s.title else "") for s in _guarded(build, cycle, config)]
     sections += _guarded(_times, job, config)
     verdicts = [verdict for cycle in job.cycles if (verdict := _verdict(cycle))]
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
@@ -287,6 +288,11 @@ def _motion(job: JobFolder, config: JobConfig) -> Iterator[Section]:
     rows = _rows(read_json(motion_figures)) if motion_figures.is_file() else ()
     yield Section(title="Joints", picture=_image(fig.joints_figure(cell.robot, trajectory)), rows=rows)
     yield Section(title="Tool speed", picture=_image(fig.speed_figure(cell.robot, trajectory, toolpath)))
+
+
+def _pauses(job: JobFolder, config: JobConfig) -> Iterator[Section]:
+    for k, one in enumerate(interruptions(job)):
+        yield Section(title="Pauses and stops" if k == 0 else "", text=one.text)
 
 
 def _times(job: JobFolder, config: JobConfig) -> Iterator[Section]:

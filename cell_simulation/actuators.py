@@ -38,7 +38,7 @@ class Actuator:
 
     def _move_to(self, start_s: float, full_ramp_s: float, target: float) -> None:
         value = float(self.at(np.array([start_s]))[0])
-        while self._knots and self._knots[-1][0] >= start_s:
+        while self._knots and self._knots[-1][0] > start_s:  # a second cut at one moment keeps what was before it
             self._knots.pop()
         self._knots += [(start_s, value), (start_s + full_ramp_s * abs(target - value), target)]
 

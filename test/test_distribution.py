@@ -121,7 +121,7 @@ def test_the_execution_node_calls_that_controller():
 
 def test_the_execution_node_stops_before_the_controller_does():
     arm = read("ros2_control/controllers.yaml")["/**/arm_controller"]["ros__parameters"]
-    (limit,) = re.findall(r'declare_parameter\("tracking_error_rad", ([\d.]+)\)', node_sources())
+    limit = read("monitors/default.yaml")["tracking_error_rad"]["limit"]
     assert all(arm["constraints"][name]["trajectory"] > float(limit) for name in cell().robot.joint_names)
 
 

@@ -23,6 +23,7 @@ from cell_core.config import (
     load_one_layer,
     load_recipe,
 )
+from cell_core.config.monitors import MonitorsConfig
 from cell_core.errors import ConfigurationError
 
 MODELS = {
@@ -31,6 +32,7 @@ MODELS = {
     "guns": GunConfig,
     "tools": GrindToolConfig,
     "cameras": CameraConfig,
+    "monitors": MonitorsConfig,
 }
 RECIPE = (config_root() / "recipes" / "spray_50um.yaml").read_text()
 N_LINES = len(RECIPE.splitlines())

@@ -45,6 +45,8 @@ class FakeHost:
     def __init__(self, job, faults=None, cycles=1, reason="tolerance"):
         self.cycles, self.reason = cycles, reason
         self.saved_s = 1.2
+        self.decision = None
+        self.lost_at_s = None
         self.job, self.faults, self.calls, self.approvals, self.states = job, dict(faults or {}), [], [], []
 
     def call(self, server, goal, step):
@@ -65,8 +67,14 @@ class FakeHost:
         elif server == "execute_process":
             journal = Journal(folder / "journal.jsonl")
             attempt = sum(e["event"] == "start" for e in journal.read())
-            journal.append("start", attempt=attempt)
+            journal.append("start", attempt=attempt, strokes=1)
             journal.append("running", zero_s=40.0)
+            if self.lost_at_s is not None:
+                # the power goes: nobody says when the process was off
+                journal.append("begin", stroke=0, path_time_s=0.5)
+                journal.append("progress", path_time_s=self.lost_at_s)
+                self.lost_at_s = None
+                raise DeviceError("everything is gone")
             if server in self.faults:
                 journal.append("stopped", path_time_s=1.0)
                 write_json(folder / "sim_state.json", {"time_s": 40.0 + self.saved_s, "zero_s": 40.0})
@@ -98,6 +106,13 @@ class FakeHost:
     def wait_for_approval(self, message):
         self.approvals.append(message)
         return "yes"
+
+    def wait_for_decision(self, message, choices):
+        self.approvals.append(message)
+        if self.decision is None:
+            raise InputRefusedError(message)
+        assert self.decision in choices
+        return self.decision
 
     def wait_for_resume(self, message):
         self.approvals.append("resume")
@@ -177,6 +192,85 @@ def test_a_job_whose_scan_changed_after_the_process_began_is_refused(folder):
     write_ply(folder.step("scan") / "surface.ply", dome(radius_m=0.2))
     with pytest.raises(InputRefusedError, match="changed after the process began"):
         JobRun(folder, FakeHost(folder)).run(resume=True)
+
+
+# power loss
+
+
+def _lose_power(job, at_s=1.0):
+    host = FakeHost(job)
+    host.lost_at_s = at_s
+    with pytest.raises(DeviceError):
+        JobRun(job, host).run(resume=False)
+
+
+def _left_share(job):
+    rest = ToolPath.read(job.step("motion") / "remaining.json")
+    return sum(float(s.dwell_s.sum()) for s in rest.strokes) / _toolpath().duration_s
+
+
+def test_after_a_power_loss_nothing_runs_again_by_itself(folder):
+    _lose_power(folder)
+    host = FakeHost(folder)
+    with pytest.raises(InputRefusedError, match=r"1 perhaps half done, end not known.*'leave'.*'again'"):
+        JobRun(folder, host).run(resume=True)
+    assert host.calls == []
+
+
+def test_what_is_decided_to_be_left_is_left_and_asked_only_once(folder):
+    _lose_power(folder)
+    host = FakeHost(folder, {"inspect": DeviceError("gone")})
+    host.decision = "leave"
+    with pytest.raises(DeviceError):
+        JobRun(folder, host).run(resume=True)
+    assert host.calls == ["inspect"] and len(host.approvals) == 1
+    host = FakeHost(folder)
+    assert JobRun(folder, host).run(resume=True).accepted
+    assert host.calls == ["inspect"] and host.approvals == []
+
+
+def test_what_is_decided_to_run_again_runs_from_where_it_was_last_known(folder):
+    _lose_power(folder, at_s=1.0)
+    host = FakeHost(folder, {"plan_motion": DeviceError("gone")})
+    host.decision = "again"
+    with pytest.raises(DeviceError):
+        JobRun(folder, host).run(resume=True)
+    assert [("perhaps" in a, "continue" in a) for a in host.approvals] == [(True, False), (True, True)]
+    # the simulated part remembers nothing of a run whose state was never saved
+    assert _left_share(folder) == pytest.approx(1.0)
+    host = FakeHost(folder)
+    assert JobRun(folder, host).run(resume=True).accepted
+    assert host.calls == ["check", "plan_motion", "execute_process", "inspect"] and len(host.approvals) == 1
+
+
+def test_a_ground_part_may_be_scanned_again_instead(grinding):
+    _lose_power(grinding)
+    host = FakeHost(grinding, cycles=2)
+    host.decision = "rescan"
+    assert JobRun(grinding, host).run(resume=True).cycles == 2
+    assert host.calls[:2] == ["rescan", "inspect"] and host.calls.count("execute_process") == 0
+    assert host.calls.count("cycle_2/execute_process") == 1
+
+
+def test_a_journal_that_was_cut_short_runs_nothing_twice(folder):
+    JobRun(folder, FakeHost(folder)).run(resume=False)
+    time_s = 40.0 + np.arange(0.0, 2.0, 0.01)
+    arrays = {"time_s": time_s, "on": np.ones(len(time_s), bool), "process_value": np.ones(len(time_s))}
+    write_npz(folder.step("execution") / "executed_0.npz", T_base_tcp=np.tile(np.eye(4), (len(time_s), 1, 1)), **arrays)
+    journal = folder.step("execution") / "journal.jsonl"
+    whole = journal.read_bytes()
+    (folder.step("execution") / "manifest.json").unlink()
+    refused = 0
+    for n in range(len(whole) - 1):
+        journal.write_bytes(whole[:n])
+        host = FakeHost(folder)
+        try:
+            JobRun(folder, host).run(resume=True)
+        except InputRefusedError as error:
+            assert "it was cut short" in str(error) or "perhaps half done" in str(error) or "began before" in str(error)
+            refused += 1
+        assert "execute_process" not in host.calls, whole[:n]
+    assert refused == len(whole) - 1
 
 
 # cycles

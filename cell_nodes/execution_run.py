@@ -1,0 +1,300 @@
+"""One trajectory run with its process, whatever arm and tool are behind it; and how it stops."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from cell_core.errors import CellError, DeviceError
+from cell_core.trajectory import JointTrajectory, ProcessEvent
+from cell_core.transforms import Array
+from cell_nodes.execution_state import ExecutionState, StateMachine
+from cell_nodes.pausing import PausedError
+
+WATCH_PERIOD_S = 0.02
+OFF_WAIT_S = 0.5
+QUIET_WAIT_S = 0.3
+"""At a pause the arm keeps its speed for at most so long while paint or pressure dies away."""
+STOP_WAIT_S = 5.0
+FEEDBACK_WAIT_S = 2.0
+"""A controller that says nothing of an accepted trajectory for so long is not to be trusted with it."""
+
+
+class Motion(Protocol):
+    """A trajectory under way."""
+
+    @property
+    def zero_s(self) -> float | None:
+        """The device's time at path time 0 [s]; None before anything was heard of it."""
+        ...
+
+    @property
+    def tracking_error_rad(self) -> float: ...
+    @property
+    def path_time_s(self) -> float: ...
+    def wait(self, seconds: float) -> bool:
+        """Let time pass; return whether the motion has ended."""
+        ...
+
+    def cancel(self) -> None: ...
+    def error(self) -> CellError | None:
+        """Return what a motion that has ended says went wrong."""
+        ...
+
+
+class Rig(Protocol):
+    """Arm and tool."""
+
+    off_stamp_s: float
+    """The device's time at which the process last went off [s]."""
+
+    def select_and_arm(self, process: str) -> None: ...
+    def start(self, trajectory: JointTrajectory, identity: str, process: str) -> Motion: ...
+    def process_off(self, wait_s: float) -> bool:
+        """Switch the process off at once; return whether the device confirmed."""
+        ...
+
+    def wait_until_off(self, wait_s: float) -> bool: ...
+    def wait_until_quiet(self, wait_s: float) -> bool:
+        """Wait until nothing comes out and nothing presses any more."""
+        ...
+
+    def positions(self, names: Sequence[str]) -> list[float]: ...
+
+
+class Record(Protocol):
+    """What a run writes down: execution_log.StrokeJournal."""
+
+    @property
+    def stroke(self) -> int: ...
+    @property
+    def n_strokes(self) -> int: ...
+    def running(self, zero_s: float) -> None: ...
+    def advance(self, path_time_s: float, wall_s: float) -> None: ...
+    def stopped(self, path_time_s: float, reason: str, *, confirmed: bool) -> None: ...
+    def paused(self, reason: str, retracted_m: float, remark: str) -> None: ...
+    def done(self) -> None: ...
+
+
+class Away(Protocol):
+    """What finds retracts: execution_retract.Retractor."""
+
+    def away(self, position_rad: Array) -> tuple[JointTrajectory, float]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """What a run asks many times a second."""
+
+    fault: Callable[[Motion, bool], CellError | None]
+    """Why to stop now, given the motion and whether a process runs."""
+    request: Callable[[], CellError | None]
+    """What somebody asked for: PausedError for a pause, anything else for a stop."""
+    tell: Callable[[float, str], None]
+    """Progress 0..1 and words; raises to cancel."""
+
+
+class ProcessRun:
+    """Runs a trajectory to its end, or stops it: the process first, whatever happens, and then the motion."""
+
+    def __init__(
+        self,
+        rig: Rig,
+        trajectory: JointTrajectory,
+        *,
+        process: str,
+        states: StateMachine,
+        watch: Watch,
+        journal: Record | None = None,
+        retractor: Away | None = None,
+        wall: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._rig, self._trajectory, self._process = rig, trajectory, process
+        self._states, self._watch, self._journal, self._retractor = states, watch, journal, retractor
+        self._wall = wall
+        self._passed, self._zero_told = 0, False
+        self._overruled: CellError | None = None
+        self._started_s = wall()
+
+    def run(self, identity: str) -> None:
+        """Run it.
+
+        Raises:
+            PausedError: paused; the tool is off and away from the part, or the message says why it stayed.
+            CellError: a fault or a stop on request, or whatever `tell` raises; the tool is off and the arm at rest.
+        """
+        motion: Motion | None = None
+        try:
+            self._states.to(ExecutionState.ARMED)
+            if self._process:
+                self._rig.select_and_arm(self._process)
+            motion = self._rig.start(self._trajectory, identity, self._process)
+            self._started_s = self._wall()
+            self._states.to(ExecutionState.APPROACHING)
+            while not motion.wait(WATCH_PERIOD_S):
+                self._look(motion)
+            self._note_zero(motion)
+            error = motion.error()
+            if error is not None:
+                raise error
+            if self._journal is not None:
+                self._journal.done()
+            self._states.to(ExecutionState.DONE)
+        except PausedError as pause:
+            try:
+                done = self._paused(motion, pause)
+            except Exception:
+                self._states.to(ExecutionState.FAULTED)
+                raise
+            raise done from pause
+        except Exception as error:
+            try:
+                self._stopped(motion, str(error), quietly=False)
+            finally:
+                # whatever cannot be written down: it has stopped, and is told as stopped
+                self._states.to(ExecutionState.FAULTED)
+            raise
+        finally:
+            if self._process:
+                self._rig.process_off(OFF_WAIT_S)
+
+    def _look(self, motion: Motion) -> None:
+        self._note_zero(motion)
+        request = self._watch.request()
+        if request is not None:
+            raise request
+        fault = self._watch.fault(motion, bool(self._process))
+        if fault is not None:
+            raise fault
+        waited_s = self._wall() - self._started_s
+        if motion.zero_s is None and waited_s > FEEDBACK_WAIT_S:
+            raise DeviceError(f"arm controller: no feedback for {waited_s:.1f} s, limit {FEEDBACK_WAIT_S:g} s")
+        trajectory = self._trajectory
+        # before anything is heard of it, the motion may be as far as the clock
+        path_s = motion.path_time_s if motion.zero_s is not None else waited_s
+        while self._passed < len(trajectory.segments):
+            segment = trajectory.segments[self._passed]
+            if path_s < trajectory.time_s[segment.i0] or motion.zero_s is None:
+                break
+            self._states.passes(segment)
+            self._passed += 1
+        message = f"{path_s:.1f} of {trajectory.duration_s:.1f} s"
+        if self._journal is not None:
+            self._journal.advance(path_s, self._wall())
+            message = f"stroke {self._journal.stroke} of {self._journal.n_strokes}, {message}"
+        self._watch.tell(min(path_s / trajectory.duration_s, 1.0), message)
+
+    def _note_zero(self, motion: Motion) -> None:
+        if not self._zero_told and motion.zero_s is not None and self._journal is not None:
+            self._zero_told = True
+            self._journal.running(motion.zero_s)
+
+    def _stopped(self, motion: Motion | None, reason: str, *, quietly: bool) -> None:
+        """Switch the process off, then stop the motion; write down when the process was off.
+
+        Args:
+            quietly: keep the speed until nothing comes out any more, for at most QUIET_WAIT_S.
+        """
+        asked_s = 0.0 if motion is None else motion.path_time_s
+        confirmed = self._rig.process_off(OFF_WAIT_S) if self._process else True
+        if quietly and confirmed:
+            self._rig.wait_until_quiet(QUIET_WAIT_S)
+        if motion is not None:
+            motion.cancel()
+            if not motion.wait(STOP_WAIT_S):
+                reason += f"; the arm did not confirm its stop within {STOP_WAIT_S:g} s"
+        if self._process:
+            confirmed = self._rig.wait_until_off(OFF_WAIT_S) and confirmed
+        if self._journal is not None:
+            zero_s = None if motion is None else motion.zero_s
+            end_s = asked_s
+            if zero_s is not None:
+                end_s = process_end_s(asked_s, self._rig.off_stamp_s - zero_s, self._trajectory.events)
+            self._journal.stopped(end_s, reason, confirmed=confirmed)
+
+    def _paused(self, motion: Motion | None, pause: PausedError) -> PausedError:
+        near = 0 < self._passed <= len(self._trajectory.segments) and (
+            self._trajectory.segments[self._passed - 1].kind != "transition"
+        )
+        self._stopped(motion, str(pause), quietly=True)
+        retracted_m, remark = 0.0, "the tool was not beside the part"
+        if near and self._process:
+            retracted_m, remark = self._retract()
+        if self._journal is not None:
+            self._journal.paused(str(pause), retracted_m, remark)
+        self._states.to(ExecutionState.PAUSED)
+        done = f"retracted {1e3 * retracted_m:.0f} mm" if retracted_m > 0.0 else f"stays where it is: {remark}"
+        return PausedError(f"{pause}; process off, {done}")
+
+    def _retract(self) -> tuple[float, str]:
+        """Move away from the part; return how far, and why not farther."""
+        if self._retractor is None:
+            return 0.0, "no retract is set up"
+        try:
+            here = self._rig.positions(self._trajectory.joint_names)
+            trajectory, distance_m = self._retractor.away(here)  # pyright: ignore[reportArgumentType]
+            fault = self._watch.fault(_Resting(), True)
+            if fault is not None:
+                raise fault
+            self._states.to(ExecutionState.RETRACTING)
+            motion = self._rig.start(trajectory, "retract", "")
+            while not motion.wait(WATCH_PERIOD_S):
+                self._keep_watch(motion)
+            error = motion.error()
+            if error is not None:
+                raise error
+        except CellError as error:
+            if error is self._overruled:
+                raise
+            return 0.0, str(error)
+        return distance_m, ""
+
+    def _keep_watch(self, motion: Motion) -> None:
+        """Stop a retract for the reasons that stop a process, and for an abort or a cancel."""
+        try:
+            request = self._watch.request()
+            if request is not None and not isinstance(request, PausedError):
+                self._overruled = request
+                raise request
+            fault = self._watch.fault(motion, True)
+            if fault is not None:
+                raise fault
+            self._watch.tell(1.0, "paused: retracting")
+        except Exception:
+            motion.cancel()
+            motion.wait(STOP_WAIT_S)
+            raise
+
+
+class _Resting:
+    """Stands in for a motion where the arm is at rest."""
+
+    zero_s: float | None = None
+    tracking_error_rad = 0.0
+    path_time_s = 0.0
+
+    def wait(self, seconds: float) -> bool:
+        """Nothing moves."""
+        return True
+
+    def cancel(self) -> None:
+        """Nothing moves."""
+
+    def error(self) -> CellError | None:
+        """Nothing went wrong."""
+        return None
+
+
+def process_end_s(asked_s: float, off_s: float, events: Sequence[ProcessEvent]) -> float:
+    """Return the path time at which the process was really off [s].
+
+    Args:
+        asked_s: when somebody asked for it.
+        off_s: when the device last went off; long before, where it was off already.
+        events: the trajectory's. Where they left the process on when it was asked for, the device's word counts, also
+            when it went off by itself before; where they had switched it off, the moment of asking does.
+    """
+    switches = [event for event in events if event.name in ("on", "off") and event.time_s <= asked_s]
+    if switches and switches[-1].name == "on" and off_s >= switches[-1].time_s:
+        return off_s
+    return max(off_s, asked_s)

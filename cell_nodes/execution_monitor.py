@@ -143,12 +143,24 @@ def _of_spraying(o: Observation, config: MonitorsConfig) -> dict[str, CellError]
     return {}
 
 
+def idle(observation: Observation) -> frozenset[str]:
+    """Return the monitors that can tell nothing now: their counts stand still meanwhile, and are not forgotten.
+
+    Many strokes last less than a force needs to be called lost.
+    """
+    if observation.nominal.spindle_rpm > 0.0:
+        names = ("force_error_n", "contact_lost_share", "spindle_share")
+        return frozenset(names) if observation.force_setpoint_n <= PRESSES_N else frozenset()
+    return frozenset({"valve_leak_share" if observation.on else "valve_share"})
+
+
 class Monitors:
     """Looks many times a second: counts how long limits are passed, and keeps what only an operator may reset."""
 
     def __init__(self, config: MonitorsConfig) -> None:
         self.config = config
         self._since_s: dict[str, float] = {}
+        self._last_s = 0.0
         self.latched: dict[str, str] = {}
         """What no goal may start before reset_monitors: monitor to words."""
 
@@ -179,7 +191,10 @@ class Monitors:
             words = f"safety input {bad[0]} does not permit the process"
             return Trip(monitor="safety_inputs", error=InterlockError(words))
         found = passed(observation, self.config, process=process, required=required)
-        self._since_s = {name: self._since_s.get(name, now_s) for name in found}
+        asleep, passed_s = idle(observation) - found.keys(), now_s - self._last_s
+        slept = {name: since_s + passed_s for name, since_s in self._since_s.items() if name in asleep}
+        self._since_s = {name: self._since_s.get(name, now_s) for name in found} | slept
+        self._last_s = now_s
         for name, error in found.items():
             monitor: Monitor = getattr(self.config, name)
             if now_s - self._since_s[name] < monitor.hold_s:

@@ -68,6 +68,8 @@ class Outcome:
     complaints: list[str] = field(default_factory=list)
     """Why it was not survived."""
     unsafe: list[str] = field(default_factory=list)
+    undecided: int = 0
+    """Strokes that wait for a decision of the operator: here, to leave what is not known of them."""
     cv_points: float | None = None
 
 
@@ -212,6 +214,7 @@ class Bench:
                 )
                 if statuses is not None and index == 1:
                     self._agree(statuses, rig, outcome)
+                    outcome.undecided = len(statuses.unknown)
                 rest = remainder(folder, attempt, leave_out=() if statuses is None else statuses.unknown)
                 write_stop(folder, attempt, rest.stop)
                 path = rest.toolpath
@@ -243,7 +246,7 @@ class Bench:
                 outcome.complaints.append(f"stroke {k + 1} acted {acted[k]:.2f} of {whole_s:.2f} s, journal says done")
 
     def _film(self, rig: FaultyRig, truth_seed: int, outcome: Outcome) -> None:
-        if outcome.kind == "power lost":
+        if outcome.undecided:
             return
         weight = self.task.part.vertex_areas_m2[self.task.judged]
         weight = weight / weight.sum()
@@ -301,7 +304,7 @@ def main() -> int:
 def report(outcomes: list[Outcome]) -> None:
     """Print the table and every case that was not survived."""
     console = Console(width=180)
-    table = Table("fault", "process", "injected", "survived", "lost", "unsafe", "CV points: worst", "said")
+    table = Table("fault", "process", "injected", "survived", "lost", "unsafe", "undecided", "CV points: worst", "said")
     groups: dict[str, list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
         groups[outcome.kind].append(outcome)
@@ -312,6 +315,7 @@ def report(outcomes: list[Outcome]) -> None:
         table.add_row(
             *(kind, " ".join(sorted({o.process for o in group})), str(len(group)), str(len(group) - lost), str(lost)),
             str(sum(bool(o.unsafe) for o in group)),
+            str(sum(o.undecided for o in group)),
             f"{max(points):+.2f}" if points else "",
             said[0][0][:70] if said else "",
         )

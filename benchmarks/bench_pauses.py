@@ -29,8 +29,9 @@ from rich.console import Console
 from rich.table import Table
 from scipy.spatial import KDTree
 
-from cell_core.config import GrindRecipe, GunConfig, SprayRecipe, load_recipe, load_recipe_tool
+from cell_core.config import GrindRecipe, GunConfig, SprayRecipe, load_named, load_recipe, load_recipe_tool
 from cell_core.config.loader import find_config
+from cell_core.config.monitors import MonitorsConfig
 from cell_core.errors import CellError, ConfigurationError
 from cell_core.remainder import remainder, write_stop
 from cell_core.resume import Journal, last_attempt
@@ -40,8 +41,9 @@ from cell_core.transforms import Array
 from cell_motion.planner import plan_process
 from cell_nodes.direct_rig import DirectRig
 from cell_nodes.execution_log import ExecutedLog, StrokeJournal
+from cell_nodes.execution_monitor import TOLD, Monitors, Nominal, Observation
 from cell_nodes.execution_retract import Retractor
-from cell_nodes.execution_run import ProcessRun, Watch
+from cell_nodes.execution_run import Motion, ProcessRun, Watch
 from cell_nodes.execution_state import StateMachine
 from cell_nodes.pausing import PausedError
 from cell_simulation import SimulatedCell
@@ -176,6 +178,7 @@ def run(task: Task, moments: NDArray[np.float64], seed: int, folder: Path, left:
         unreached += len(plan.trajectory.unreached)
         kept = folder / f"run_{index}"
         kept.mkdir(parents=True)
+        assert plan.toolpath is not None
         plan.toolpath.write(kept / "toolpath.json")
         plan.trajectory.write(kept / "trajectory.json")
         log = ExecutedLog(plan.trajectory.joint_names)
@@ -186,7 +189,7 @@ def run(task: Task, moments: NDArray[np.float64], seed: int, folder: Path, left:
             plan.trajectory,
             process=task.process,
             states=states,
-            watch=Watch(fault=lambda motion, process: None, request=request, tell=lambda fraction, words: None),
+            watch=Watch(fault=_watchman(task, rig), request=request, tell=lambda fraction, words: None),
             journal=StrokeJournal(journal, plan.trajectory, index, "bench"),
             retractor=retractor,
             wall=lambda: float(sim.time_s),
@@ -219,6 +222,30 @@ def run(task: Task, moments: NDArray[np.float64], seed: int, folder: Path, left:
         unreached=unreached,
         duration_s=float(sim.time_s),
     )
+
+
+def _watchman(task: Task, rig: DirectRig) -> Callable[[Motion, bool], CellError | None]:
+    """Return what looks with the shipped monitors: a false alarm would end the benchmark."""
+    monitors = Monitors(load_named(MonitorsConfig, "monitors", "default"))
+    tool = task.cell.tool(task.process).config
+    spray = isinstance(tool, GunConfig)
+    nominal = Nominal(flow_m3_per_s=tool.flow_m3_per_s) if spray else Nominal(spindle_rpm=tool.rpm)
+
+    def fault(motion: Motion, process: bool) -> CellError | None:
+        state, now_s = rig.tool_state, float(rig.sim.time_s)
+        told = {name: getattr(state, name) for name in TOLD}
+        observation = Observation(
+            joint_state_age_s=0.0,
+            tool_state_age_s=0.0,
+            heartbeat_ages_s={},
+            tracking_error_rad=motion.tracking_error_rad,
+            nominal=nominal,
+            **told,
+        )
+        trip = monitors.look(observation, now_s, now_s, process=process, required=())
+        return None if trip is None else trip.error
+
+    return fault
 
 
 class _Acting:

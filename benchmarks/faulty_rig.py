@@ -233,7 +233,7 @@ class FaultyRig(DirectRig):
             spindle_rpm=heard.spindle_rpm,
             flow_m3_per_s=heard.flow_m3_per_s,
         )
-        trip = self.monitors.look(observation, self._joint[0], process=process, required=["job"])
+        trip = self.monitors.look(observation, self._joint[0], self._tool_heard_s, process=process, required=["job"])
         return None if trip is None else trip.error
 
     def after_power_loss(self) -> None:

@@ -22,7 +22,7 @@ from cell_nodes.action_work import ActionWorker, Work, summary
 from cell_nodes.clients import PausedError, Peers
 from cell_nodes.device import Device
 from cell_nodes.execution_log import ExecutedLog, StrokeJournal
-from cell_nodes.execution_monitor import Monitors, Nominal, Observation
+from cell_nodes.execution_monitor import TOLD, Monitors, Nominal, Observation
 from cell_nodes.execution_run import WATCH_PERIOD_S, Away, Motion, ProcessRun, Watch
 from cell_nodes.execution_state import ExecutionState, StateMachine
 from cell_nodes.messages import seconds
@@ -31,10 +31,6 @@ from robot_description import load_cell
 
 OVERRIDES = ("joint_state_age_s", "tool_state_age_s", "heartbeat_age_s", "tracking_error_rad")
 """Monitors whose limits are parameters too; 0: as the monitors file says."""
-TOLD = (
-    *("interlock_closed", "ventilation_on", "purge_ok", "on"),
-    *("force_n", "force_setpoint_n", "spindle_rpm", "flow_m3_per_s"),
-)
 
 
 class ExecutionNode(CellNode):
@@ -185,8 +181,8 @@ class ExecutionNode(CellNode):
             nominal=self._nominal,
             **{"interlock_closed": False, "ventilation_on": False, "purge_ok": False, **told},
         )
-        now_s = 0.0 if device.joint_state is None else seconds(device.joint_state.header.stamp)
-        trip = self._monitors.look(observation, now_s, process=process, required=self._required)
+        now_s, tool_s = (0.0 if m is None else seconds(m.header.stamp) for m in (device.joint_state, state))
+        trip = self._monitors.look(observation, now_s, tool_s, process=process, required=self._required)
         return None if trip is None else trip.error
 
     def _publish_state(self, state: ExecutionState) -> None:

@@ -8,6 +8,13 @@ from cell_core.config.monitors import Monitor, MonitorsConfig
 from cell_core.errors import CellError, DeviceError, InterlockError, LimitError
 from cell_nodes.pausing import PausedError
 
+READINGS_MIN = 3
+OF_TOOL = frozenset({"force_error_n", "contact_lost_share", "spindle_share", "valve_share", "valve_leak_share"})
+TOLD = (
+    *("interlock_closed", "ventilation_on", "purge_ok", "on"),
+    *("force_n", "force_setpoint_n", "spindle_rpm", "flow_m3_per_s"),
+)
+"""What an observation takes from a tool state."""
 PRESSES_N = 1.0
 """A pad told to press with less than this is not told to press [N]."""
 
@@ -159,8 +166,7 @@ class Monitors:
 
     def __init__(self, config: MonitorsConfig) -> None:
         self.config = config
-        self._since_s: dict[str, float] = {}
-        self._last_s = 0.0
+        self._passing: dict[str, _Passing] = {}
         self.latched: dict[str, str] = {}
         """What no goal may start before reset_monitors: monitor to words."""
 
@@ -170,7 +176,7 @@ class Monitors:
         Raises:
             DeviceError: a monitor waits for an operator.
         """
-        self._since_s = {}
+        self._passing = {}
         for words in self.latched.values():
             raise DeviceError(f"{words}; waits for an operator: reset_monitors")
 
@@ -180,29 +186,52 @@ class Monitors:
         return names
 
     def look(
-        self, observation: Observation, now_s: float, *, process: bool, required: Sequence[str]
+        self, observation: Observation, now_s: float, tool_s: float, *, process: bool, required: Sequence[str]
     ) -> Trip | None:
         """Return what trips now, or None; safety inputs first, and without delay.
 
         Args:
-            now_s: the device's time [s].
+            now_s: the device's time of the last joint state [s].
+            tool_s: that of the last tool state [s]; what the tool says lasts as long as its own stamps tell, and only
+                where READINGS_MIN of them say so.
         """
         if process and (bad := unsafe_inputs(observation)):
             words = f"safety input {bad[0]} does not permit the process"
             return Trip(monitor="safety_inputs", error=InterlockError(words))
         found = passed(observation, self.config, process=process, required=required)
-        asleep, passed_s = idle(observation) - found.keys(), now_s - self._last_s
-        slept = {name: since_s + passed_s for name, since_s in self._since_s.items() if name in asleep}
-        self._since_s = {name: self._since_s.get(name, now_s) for name in found} | slept
-        self._last_s = now_s
+        resting = {name: count for name, count in self._passing.items() if name in idle(observation)}
+        for count in resting.values():
+            count.rest()
+        self._passing = {name: self._passing.get(name, _Passing()) for name in found} | resting
         for name, error in found.items():
             monitor: Monitor = getattr(self.config, name)
-            if now_s - self._since_s[name] < monitor.hold_s:
+            by_tool = name in OF_TOOL
+            held_s, readings = self._passing[name].at(tool_s if by_tool else now_s)
+            if held_s < monitor.hold_s or (by_tool and readings < READINGS_MIN):
                 continue
             if monitor.reset == "operator":
                 self.latched[name] = str(error)
             return Trip(monitor=name, error=PausedError(str(error)) if monitor.reaction == "pause" else error)
         return None
+
+
+class _Passing:
+    """How long a limit is passed, and how many readings say so."""
+
+    def __init__(self) -> None:
+        self._held_s, self._readings = 0.0, 0
+        self._last_s: float | None = None
+
+    def at(self, stamp_s: float) -> tuple[float, int]:
+        """Take one more look; return how long it lasts [s] and the readings with stamps of their own."""
+        if stamp_s != self._last_s:
+            self._held_s += 0.0 if self._last_s is None else stamp_s - self._last_s
+            self._readings, self._last_s = self._readings + 1, stamp_s
+        return self._held_s, self._readings
+
+    def rest(self) -> None:
+        """Let what cannot be told now not count."""
+        self._last_s = None
 
 
 def _age(what: str, age_s: float, monitor: Monitor) -> str:

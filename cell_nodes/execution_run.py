@@ -23,10 +23,13 @@ FEEDBACK_WAIT_S = 2.0
 class Motion(Protocol):
     """A trajectory under way."""
 
-    zero_s: float | None
-    """The device's time at path time 0 [s]; None before anything was heard of it."""
-    tracking_error_rad: float
+    @property
+    def zero_s(self) -> float | None:
+        """The device's time at path time 0 [s]; None before anything was heard of it."""
+        ...
 
+    @property
+    def tracking_error_rad(self) -> float: ...
     @property
     def path_time_s(self) -> float: ...
     def wait(self, seconds: float) -> bool:

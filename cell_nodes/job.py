@@ -16,7 +16,7 @@ from sensor_msgs.msg import JointState
 from cell_core.errors import AcceptanceError, CellError, ConfigurationError, DeviceError, InputRefusedError
 from cell_core.files import read_json
 from cell_core.jobs import JobFolder
-from cell_core.resume import Journal
+from cell_core.resume import PASSED, Journal
 from cell_nodes.action_work import ActionWorker, Cancelled, Work
 from cell_nodes.clients import ActionCaller, Peers
 from cell_nodes.job_outcome import RejectedError, status_of
@@ -216,8 +216,13 @@ class JobNode(CellNode):
         end = time.monotonic() + OFF_WAIT_S
         while self._tool_on and time.monotonic() < end:
             time.sleep(POLL_S)
-        known = max((float(e["path_time_s"]) for e in run if "path_time_s" in e), default=0.0)
-        journal.append("stopped", path_time_s=max(self._off_stamp_s - zero[-1], known), reason="seen by the job node")
+        known = max((float(e["path_time_s"]) for e in run if e["event"] in PASSED), default=0.0)
+        journal.append(
+            "stopped",
+            path_time_s=max(self._off_stamp_s - zero[-1], known),
+            reason="seen by the job node",
+            confirmed=not self._tool_on,
+        )
 
     def _watch(self) -> None:
         if self._failure is not None:

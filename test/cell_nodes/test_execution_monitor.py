@@ -30,9 +30,10 @@ def monitors():
     return Monitors(load_named(MonitorsConfig, "monitors", "default"))
 
 
-def _look(monitors, now_s=0.0, process=True, **changes):
+def _look(monitors, now_s=0.0, process=True, tool_s=None, **changes):
+    tool_s = now_s if tool_s is None else tool_s
     required = ["job", "recorder"]
-    return monitors.look(Observation(**{**GOOD, **changes}), now_s, process=process, required=required)
+    return monitors.look(Observation(**{**GOOD, **changes}), now_s, tool_s, process=process, required=required)
 
 
 @pytest.mark.parametrize("state", [{}, PRESSING, SPRAYING, {**SPRAYING, "on": False, "flow_m3_per_s": 0.0}])
@@ -82,6 +83,14 @@ def test_what_the_tool_says_trips_after_its_time_and_not_before(monitors, name, 
     assert trip is not None and trip.monitor == name and words in str(trip.error)
 
 
+def test_one_tool_state_looked_at_for_long_says_nothing_more(monitors):
+    state = {**PRESSING, "force_n": 0.0}
+    # joint states come, tool states are late
+    assert all(_look(monitors, 0.02 * k, tool_s=5.0, **state) is None for k in range(500))
+    assert _look(monitors, 10.0, tool_s=8.0, **state) is None
+    assert _look(monitors, 10.02, tool_s=8.02, **state) is not None
+
+
 def test_a_pad_that_is_not_told_to_press_may_be_anywhere(monitors):
     free = {**PRESSING, "force_setpoint_n": 0.0, "force_n": 0.0, "spindle_rpm": 0.0}
     assert all(_look(monitors, float(k), **free) is None for k in range(10))
@@ -101,7 +110,8 @@ def test_a_reaction_may_be_a_pause(monitors):
     config = monitors.config
     gentle = config.contact_lost_share.model_copy(update={"reaction": "pause", "hold_s": 0.0})
     paused = Monitors(config.model_copy(update={"contact_lost_share": gentle}))
-    trip = _look(paused, **{**PRESSING, "force_setpoint_n": 8.0, "force_n": 0.1})
+    lost = {**PRESSING, "force_setpoint_n": 8.0, "force_n": 0.1}
+    trip = [_look(paused, 0.1 * k, **lost) for k in range(3)][-1]
     assert trip is not None and isinstance(trip.error, PausedError)
 
 

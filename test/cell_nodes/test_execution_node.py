@@ -8,17 +8,19 @@ import pytest
 from cell_interfaces.action import ExecuteProcess
 from cell_interfaces.msg import ToolState
 from cell_interfaces.srv import Abort, Pause
-from node_kit import swing, until, wait
+from node_kit import dome, swing, until, wait
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Bool
+from std_msgs.msg import Bool, String
+from std_srvs.srv import Trigger
 
 from cell_core.files import read_npz
 from cell_core.resume import Journal, last_attempt
+from cell_core.surface_io import write_ply
 from cell_core.trajectory import Segment
 from cell_nodes.action_client import ActionClient
 from cell_nodes.clients import PAUSED
 from cell_nodes.execution import ExecutionNode
-from cell_nodes.node_base import STREAM
+from cell_nodes.node_base import LATCHED, STREAM
 from cell_nodes.simulator import SimulatorNode
 
 
@@ -69,7 +71,8 @@ class Bench:
 
 @pytest.fixture
 def bench(ros, job):
-    return Bench(ros, job)
+    # a loaded computer is late with its messages more often than a robot controller
+    return Bench(ros, job, joint_state_age_s=3.0, tool_state_age_s=3.0)
 
 
 def test_a_process_runs_and_is_journalled_and_logged(bench):
@@ -155,6 +158,41 @@ def test_abort_and_pause_stop_process_then_motion_and_note_where(bench, service,
     assert stop is not None and stop.stop_s == pytest.approx(last_on_s, abs=0.15)
 
 
+def test_a_pause_beside_the_scanned_part_retracts_and_tells_its_states(bench):
+    write_ply(bench.job_dir / "scan" / "surface.ply", dome())
+    told = []
+    bench.ros.client.create_subscription(String, "execution_state", lambda m: told.append(m.data), LATCHED)
+    until(lambda: told == ["idle"])
+    handle = bench.send(swing(bench.home, seconds=6.0))
+    until(lambda: sum(t.on for t in bench.tool) > 10)
+    assert bench.ros.service(Pause, "pause", reason="test").accepted
+    result = bench.result(handle)
+    assert result.exit_code == PAUSED and "process off, retracted 50 mm" in result.message
+    until(bench.at_rest)
+    until(lambda: told[-1] == "paused")
+    assert told == ["idle", "armed", "approaching", "processing", "retracting", "paused"]
+    assert not bench.tool[-1].on and not bench.tool[-1].armed
+    entry = bench.journal[-1]
+    assert entry["event"] == "paused" and entry["retracted_m"] == pytest.approx(0.05)
+
+
+def test_a_joint_state_that_is_none_stops_and_waits_for_an_operator(bench):
+    names = bench.joint[-1].name
+    handle = bench.send(swing(bench.home, seconds=6.0))
+    until(lambda: bench.tool[-1].on)
+    bad = JointState(name=names, position=[float("nan")] * len(names), velocity=[0.0] * len(names))
+    bad.header.stamp = bench.joint[-1].header.stamp
+    publisher = bench.ros.client.create_publisher(JointState, "/joint_states", STREAM)
+    until(lambda: publisher.get_subscription_count() > 1)
+    publisher.publish(bad)
+    result = bench.result(handle)
+    assert not result.success and "jumped inf rad" in result.message
+    until(lambda: not bench.tool[-1].on)
+    again = bench.run(swing(np.array(bench.joint[-1].position)))
+    assert not again.success and "waits for an operator: reset_monitors" in again.message
+    assert bench.ros.service(Trigger, "reset_monitors").message == "joint_jump_rad"
+
+
 def test_cancel_stops_and_says_cancelled(bench):
     handle = bench.send(swing(bench.home, seconds=6.0))
     until(lambda: bench.tool[-1].on)
@@ -164,7 +202,8 @@ def test_cancel_stops_and_says_cancelled(bench):
     assert not bench.tool[-1].on
 
 
-def test_stale_joint_states_stop_the_process(bench):
+def test_stale_joint_states_stop_the_process(ros, job):
+    bench = Bench(ros, job)
     handle = bench.send(swing(bench.home, seconds=6.0))
     until(lambda: bench.tool[-1].on)
     publisher = bench.simulator._joint_states

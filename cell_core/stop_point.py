@@ -16,6 +16,8 @@ NEAR_M = 0.06
 PLATEAU_S = 0.25
 """So long before the stop the process value is averaged, as the measure of what comes after it."""
 IDLE_SHARE = 0.02
+READING_MAX_S = 0.02
+"""A reading stands for no longer than this, however late the next one comes."""
 CUT_SHARE = 0.25
 """A cut puts a sample so much of the local step to both sides of itself."""
 CUT_MAX_M = 0.002
@@ -122,11 +124,15 @@ def _tail_s(log: Mapping[str, NDArray], time_s: Array, off_s: float) -> float:
     late = np.flatnonzero((time_s >= off_s) & ~on)
     if not before.any() or not len(late):
         return 0.0
+    # one reading is as good as its first row; how long it is repeated tells of the readings, not of the process
+    first = late[np.r_[True, np.diff(value[late]) != 0.0]]
+    readings, times = value[first], time_s[first]
+    if late[0] > 0 and readings[0] == value[late[0] - 1]:
+        readings, times = readings[1:], times[1:]
     # only up to where it first is idle: what comes later belongs to something else
-    new = value[late] != value[late[0] - 1] if late[0] > 0 else np.ones(len(late), bool)
-    acts = np.logical_and.accumulate((value[late] > IDLE_SHARE * value.max()) | ~new) & new
-    steps = np.diff(np.r_[time_s[late[0] - 1] if late[0] > 0 else off_s, time_s[late]])
-    return float((value[late] * steps)[acts].sum() / value[before].mean())
+    acting = int(np.argmin(np.r_[readings > IDLE_SHARE * value.max(), False]))
+    steps = np.minimum(np.diff(times), READING_MAX_S)[:acting]
+    return float((0.5 * (readings[:-1] + readings[1:])[:acting] * steps).sum() / value[before].mean())
 
 
 def cut(stroke: Stroke, at_m: float) -> tuple[Stroke, int]:

@@ -112,6 +112,7 @@ class ExecutionNode(CellNode):
         self._nominal = self._nominal_of(goal.process)
         self._device.check_ready(trajectory, goal.process, self._monitors.config.joint_state_age_s.limit)
         self._stop_request = None
+        self._device.take_jump_rad()  # what happened before counts no more
         if goal.process:
             log = ExecutedLog(trajectory.joint_names)
             entries = Journal(folder / "journal.jsonl").read()

@@ -141,10 +141,19 @@ class ProcessRun:
                 self._journal.done()
             self._states.to(ExecutionState.DONE)
         except PausedError as pause:
-            raise self._paused(motion, pause) from pause
+            try:
+                done = self._paused(motion, pause)
+            except Exception:
+                self._states.to(ExecutionState.FAULTED)
+                raise
+            raise done from pause
         except Exception as error:
-            remark = self._stopped(motion, str(error), quietly=False)
-            self._states.to(ExecutionState.FAULTED)
+            remark = ""
+            try:
+                remark = self._stopped(motion, str(error), quietly=False)
+            finally:
+                # whatever cannot be written down: it has stopped, and is told as stopped
+                self._states.to(ExecutionState.FAULTED)
             if remark and isinstance(error, CellError):
                 raise DeviceError(f"{error}{remark}") from error
             raise
@@ -218,11 +227,7 @@ class ProcessRun:
         self._stopped(motion, str(pause), quietly=True)
         retracted_m, remark = 0.0, "the tool was not beside the part"
         if near and self._process:
-            try:
-                retracted_m, remark = self._retract()
-            except Exception:
-                self._states.to(ExecutionState.FAULTED)
-                raise
+            retracted_m, remark = self._retract()
         if self._journal is not None:
             self._journal.paused(str(pause), retracted_m, remark)
         self._states.to(ExecutionState.PAUSED)

@@ -1,13 +1,17 @@
 """What interrupted a process: pauses, stops and power losses as its journal tells them, for report and command line."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cell_core.jobs import JobFolder
 from cell_core.remainder import STOP, executed_log, read_stop
 from cell_core.resume import Journal, last_attempt
+from cell_core.stop_point import IDLE_SHARE
 from cell_core.stroke_status import acted_until_s, stroke_statuses
 
 
@@ -39,7 +43,7 @@ def interruptions(job: JobFolder) -> list[Interruption]:
     entries = Journal(job.step("execution") / "journal.jsonl").read()
     starts = [i for i, entry in enumerate(entries) if entry["event"] == "start"]
     found = []
-    for first, last in zip(starts, [*starts[1:], len(entries)], strict=True):
+    for first, last in pairwise([*starts, len(entries)]):
         run = entries[first:last]
         attempt = last_attempt(run)
         if attempt is None or attempt.stop_s == float("inf"):
@@ -59,10 +63,7 @@ def interruptions(job: JobFolder) -> list[Interruption]:
         place = _place(job, attempt.index) if attempt.known else "end not known"
         acted_s = None
         if log is not None and attempt.zero_s is not None and attempt.known:
-            late = np.asarray(log["time_s"], float) - attempt.zero_s > attempt.stop_s
-            steps = np.diff(np.asarray(log["time_s"], float), prepend=float(log["time_s"][0]))
-            value = np.asarray(log["process_value"], float)
-            acted_s = float(steps[late & (value > 0.02 * value.max(initial=0.0))].sum())
+            acted_s = _acted_after_s(log, attempt.zero_s + attempt.stop_s)
         found.append(
             Interruption(
                 run=attempt.index + 1,
@@ -74,6 +75,20 @@ def interruptions(job: JobFolder) -> list[Interruption]:
             )
         )
     return found
+
+
+def _acted_after_s(log: Mapping[str, NDArray], off_s: float) -> float:
+    """Return how long a log saw flow or force after the process was off [s].
+
+    The reading that came with the switch itself is of the moment before; it counts no longer than it is repeated.
+    """
+    time_s, value = np.asarray(log["time_s"], float), np.asarray(log["process_value"], float)
+    first = int(np.searchsorted(time_s, off_s, side="right"))
+    if first >= len(time_s):
+        return 0.0
+    changed = np.logical_or.accumulate(value[first:] != value[first])
+    acts = changed & (value[first:] > IDLE_SHARE * value.max(initial=0.0))
+    return float(np.diff(time_s, prepend=time_s[0])[first:][acts].sum())
 
 
 def _place(job: JobFolder, run: int) -> str:

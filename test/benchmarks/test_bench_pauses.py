@@ -1,4 +1,4 @@
-"""A job paused in mid-stroke on the simulated cell leaves what an undisturbed one leaves, and its journal tells true."""
+"""A process paused in mid-stroke on the simulated cell leaves what an undisturbed one leaves; journals tell true."""
 
 from dataclasses import replace
 
@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 from bench_pauses import figures, moments_of, run, spray_task
 
-from cell_core.executed import executed_strokes
 from cell_core.files import read_npz
+from cell_core.jobs import JobFolder
 from cell_core.remainder import Remainder, read_stop, remainder
 from cell_core.resume import Journal, last_attempt, remaining_toolpath
 from cell_core.stop_point import StopPoint
 from cell_core.stroke_status import stroke_statuses
 from cell_core.toolpath import ToolPath
 from cell_core.trajectory import JointTrajectory
+from cell_nodes.process_model import executed_path
 from cell_simulation import SimulatedCell
 
 DARK_S = 0.012
@@ -88,13 +89,15 @@ def test_an_overlap_of_30_mm_would_be_seen(task, plain, folders):
 READ = ((ToolPath, "toolpath.json"), (JointTrajectory, "trajectory.json"))
 
 
-def test_the_logs_of_all_runs_hold_the_whole_film_and_no_more(task, plain, paused, folders):
+def test_the_film_is_computed_from_the_logs_of_all_runs(task, plain, paused, folders):
     sprayed = {}
     for name, n in (("plain", 1), ("paused", 4)):
-        logs = [read_npz(path) for path in sorted((folders / name).glob("executed_*.npz"))]
-        assert len(logs) == n
-        strokes = executed_strokes(logs, task.cell.T_base_fixture)
-        sprayed[name] = sum(float(s.dwell_s @ s.process_value) for s in strokes)
+        job = JobFolder(path=folders / f"{name}_job")
+        task.toolpath.write(job.step("plan") / "toolpath.json")
+        job.step("execution").symlink_to(folders / name)
+        executed = executed_path(job, task.cell.T_base_fixture, reach_m=0.1)
+        assert executed.source == ("executed log" if n == 1 else f"executed logs of {n} runs")
+        sprayed[name] = sum(float(s.dwell_s @ s.process_value) for s in executed.path.strokes)
     assert sprayed["paused"] == pytest.approx(sprayed["plain"], rel=0.01)
     stops = [read_stop(folders / "paused" / f"run_{k}")[2] for k in range(3)]
     assert all(stop is None or isinstance(stop, StopPoint) for stop in stops)

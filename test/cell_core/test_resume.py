@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cell_core.resume import Journal, last_attempt, remaining_toolpath, strokes_run
-from cell_core.stop_point import LEFT_MIN_M, stop_point
+from cell_core.stop_point import LEFT_MIN_M, READING_MAX_S, stop_point
 from cell_core.toolpath import Freedom, Stroke, ToolPath
 from cell_core.trajectory import JointTrajectory, Segment
 
@@ -142,6 +142,16 @@ def test_the_log_tells_where_the_process_stopped_whatever_gauge_and_valve(errors
     found = stop_point(toolpath, trajectory, stop_s, zero_s=100.0, log=_log(stop_s, **errors))
     assert found is not None and (found.stroke, found.source) == (0, "log")
     assert found.at_m == pytest.approx(at_m, abs=4e-4)
+
+
+def test_a_last_reading_that_sticks_moves_the_place_by_no_more_than_half_a_reading():
+    toolpath, trajectory = _run()
+    stop_s = GAP_S + 2.0
+    log = _log(stop_s)
+    sticks = (log["time_s"] >= 100.0 + stop_s) & (log["time_s"] < 100.25 + stop_s)
+    log["process_value"] = np.where(sticks, 0.97, log["process_value"])
+    found = stop_point(toolpath, trajectory, stop_s, zero_s=100.0, log=log)
+    assert found is not None and 0.2 <= found.at_m <= 0.2 + 0.5 * READING_MAX_S * SPEED_M_PER_S
 
 
 def test_a_log_that_does_not_hold_the_moment_leaves_the_path_s_clock():

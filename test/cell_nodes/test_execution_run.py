@@ -189,6 +189,23 @@ def test_an_abort_while_it_retracts_is_a_fault_and_stops(cell, tmp_path):
     assert case.told[-2:] == ["retracting", "faulted"] and case.at_rest()
 
 
+@pytest.mark.parametrize("pauses", [False, True])
+def test_a_disk_that_is_full_stops_the_process_and_is_a_fault(cell, tmp_path, pauses):
+    case = Case(cell, tmp_path, request=_pause_at(1.5) if pauses else lambda case: None)
+    append = case.journal.append
+
+    def full(event, **facts):
+        if case.sim.time_s > (1.4 if pauses else 1.2) and (not pauses or event in ("stopped", "paused")):
+            raise OSError(28, "No space left on device")
+        append(event, **facts)
+
+    case.journal.append = full
+    with pytest.raises(OSError, match="No space left"):
+        case.run.run("t")
+    assert case.told[-1] == "faulted" and case.at_rest() and not case.rig.tool_state.armed
+    assert case.last_flow_s < 1.7
+
+
 def test_a_controller_that_says_nothing_is_not_trusted_with_a_motion(cell, tmp_path):
     case = Case(cell, tmp_path)
     start = case.rig.start

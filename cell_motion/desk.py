@@ -144,7 +144,8 @@ class Desk:
         unreached: list[Unreached] = []
         retries: dict[int, int] = {}
         queue = deque(order)
-        here = Station(joint_rad=start, on_part=False)
+        # where a stop left the tool beside the part, it has to get away along its axis first
+        here = Station(joint_rad=start, on_part=not self.checkers.free.is_free(start))
         while queue:
             leg = queue.popleft()
             progress(0.5 + 0.4 * len(steps) / (len(steps) + len(queue) + 1), f"stroke {leg.ladder.stroke + 1}")

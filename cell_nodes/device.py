@@ -50,11 +50,15 @@ class Device:
 
     def _on_joint_state(self, message: JointState) -> None:
         before = self.joint_state
+        # the same moment told again tells nothing: a driver that hangs goes on publishing
+        told = before is None or seconds(message.header.stamp) != seconds(before.header.stamp)
         if before is not None and self.fastest_rad_per_s and list(before.name) == list(message.name):
             fastest = [self.fastest_rad_per_s.get(name, float("inf")) for name in message.name]
             past_s = seconds(message.header.stamp) - seconds(before.header.stamp)
             self._jump_rad = max(self._jump_rad, jump_rad(before.position, message.position, past_s, fastest))
-        self.joint_state, self._joint_heard_s = message, time.monotonic()
+        self.joint_state = message
+        if told:
+            self._joint_heard_s = time.monotonic()
         for listener in self.listeners:
             listener(message)
 

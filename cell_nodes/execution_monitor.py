@@ -150,6 +150,17 @@ def _of_spraying(o: Observation, config: MonitorsConfig) -> dict[str, CellError]
     return {}
 
 
+def idle(observation: Observation) -> frozenset[str]:
+    """Return the monitors that can tell nothing now: their counts stand still meanwhile, and are not forgotten.
+
+    Many strokes last less than a force needs to be called lost.
+    """
+    if observation.nominal.spindle_rpm > 0.0:
+        names = ("force_error_n", "contact_lost_share", "spindle_share")
+        return frozenset(names) if observation.force_setpoint_n <= PRESSES_N else frozenset()
+    return frozenset({"valve_leak_share" if observation.on else "valve_share"})
+
+
 class Monitors:
     """Looks many times a second: counts how long limits are passed, and keeps what only an operator may reset."""
 
@@ -188,7 +199,10 @@ class Monitors:
             words = f"safety input {bad[0]} does not permit the process"
             return Trip(monitor="safety_inputs", error=InterlockError(words))
         found = passed(observation, self.config, process=process, required=required)
-        self._passing = {name: self._passing.get(name, _Passing()) for name in found}
+        resting = {name: count for name, count in self._passing.items() if name in idle(observation)}
+        for count in resting.values():
+            count.rest()
+        self._passing = {name: self._passing.get(name, _Passing()) for name in found} | resting
         for name, error in found.items():
             monitor: Monitor = getattr(self.config, name)
             by_tool = name in OF_TOOL
@@ -202,20 +216,22 @@ class Monitors:
 
 
 class _Passing:
-    """Since when a limit is passed, and how many readings say so."""
+    """How long a limit is passed, and how many readings say so."""
 
     def __init__(self) -> None:
-        self._first_s: float | None = None
-        self._last_s = 0.0
-        self._readings = 0
+        self._held_s, self._readings = 0.0, 0
+        self._last_s: float | None = None
 
     def at(self, stamp_s: float) -> tuple[float, int]:
         """Take one more look; return how long it lasts [s] and the readings with stamps of their own."""
-        if self._first_s is None:
-            self._first_s = stamp_s
-        if self._readings == 0 or stamp_s != self._last_s:
+        if stamp_s != self._last_s:
+            self._held_s += 0.0 if self._last_s is None else stamp_s - self._last_s
             self._readings, self._last_s = self._readings + 1, stamp_s
-        return stamp_s - self._first_s, self._readings
+        return self._held_s, self._readings
+
+    def rest(self) -> None:
+        """Let what cannot be told now not count."""
+        self._last_s = None
 
 
 def _age(what: str, age_s: float, monitor: Monitor) -> str:

@@ -148,11 +148,14 @@ class ProcessRun:
                 raise
             raise done from pause
         except Exception as error:
+            remark = ""
             try:
-                self._stopped(motion, str(error), quietly=False)
+                remark = self._stopped(motion, str(error), quietly=False)
             finally:
                 # whatever cannot be written down: it has stopped, and is told as stopped
                 self._states.to(ExecutionState.FAULTED)
+            if remark and isinstance(error, CellError):
+                raise DeviceError(f"{error}{remark}") from error
             raise
         finally:
             if self._process:
@@ -189,20 +192,22 @@ class ProcessRun:
             self._zero_told = True
             self._journal.running(motion.zero_s)
 
-    def _stopped(self, motion: Motion | None, reason: str, *, quietly: bool) -> None:
+    def _stopped(self, motion: Motion | None, reason: str, *, quietly: bool) -> str:
         """Switch the process off, then stop the motion; write down when the process was off.
+
+        Returns what the arm did not do, or "".
 
         Args:
             quietly: keep the speed until nothing comes out any more, for at most QUIET_WAIT_S.
         """
-        asked_s = 0.0 if motion is None else motion.path_time_s
+        asked_s, remark = 0.0 if motion is None else motion.path_time_s, ""
         confirmed = self._rig.process_off(OFF_WAIT_S) if self._process else True
         if quietly and confirmed:
             self._rig.wait_until_quiet(QUIET_WAIT_S)
         if motion is not None:
             motion.cancel()
             if not motion.wait(STOP_WAIT_S):
-                reason += f"; the arm did not confirm its stop within {STOP_WAIT_S:g} s"
+                remark = f"; the arm did not confirm its stop within {STOP_WAIT_S:g} s"
         if self._process:
             confirmed = self._rig.wait_until_off(OFF_WAIT_S) and confirmed
         if self._journal is not None:
@@ -210,7 +215,10 @@ class ProcessRun:
             end_s = asked_s
             if zero_s is not None:
                 end_s = process_end_s(asked_s, self._rig.off_stamp_s - zero_s, self._trajectory.events)
-            self._journal.stopped(end_s, reason, confirmed=confirmed)
+            # a motion under way whose path time nobody knows went off nobody knows where
+            known = confirmed and (motion is None or zero_s is not None)
+            self._journal.stopped(end_s, reason + remark, confirmed=known)
+        return remark
 
     def _paused(self, motion: Motion | None, pause: PausedError) -> PausedError:
         near = 0 < self._passed <= len(self._trajectory.segments) and (

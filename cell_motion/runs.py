@@ -9,7 +9,7 @@ from cell_core.transforms import Array
 from cell_motion.freedom import Choice
 from cell_motion.kinematics import TURN_RAD, Kinematics
 from cell_motion.pacing import Course, Ramp, dip, smoothed
-from cell_motion.path import SMOOTHING_S, Profile, SpeedLaw, StrokePath, profile, unwrapped
+from cell_motion.path import Profile, SpeedLaw, StrokePath, profile, rounded, unwrapped
 from cell_motion.run import Checkers, Fault, Run
 from cell_motion.strokes import Leg
 from cell_motion.timing import Limits, Motion, along, through
@@ -25,8 +25,8 @@ SLOWEST_M_PER_S = 0.002
 RAMP_S = {"spray": 0.1, "grind": 0.3}
 """Shortest lead-in and lead-out; a pad comes down in that time."""
 ROUNDS = 24
-JERK_ROUNDS = 16
-"""After so many rounds jerk is no longer held, only reported."""
+LOCAL_ROUNDS = 16
+"""After so many rounds the whole stroke is slowed, not only the places that ask for too much."""
 NEAR_NODES = 6
 FLIP_RAD_PER_M = 43.0
 FLIP_RAD = 0.03
@@ -114,29 +114,29 @@ class Runner:
         prescribed = SpeedLaw.of(course.path)
         factor = np.ones(len(prescribed.s_m))
         ramps = {side: Ramp(may_be_harder=not self.grinding) for side in ("in", "out")}
-        smoothing = 0
+        level = np.zeros(len(prescribed.s_m))
         for trial in range(ROUNDS):
             law = replace(prescribed, speed_m_per_s=np.maximum(factor * prescribed.speed_m_per_s, SLOWEST_M_PER_S))
             law = self._resting_ends(law, ramps)
-            timing = profile(
-                law, self._ramp(ramps["in"], law, 0), self._ramp(ramps["out"], law, -1), SMOOTHING_S[smoothing]
-            )
+            timing = profile(law, self._ramp(ramps["in"], law, 0), self._ramp(ramps["out"], law, -1), level)
             outcome = self._followed(course, timing)
             if not isinstance(outcome, Fault):
                 motion, start, end, s = outcome
-                ratio = self._strain(motion, jerk=trial < JERK_ROUNDS)
+                ratio = self._strain(motion)
                 if ratio.max() > 1.0:
+                    place = np.clip(s, 0.0, course.path.length_m)
+                    kinks = np.flatnonzero((ratio > 1.0) & (self._strain(motion, jerk=False) <= 1.0))
+                    level, eased = rounded(law.s_m, level, place[kinks])
+                    ratio[kinks[eased]] = 0.0
                     for side, first, last in (("in", 0, start), ("out", end, len(ratio) - 1)):
                         # a ramp may strain the nodes next to it too
                         more = NEAR_NODES if ramps[side].trials < 2 else -1
                         nodes = slice(first, last + more) if side == "in" else slice(max(first - more, 0), last + 1)
                         if ratio[nodes].max(initial=0.0) > 1.0 and ramps[side].yields():
                             ratio[nodes] = 0.0
-                    jerky = self._strain(motion, jerk=False).max() <= 1.0 < ratio.max()
-                    if jerky and smoothing + 1 < len(SMOOTHING_S):
-                        smoothing += 1
-                        continue
-                    factor = factor * dip(law.s_m, np.clip(s, 0.0, course.path.length_m), ratio)
+                    if trial >= LOCAL_ROUNDS:
+                        ratio[:] = max(float(ratio.max()), 1.0)
+                    factor = factor * dip(law.s_m, place, ratio)
                     continue
                 hit = self._first_hit(motion.position_rad, self._heights(motion, start, end))
                 if hit is None:

@@ -57,7 +57,8 @@ def _stroke(speed: np.ndarray) -> StrokePath:
 
 def test_a_profile_takes_as_long_as_the_stroke_and_is_at_speed_at_both_ends() -> None:
     path = _stroke(0.3 + 0.05 * np.sin(np.linspace(0.0, 6.0, 61)))
-    timing = profile(SpeedLaw.of(path), 2.0, 2.0, 0.04)
+    law = SpeedLaw.of(path)
+    timing = profile(law, 2.0, 2.0, np.ones(len(law.s_m)))
     assert abs(timing.end_s - timing.start_s - path.stroke.times_s[-1]) < 2e-3
     speed = np.gradient(timing.s_m, timing.time_s)
     at_samples = np.interp(timing.time_at(path.at_m), timing.time_s, speed)

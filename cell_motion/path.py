@@ -1,6 +1,7 @@
 """A stroke as a smooth curve of tool frames, and the law by which the tool runs along it."""
 
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -57,6 +58,14 @@ class StrokePath:
         turn = min(stroke.freedom.tilt_rad + AXIS_SLACK_RAD, AXIS_DEVIATION)
         self._axis = _smooth(self.at_m, frames[:, :3, 2], wave_m, turn, fade=True)
         self._reference = _smooth(self.at_m, frames[:, :3, 0], wave_m, TRAVEL_DEVIATION, fade=True)
+
+    def with_stroke(self, stroke: Stroke) -> "StrokePath":
+        """Return the same curves with other speeds and process values; poses of the stroke are not looked at."""
+        other = copy(self)
+        other.stroke = replace(
+            self.stroke, speed_m_per_s=stroke.speed_m_per_s, process_value=stroke.process_value, on=stroke.on
+        )
+        return other
 
     @property
     def length_m(self) -> float:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from cell_core.toolpath import Stroke
 from cell_core.transforms import Array
 from cell_motion.collision import Checker
+from cell_motion.pacing import Course
 from cell_motion.strokes import Leg
 from cell_motion.timing import Motion
 
@@ -24,6 +25,10 @@ class Run:
 
     leg: Leg
     reverse: bool
+    course: Course
+    """How joints and freedoms run along the path; its path's stroke holds the speeds asked for, in this direction."""
+    first_asked: Stroke
+    """The same samples as asked for at first, before speeds were found anew."""
     stroke: Stroke
     """The samples as really run, in the part's frame: axes, positions and speeds."""
     motion: Motion
@@ -38,6 +43,9 @@ class Run:
     """(N,) when the motion passes each sample [s]."""
     stretch: Array
     """(N,) length run by the tool centre point per length planned; 1 unless a tilt turns about a point ahead of it."""
+    strain: Array
+    """(N,) the joint limits' share that speed and acceleration use around each sample: it could be faster by the
+    inverse."""
     lost_s: float
     """How much longer the stroke takes than planned [s]."""
     n_slowed: int

@@ -8,7 +8,7 @@ from cell_core.toolpath import Stroke
 from cell_core.transforms import Array
 from cell_motion.freedom import Choice
 from cell_motion.kinematics import TURN_RAD, Kinematics
-from cell_motion.pacing import Course, Ramp, dip, smoothed
+from cell_motion.pacing import Course, Ramp, around, dip, smoothed
 from cell_motion.path import Profile, SpeedLaw, StrokePath, profile, rounded, unwrapped
 from cell_motion.run import Checkers, Fault, Run
 from cell_motion.strokes import Leg
@@ -82,6 +82,13 @@ class Runner:
             fault = outcome
         assert fault is not None
         return fault
+
+    def again(self, run: Run, stroke: Stroke) -> Run | Fault:
+        """Return a run through the same joint positions at the speeds and process values of a stroke at its poses."""
+        asked = replace(stroke, speed_m_per_s=stroke.speed_m_per_s / run.stretch)
+        course = replace(run.course, path=run.course.path.with_stroke(asked))
+        outcome = self._timed(run.leg, course, run.reverse)
+        return replace(outcome, first_asked=run.first_asked) if isinstance(outcome, Run) else outcome
 
     def _through_nodes(
         self, leg: Leg, path: StrokePath, nodes: list[int], reverse: bool
@@ -241,10 +248,13 @@ class Runner:
         prescribed = SpeedLaw.of(path)
         as_planned = stretch * np.interp(node_s, prescribed.s_m, prescribed.speed_m_per_s)
         wanted = stretch * timing.speed_at(motion.time_s[inner])
+        strain = self._strain(motion, jerk=False)[inner]
         sigma = self.kinematics.conditioning(motion.position_rad[inner][:: max((end - start) // 50, 1)])
         return Run(
             leg=leg,
             reverse=reverse,
+            course=course,
+            first_asked=planned,
             stroke=replace(
                 planned,
                 position_m=frames[:, :3, 3] if shift.max() > 1e-6 else planned.position_m,
@@ -257,6 +267,7 @@ class Runner:
             end=end,
             sample_times_s=times,
             stretch=stretch_at_samples,
+            strain=around(path.at_m, node_s, strain),
             lost_s=max(float(times[-1] - times[0] - planned.times_s[-1]), 0.0),
             n_slowed=int((speed < 0.99 * planned.speed_m_per_s).sum()),
             n_tilted=int(((axis_turn > 0.015) | (shift > 5e-4)).sum()),

@@ -21,7 +21,8 @@ STRAINED = 0.6
 A slower stroke with less flow leaves the film planned; a tilt of 20 degrees changes it by 5 % or so."""
 BREAK_COST = 20.0
 """A break costs as much as 20 s of joint motion; with the process off a fifth of that."""
-TILT_COST = 0.02
+TILT_COST = 0.2
+"""Of the whole tilt allowed, per rung: small beside a break, not beside joint motion. Tilts change what is left."""
 DRAW_BACK_M = 0.05
 LIMIT_ROOM_RAD = 0.03
 """Rungs keep so far from position limits, because joints overshoot a little between them."""

@@ -16,7 +16,7 @@ from cell_motion.accounting import unreached_of
 from cell_motion.backends import free_mover
 from cell_motion.collision import Margins, Scene, contact_link
 from cell_motion.compensation import least_value
-from cell_motion.connect import Connection, Connector, Station, station_after, station_before
+from cell_motion.connect import SWEPT_STEP_M, Connection, Connector, Station, station_after, station_before
 from cell_motion.hop import Hopper
 from cell_motion.kinematics import Kinematics
 from cell_motion.order import entries
@@ -109,6 +109,7 @@ class Desk:
             period_s=config.controller_period_s,
             pivot_m=pivot_m,
         )
+        half = 0.5 * SWEPT_STEP_M
         self.connector = Connector(
             runner=self.runner,
             hopper=Hopper(
@@ -118,7 +119,7 @@ class Desk:
                 period_s=config.controller_period_s,
             ),
             mover=free_mover(backend, cell, self.checkers.free, part, T_base_part),
-            verify=self.checkers.verify,
+            swept=scene.checker(Margins(self_m=half, cell_m=half, part_m=half)),
             limits=self.limits,
             period_s=config.controller_period_s,
             must_retract=grinding,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cell_core.toolpath import Stroke
 from cell_core.transforms import Array
@@ -31,6 +32,9 @@ NEAR_NODES = 6
 FLIP_RAD_PER_M = 43.0
 FLIP_RAD = 0.03
 """A larger step between time nodes, and more than 5 degrees per 2 mm, is a flip."""
+FLIP_WINDOW_M = 0.002
+FLIP_WINDOW_RAD = 0.08
+"""So is a larger turn of a joint while the tool runs so far on a stroke, however slowly."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -191,6 +195,9 @@ class Runner:
         jump = step > np.maximum(FLIP_RAD_PER_M * np.abs(np.diff(s)), FLIP_RAD)
         if jump.any():
             return Fault(reason="flip", s_m=float(s[np.argmax(jump)]))
+        flipped = flips(frames[start : end + 1, :3, 3], joints[start : end + 1])
+        if flipped.any():
+            return Fault(reason="flip", s_m=float(s[start + np.argmax(flipped)]))
         return through(time, joints), start, end, s
 
     def _heights(self, motion: Motion, start: int, end: int) -> Array:
@@ -307,3 +314,13 @@ class Runner:
         process, leaving = self.checkers.process, self.checkers.leaving
         free = process.free(motion.position_rad[near]).all() and leaving.free(motion.position_rad[~near]).all()
         return motion if free else None
+
+
+def flips(tcp_m: Array, joints: Array) -> NDArray[np.bool_]:
+    """Tell from which nodes (N,) of a stroke a joint turns too far while the tool runs on by FLIP_WINDOW_M."""
+    pace = np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(tcp_m, axis=0), axis=1))]
+    later = np.minimum(np.searchsorted(pace, pace + FLIP_WINDOW_M), len(pace) - 1)
+    # nodes farther apart than the window count for their share of it
+    share = np.minimum(FLIP_WINDOW_M / np.maximum(pace[later] - pace, 1e-12), 1.0)
+    share = np.where(later == np.arange(len(pace)) + 1, share, 1.0)
+    return (np.abs(joints[later] - joints).max(axis=1) * share) > FLIP_WINDOW_RAD

@@ -6,9 +6,9 @@ along the trajectory's spline, with kinematics of the scorer's own and the URDF'
 margin, flips (5 degrees per 2 mm), limits of position, velocity, acceleration and jerk, how far the tool is off the
 tool path as run, its axis beyond the freedom of the tool path as planned, and the length on which speed is kept to 1 %
 of what was planned. Sprayed films are taken along the path as planned and as run by the simulator's own model: how far
-the second is off the first, as RMS over the mean, with speeds as planned ("as slowed") and found anew for the poses
-and speeds run ("restored"). What was left out is searched by brute force: spin every 5 degrees, tilt in eight directions at
-half and all of the freedom, every branch, true meshes at zero margin.
+the second is off the first, as RMS over the mean, with flow after the speed only ("slowed") and with speeds found anew
+("restored"). What was left out is searched by brute force: spin every 5 degrees, tilt in eight directions at half and
+all of the freedom, every branch, true meshes at zero margin.
 
     cell bench motion
     PARTS="plate,bowl" PROCESS=grind cell bench motion
@@ -258,7 +258,8 @@ def main() -> int:
     folder = Path(os.environ.get("PATHS", "bench_out/motion"))
     table = Table(
         "part", "process", "strokes", "splits", "collisions", "flips", "vel/acc/jerk", "off path mm", "axis over deg",
-        "axis turned deg", "speed 1 % planned", "as run", "film off % slowed > restored", "reached %", "reach gap %", "on + air s", "CPU s", "per 30",
+        "axis turned deg", "speed 1 % planned", "as run", "film off % slowed > restored", "reached %", "reach gap %",
+        "on + air s", "CPU s", "per 30",
     )  # fmt: skip
     missed = 0
     for name in names:

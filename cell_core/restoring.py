@@ -14,8 +14,8 @@ class Attainable:
 
     fastest_m_per_s: Array
     """(N,) highest speed it can keep at each sample [m/s]."""
-    value_most: Array
-    """(N,) process value asked for at first, which is not to be exceeded [N or m3/s]."""
+    value_asked: Array
+    """(N,) process value asked for at first [N or m3/s]."""
 
 
 class Restorer(Protocol):

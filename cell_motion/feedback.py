@@ -93,25 +93,22 @@ def _joined(desk: Desk, steps: Sequence[Step], runs: Sequence[Run], start: Array
     moved = False
     for step, run in zip(steps, runs, strict=True):
         connection = step.connection
-        if moved or run is not step.run:
+        changed = run.motion is not step.run.motion
+        if moved or changed:
             again = desk.connector.connect(here, station_before(run), CONNECT_S)
             if again is None:
                 return None
             connection = again
         found.append(Step(run=run, connection=connection))
-        moved, here = run is not step.run, station_after(run)
+        moved, here = changed, station_after(run)
     return found
 
 
 def _again(desk: Desk, run: Run, asked: ToolPath, index: int) -> Run:
-    """Return the run at the speeds asked for; as it is where they are hardly others or cannot be run."""
+    """Return the run at the speeds asked for; where only values differ, or speeds cannot be run, its timing stays."""
     stroke = asked.strokes[index].transformed(desk.T_base_part)
-    same = (
-        np.allclose(stroke.speed_m_per_s, run.stroke.speed_m_per_s, rtol=SAME, atol=0.0)
-        and np.allclose(stroke.process_value, run.stroke.process_value, rtol=SAME, atol=0.0)
-    )  # fmt: skip
-    if same:
-        return run
+    if np.allclose(stroke.speed_m_per_s, run.stroke.speed_m_per_s, rtol=SAME, atol=0.0):
+        return run.with_values(stroke)
     outcome = desk.runner.again(run, stroke)
     return run if isinstance(outcome, Fault) else outcome
 
@@ -122,5 +119,5 @@ def _attainable(run: Run) -> Attainable:
     speed = run.stroke.speed_m_per_s
     return Attainable(
         fastest_m_per_s=np.where(speed < 0.99 * asked, speed, speed * room),
-        value_most=run.first_asked.process_value,
+        value_asked=run.first_asked.process_value,
     )

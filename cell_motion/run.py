@@ -1,6 +1,6 @@
 """A leg as it will be run, or why it cannot be."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cell_core.toolpath import Stroke
 from cell_core.transforms import Array
@@ -59,6 +59,13 @@ class Run:
     node_length_m: Array
     """(M,) length of path around those nodes [m]."""
     singular_value_min: float
+
+    def with_values(self, stroke: Stroke) -> "Run":
+        """Return the same motion with the process values and switches of a stroke of as many samples."""
+        own = replace(self.stroke, process_value=stroke.process_value, on=stroke.on)
+        asked = replace(own, speed_m_per_s=own.speed_m_per_s / self.stretch)
+        course = replace(self.course, path=self.course.path.with_stroke(asked))
+        return replace(self, stroke=own, course=course)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -27,6 +27,8 @@ CLEARANCE_M = 0.003
 KNOT_DEPTHS = 0.5
 """Distance of the knots that speeds are fitted at, in half heights of the fan."""
 FILMS_MAX = 1000
+FLOW_MOST = 1.25
+"""Most flow over the one planned, as far as the gun goes."""
 
 
 class FilmRestorer:
@@ -41,6 +43,9 @@ class FilmRestorer:
             gun: as used; its flow is that of the tool path's tool block.
         """
         flow = float(planned.tool.get("flow_m3_per_s", gun.flow_m3_per_s))
+        self._flows = None
+        if gun.flow_min_m3_per_s is not None:
+            self._flows = (gun.flow_min_m3_per_s, max(min(FLOW_MOST * flow, gun.flow_m3_per_s), flow))
         self._gun = gun.model_copy(update={"flow_m3_per_s": flow})
         footprint = footprint_for(self._gun)
         self._knot_m = KNOT_DEPTHS * footprint.half_height_m
@@ -80,7 +85,7 @@ class FilmRestorer:
                     self._goal(np.maximum(wanted, 0.0)),
                     self._limits,
                     [attainable[k] for k in index],
-                    least_value=self._gun.flow_min_m3_per_s,
+                    value_range=self._flows,
                     knot_m=self._knot_m,
                 )
             except CoverageError:
@@ -109,7 +114,7 @@ class FilmRestorer:
 
     def _at_most(self, operator: CoverageOperator, attainable: Sequence[Attainable]) -> CoverageOperator:
         """Return the operator with the rates of the flow each sample was planned for."""
-        share = np.concatenate([a.value_most for a in attainable]) / self._gun.flow_m3_per_s
+        share = np.concatenate([a.value_asked for a in attainable]) / self._gun.flow_m3_per_s
         if np.all(share == 1.0):
             return operator
         return replace(operator, matrix=operator.matrix @ scipy.sparse.diags(share))

@@ -1,8 +1,8 @@
-"""Speeds and process values along poses as they are, so that they leave what other poses were to leave.
+"""Process values and speeds along poses as they are, so that they leave what other poses were to leave.
 
 An arm that tilts a tool or cannot keep a speed changes what the tool leaves. The film or depth is linear in dwell times
-process value, so both are found at once: dwell is fitted as if the value were the most all along, with speeds as high
-as the least value would ask for; where that is faster than the arm, the arm goes as fast as it can and the value falls.
+process value, so both are found at once: dwell is fitted as if the value were the one asked for all along. Where the
+value may change it makes up for the difference at the speed the arm had, and speeds change only where it may not.
 """
 
 from collections.abc import Sequence
@@ -58,18 +58,18 @@ def restored_strokes(
     limits: SpeedLimits,
     attainable: Sequence[Attainable],
     *,
-    least_value: float | None,
+    value_range: tuple[float, float] | None,
     knot_m: float,
 ) -> list[Stroke]:
     """Return the strokes at speeds and process values that leave what is wanted as nearly as the arm allows.
 
     Args:
-        operator: rates at the most process value of each sample.
+        operator: rates at the process value asked for at each sample.
         strokes: as run; what is off stays off.
         wanted: of these strokes alone.
         limits: of the tool; where the arm was slower than their low speed it may be so again.
         attainable: one per stroke.
-        least_value: lowest process value the tool can keep; None: the value is fixed.
+        value_range: least and most process value that may be set; None: it stays as asked for.
         knot_m: distance of the knots that speeds are fitted at.
 
     Raises:
@@ -77,32 +77,49 @@ def restored_strokes(
     """
     on = np.concatenate([s.on for s in strokes])
     fastest = np.maximum(np.concatenate([a.fastest_m_per_s for a in attainable]), SLOWEST_M_PER_S)
-    most = np.concatenate([a.value_most for a in attainable])
-    least = np.ones(len(most)) if least_value is None else np.clip(least_value / np.maximum(most, 1e-300), 0.0, 1.0)
+    asked = np.maximum(np.concatenate([a.value_asked for a in attainable]), 1e-300)
+    least, most = (np.ones(len(asked)),) * 2 if value_range is None else (v / asked for v in value_range)
+    least, most = np.minimum(least, 1.0), np.maximum(most, 1.0)
     # where the value can fall, it makes up for the arm's accelerating
-    acceleration = limits.acceleration_m_per_s2 if least_value is None else UNBOUNDED_M_PER_S2
+    acceleration = limits.acceleration_m_per_s2 if value_range is None else UNBOUNDED_M_PER_S2
     slowest = min(limits.low_m_per_s, float(min(s.speed_m_per_s.min() for s in strokes)))
     result = optimise_speed(
         operator,
         strokes,
         wanted.change_m,
         wanted.weights,
-        replace(limits, low_m_per_s=max(slowest, SLOWEST_M_PER_S), acceleration_m_per_s2=acceleration),
+        replace(
+            limits, low_m_per_s=max(slowest, SLOWEST_M_PER_S) / float(most.max()), acceleration_m_per_s2=acceleration
+        ),
         knot_m=knot_m,
         smoothness=SMOOTHNESS,
         fastest_m_per_s=np.where(on, fastest / least, np.inf),
     )
     ends = np.cumsum([len(s) for s in strokes])[:-1]
-    pieces = zip(result.strokes, np.split(fastest, ends), np.split(least, ends), attainable, strict=True)
-    return [_driven(stroke, own, low, able, limits) for stroke, own, low, able in pieces]
+    cuts = [np.split(x, ends) for x in (fastest, least, most)]
+    pieces = zip(strokes, result.strokes, *cuts, attainable, strict=True)
+    return [_driven(run, fitted, tuple(able), at, limits) for run, fitted, *able, at in pieces]
 
 
-def _driven(stroke: Stroke, fastest: Array, least: Array, able: Attainable, limits: SpeedLimits) -> Stroke:
-    """Return a stroke fitted at the most value, no faster than the arm, its value lower where it would be too fast."""
-    speed = limit_acceleration(
-        np.minimum(stroke.speed_m_per_s, fastest), stroke.step_lengths_m, limits.acceleration_m_per_s2
-    )
-    wanted = np.minimum(speed / stroke.speed_m_per_s, 1.0)
+def _driven(
+    run: Stroke, fitted: Stroke, able: tuple[Array, ...], attainable: Attainable, limits: SpeedLimits
+) -> Stroke:
+    """Return the stroke at the speed it was run at where the value can make up for it, else nearer to the one fitted.
+
+    Args:
+        run: as run.
+        fitted: at speeds that leave what is wanted at the value asked for.
+        able: (N,) each: the fastest speed, the least and the most share of the value asked for.
+        attainable: for the value asked for.
+        limits: for the acceleration.
+    """
+    fastest, least, most = able
+    right = fitted.speed_m_per_s
+    speed = np.minimum(np.clip(run.speed_m_per_s, least * right, most * right), fastest)
+    if not np.array_equal(speed, run.speed_m_per_s):
+        speed = limit_acceleration(speed, run.step_lengths_m, limits.acceleration_m_per_s2)
+    wanted = np.minimum(speed / right, most)
     # at a standstill the least would pile up: off is nearer to what is wanted
-    on = stroke.on & (wanted >= 0.5 * least)
-    return replace(stroke, speed_m_per_s=speed, process_value=np.maximum(wanted, least) * able.value_most, on=on)
+    on = run.on & (wanted >= 0.5 * least)
+    value = np.maximum(wanted, least) * attainable.value_asked
+    return replace(run, speed_m_per_s=speed, process_value=value, on=on)

@@ -42,7 +42,7 @@ def wanted() -> Wanted:
 
 
 def able(fastest: np.ndarray | float = 1.0) -> list[Attainable]:
-    return [Attainable(fastest_m_per_s=np.broadcast_to(fastest, N), value_most=np.full(N, 10.0))]
+    return [Attainable(fastest_m_per_s=np.broadcast_to(fastest, N), value_asked=np.full(N, 10.0))]
 
 
 def left(by: CoverageOperator, strokes: list[Stroke]) -> np.ndarray:
@@ -54,16 +54,26 @@ def test_poses_that_leave_less_are_run_as_much_slower():
     weak = operator(0.8)
     goal = wanted()
     assert goal.off(left(weak, [line()])) == pytest.approx(0.2, abs=0.01)
-    (done,) = restored_strokes(weak, [line()], goal, LIMITS, able(), least_value=2.0, knot_m=0.05)
+    (done,) = restored_strokes(weak, [line()], goal, LIMITS, able(), value_range=(2.0, 10.0), knot_m=0.05)
     assert done.speed_m_per_s[20:80] == pytest.approx(0.8 * 0.4, rel=0.01)
     assert np.all(done.process_value == 10.0)
     assert goal.off(left(weak, [done])) < 0.005
 
 
+def test_a_value_that_may_rise_leaves_the_speed():
+    weak = operator(0.8)
+    (done,) = restored_strokes(weak, [line()], wanted(), LIMITS, able(), value_range=(2.0, 13.0), knot_m=0.05)
+    assert np.array_equal(done.speed_m_per_s, line().speed_m_per_s)
+    assert done.process_value[20:80] == pytest.approx(12.5, rel=0.01)
+    assert wanted().off(left(weak, [done])) < 0.005
+
+
 def test_where_the_arm_is_slower_the_value_falls_as_much():
     x = np.linspace(0.0, 1.0, N)
     fastest = np.where(np.abs(x - 0.5) < 0.15, 0.2, 1.0)
-    (done,) = restored_strokes(operator(), [line()], wanted(), LIMITS, able(fastest), least_value=2.0, knot_m=0.05)
+    (done,) = restored_strokes(
+        operator(), [line()], wanted(), LIMITS, able(fastest), value_range=(2.0, 10.0), knot_m=0.05
+    )
     middle = np.abs(x - 0.5) < 0.1
     assert np.all(done.speed_m_per_s <= fastest * (1.0 + 1e-9))
     assert done.process_value[middle] == pytest.approx(5.0, rel=0.02)
@@ -72,7 +82,7 @@ def test_where_the_arm_is_slower_the_value_falls_as_much():
 
 def test_a_value_that_is_fixed_stays_and_what_the_arm_cannot_do_remains():
     fastest = np.where(np.abs(np.linspace(0.0, 1.0, N) - 0.5) < 0.15, 0.2, 1.0)
-    (done,) = restored_strokes(operator(), [line()], wanted(), LIMITS, able(fastest), least_value=None, knot_m=0.05)
+    (done,) = restored_strokes(operator(), [line()], wanted(), LIMITS, able(fastest), value_range=None, knot_m=0.05)
     assert np.all(done.process_value == 10.0)
     assert np.all(done.speed_m_per_s <= fastest * (1.0 + 1e-9))
     held = limit_acceleration(np.minimum(fastest, 0.4), line().step_lengths_m, LIMITS.acceleration_m_per_s2)
@@ -82,7 +92,9 @@ def test_a_value_that_is_fixed_stays_and_what_the_arm_cannot_do_remains():
 
 def test_at_a_standstill_the_process_is_off():
     fastest = np.where(np.arange(N) == N - 1, 0.002, 1.0)
-    (done,) = restored_strokes(operator(), [line()], wanted(), LIMITS, able(fastest), least_value=2.0, knot_m=0.05)
+    (done,) = restored_strokes(
+        operator(), [line()], wanted(), LIMITS, able(fastest), value_range=(2.0, 10.0), knot_m=0.05
+    )
     assert not done.on[-1] and done.on[:-5].all()
     assert np.all(done.process_value >= 2.0)
 

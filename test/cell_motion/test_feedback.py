@@ -29,7 +29,7 @@ class SlowerIsBetter:
         return replace(
             run,
             strokes=[
-                replace(s, speed_m_per_s=np.full(len(s), 0.3 * self.share), process_value=self.share * a.value_most)
+                replace(s, speed_m_per_s=np.full(len(s), 0.3 * self.share), process_value=self.share * a.value_asked)
                 for s, a in zip(run.strokes, attainable, strict=True)
             ],
         )
@@ -73,7 +73,7 @@ def test_what_the_arm_can_do_is_told(cell, path):
     plan_process(cell, path, dome(), cell.T_base_fixture, restorer=restorer)
     for one in restorer.asked[0]:
         assert np.all(one.fastest_m_per_s >= 0.29) and np.all(one.fastest_m_per_s <= 0.46)
-        assert np.all(one.value_most == 5e-6)
+        assert np.all(one.value_asked == 5e-6)
 
 
 def test_speed_is_rounded_only_where_asked():

@@ -56,7 +56,7 @@ def tilted(stroke: Stroke) -> Stroke:
 
 
 def able(of: list[Stroke], fastest_m_per_s: float = 1.0) -> list[Attainable]:
-    return [Attainable(fastest_m_per_s=np.full(len(s), fastest_m_per_s), value_most=np.full(len(s), 5e-6)) for s in of]
+    return [Attainable(fastest_m_per_s=np.full(len(s), fastest_m_per_s), value_asked=np.full(len(s), 5e-6)) for s in of]
 
 
 def test_the_plan_itself_is_not_off():

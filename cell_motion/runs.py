@@ -33,7 +33,7 @@ FLIP_RAD_PER_M = 43.0
 FLIP_RAD = 0.03
 """A larger step between time nodes, and more than 5 degrees per 2 mm, is a flip."""
 FLIP_WINDOW_M = 0.002
-FLIP_WINDOW_RAD = 0.08
+FLIP_WINDOW_RAD = 0.0865
 """So is a larger turn of a joint while the tool runs so far on a stroke, however slowly."""
 
 

@@ -51,7 +51,7 @@ def restored_steps(
         if now <= ENOUGH or gained < GAIN_MIN:
             break
     return steps, {
-        "off_plan_rms_fraction_before": before,
+        "off_plan_before_rms_fraction": before,
         "off_plan_rms_fraction": now,
         "restoring_rounds": rounds,
         "untilted_strokes": n_untilted,

@@ -147,7 +147,10 @@ def row(name: str, process: str, folder: Path) -> tuple[list[str], bool]:
 def _film(cell: Cell, planned: ToolPath, plan: MotionPlan, surface: Surface, T_base_part: Any) -> str:
     """Return how far the film is off that of the path as planned, without and with speeds found anew [%]."""
     slowed = plan_process(cell, planned, surface, T_base_part, time_budget_s=600.0)
-    wanted, before, after = (predict(surface, path) for path in (planned, slowed.toolpath, plan.toolpath) if path)
+    try:
+        wanted, before, after = (predict(surface, path) for path in (planned, slowed.toolpath, plan.toolpath) if path)
+    except ArithmeticError as error:
+        return f"none: {error}"
     thick = wanted > 0.5 * np.median(wanted[wanted > 0.0])
     areas = surface.vertex_areas_m2[thick]
     mean = np.average(wanted[thick], weights=areas)

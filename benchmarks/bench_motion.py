@@ -5,8 +5,10 @@ our planners with the default gun, pad and recipes and are kept in a folder, sin
 along the trajectory's spline, with kinematics of the scorer's own and the URDF's true meshes: collisions at zero
 margin, flips (5 degrees per 2 mm), limits of position, velocity, acceleration and jerk, how far the tool is off the
 tool path as run, its axis beyond the freedom of the tool path as planned, and the length on which speed is kept to 1 %
-of what was planned. What was left out is searched by brute force: spin every 5 degrees, tilt in eight directions at
-half and all of the freedom, every branch, true meshes at zero margin.
+of what was planned. Sprayed films are taken along the path as planned and as run by the simulator's own model: how far
+the second is off the first, as RMS over the mean, with flow after the speed only ("slowed") and with speeds found anew
+("restored"). What was left out is searched by brute force: spin every 5 degrees, tilt in eight directions at half and
+all of the freedom, every branch, true meshes at zero margin.
 
     cell bench motion
     PARTS="plate,bowl" PROCESS=grind cell bench motion
@@ -40,12 +42,14 @@ from cell_motion.kinematics import Kinematics
 from cell_motion.plan import MotionPlan
 from cell_motion.planner import plan_process
 from cell_simulation.demo_parts import freeform_shell
+from cell_simulation.predict import predict
 from cell_simulation.shapes import saddle
 from grinding_planner.planner import plan_grind
 from robot_description import load_cell, resting_pose
 from robot_description.model import Cell
 from robot_description.semantics import disabled_pairs
 from spray_planner.planner import plan_spray
+from spray_planner.restoring import FilmRestorer
 
 LIFT_M = 0.003
 """Parts stand so far above the fixture: what a scan holds does, too."""
@@ -104,10 +108,13 @@ def row(name: str, process: str, folder: Path) -> tuple[list[str], bool]:
     cell = load_cell("default")
     T_base_part = cell.T_base_fixture @ resting_pose(surface)
     T_base_part[2, 3] += LIFT_M
+    config = cell.tool(process).config
     started = time.process_time()
-    plan = plan_process(cell, planned, surface, T_base_part, time_budget_s=600.0)
+    restorer = FilmRestorer(surface, planned, config) if isinstance(config, GunConfig) else None
+    plan = plan_process(cell, planned, surface, T_base_part, restorer=restorer, time_budget_s=600.0)
     seconds = time.process_time() - started
     figures = checked(cell, planned, plan, surface)
+    film = "-" if restorer is None else _film(cell, planned, plan, surface, T_base_part)
     good = {
         "collisions": not figures["collisions"],
         "flips": figures["flips"] == 0,
@@ -129,12 +136,26 @@ def row(name: str, process: str, folder: Path) -> tuple[list[str], bool]:
         _marked(f"{np.degrees(figures['axis_over_rad']):.2f}", good["axis"]),
         f"{np.degrees(figures['axis_turn_rad']):.1f}",
         _marked(f"{100 * figures['speed_kept']:.2f}", good["speed"]),
-        f"{100 * figures['speed_kept_as_run']:.2f}",
+        f"{100 * figures['speed_kept_as_run']:.2f}", film,
         f"{100 * plan.figures['reached_fraction']:.2f}",
         _marked(f"{100 * figures['reach_gap']:.2f}", good["reach"]),
         f"{plan.figures['process_time_s']:.0f}+{air:.0f}", f"{seconds:.1f}", f"{30.0 * seconds / max(n, 1):.1f}",
     ]  # fmt: skip
     return cells, all(good.values())
+
+
+def _film(cell: Cell, planned: ToolPath, plan: MotionPlan, surface: Surface, T_base_part: Any) -> str:
+    """Return how far the film is off that of the path as planned, without and with speeds found anew [%]."""
+    slowed = plan_process(cell, planned, surface, T_base_part, time_budget_s=600.0)
+    try:
+        wanted, before, after = (predict(surface, path) for path in (planned, slowed.toolpath, plan.toolpath) if path)
+    except ArithmeticError as error:
+        return f"none: {error}"
+    thick = wanted > 0.5 * np.median(wanted[wanted > 0.0])
+    areas = surface.vertex_areas_m2[thick]
+    mean = np.average(wanted[thick], weights=areas)
+    off = [np.sqrt(np.average((film - wanted)[thick] ** 2, weights=areas)) / mean for film in (before, after)]
+    return f"{100 * off[0]:.2f} > {100 * off[1]:.2f}"
 
 
 def checked(cell: Cell, planned: ToolPath, plan: MotionPlan, part: Surface) -> dict[str, Any]:
@@ -240,7 +261,8 @@ def main() -> int:
     folder = Path(os.environ.get("PATHS", "bench_out/motion"))
     table = Table(
         "part", "process", "strokes", "splits", "collisions", "flips", "vel/acc/jerk", "off path mm", "axis over deg",
-        "axis turned deg", "speed 1 % planned", "as run", "reached %", "reach gap %", "on + air s", "CPU s", "per 30",
+        "axis turned deg", "speed 1 % planned", "as run", "film off % slowed > restored", "reached %", "reach gap %",
+        "on + air s", "CPU s", "per 30",
     )  # fmt: skip
     missed = 0
     for name in names:

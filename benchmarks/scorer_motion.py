@@ -303,7 +303,8 @@ def _passed(points: Array, way: Array) -> Array:
     pace = np.r_[0.0, np.cumsum(np.sqrt(square))]
     for k, point in enumerate(points):
         gap = np.linalg.norm(points[min(k + 1, len(points) - 1)] - points[max(k - 1, 0)])
-        end = int(np.searchsorted(pace, pace[at] + 3.0 * gap + 0.005)) + 2 if k else len(step)
+        # a ring comes back to where it starts: even the first point is looked for near by
+        end = int(np.searchsorted(pace, pace[at] + 3.0 * gap + 0.005)) + 2
         piece = slice(at, min(end, len(step)))
         share = np.clip(np.sum((point - way[piece]) * step[piece], axis=1) / square[piece], 0.0, 1.0)
         distance = np.linalg.norm(way[piece] + share[:, None] * step[piece] - point, axis=1)

@@ -2,25 +2,21 @@
 
 from dataclasses import replace
 
-import numpy as np
-
 from cell_core.errors import CollisionError
 from cell_core.toolpath import Stroke
 from cell_core.trajectory import JointTrajectory, Unreached
-from cell_core.transforms import Array, inverse
+from cell_core.transforms import Array
 from cell_motion.accounting import unreached_block
-from cell_motion.compensation import compensated
+from cell_motion.as_run import as_run, path_of
 from cell_motion.connect import Connection
 from cell_motion.desk import Desk, Step
 from cell_motion.events import Passage, grind_events, spray_events
 from cell_motion.figures import plan_figures
-from cell_motion.order import batches
 from cell_motion.plan import MotionPlan, Served
 from cell_motion.run import Run
 from cell_motion.timing import hold
 from cell_motion.trajectory import Joiner, backwards, collisions_at
 
-KINK_SHARE = 0.97
 REST_NODE_S = 1.0
 """Distance of time nodes while the arm rests: nothing happens there, and files stay small."""
 
@@ -33,8 +29,7 @@ def assemble(
     Raises:
         CollisionError: something meets at zero margin after all; names the pair and the time.
     """
-    runs, excess = _compensated(desk, steps)
-    runs = _with_waits(desk, runs)
+    runs, excess = as_run(desk, [step.run for step in steps])
     joiner, passages = _joined(steps, runs, home, start)
     make = spray_events if desk.toolpath.process == "spray" else grind_events
     time_s, position, velocity, acceleration = joiner.arrays()
@@ -59,12 +54,7 @@ def assemble(
             f"motion: {hit.pair[0]} meets {hit.pair[1]} at {hit.time_s:.3f} s ({hit.segment}) at zero margin",
             collisions=collisions,
         )
-    T_part_base = inverse(desk.T_base_part)
-    run_path = replace(
-        desk.toolpath,
-        strokes=[run.stroke.transformed(T_part_base) for run in runs],
-        unreached=unreached_block(desk.toolpath, unreached),
-    )
+    run_path = replace(path_of(desk, runs), unreached=unreached_block(desk.toolpath, unreached))
     served = tuple(
         Served(stroke=r.leg.ladder.stroke, first=r.leg.samples[0], last=r.leg.samples[1], reversed=r.reverse)
         for r in runs
@@ -112,34 +102,3 @@ def _joined(steps: list[Step], runs: list[Run], home: Connection, start: Array) 
         joiner.close("process", stroke=index)
         joiner.append(run.motion, run.end)
     return joiner, passages
-
-
-def _with_waits(desk: Desk, runs: list[Run]) -> list[Run]:
-    """Let the first run of each batch wait as long as the batch has to, and no other."""
-    batch = batches(desk.toolpath.strokes)
-    waits: dict[int, float] = {}
-    for k, stroke in zip(batch, desk.toolpath.strokes, strict=True):
-        waits.setdefault(k, stroke.wait_before_s)
-    # what is taken out is over; a second leg of a stroke does not wait again
-    return [
-        replace(run, stroke=replace(run.stroke, wait_before_s=waits.pop(batch[run.leg.ladder.stroke], 0.0)))
-        for run in runs
-    ]
-
-
-def _compensated(desk: Desk, steps: list[Step]) -> tuple[list[Run], float]:
-    """Let flow or force follow the speed where the arm is slower than planned; also the largest excess left over."""
-    done, excess = [], 0.0
-    for step in steps:
-        run = step.run
-        first, last = run.leg.samples
-        planned = desk.strokes[run.leg.ladder.stroke].part(first, last + 1)
-        planned = planned.reversed() if run.reverse else planned
-        wanted = planned.speed_m_per_s * run.stretch
-        as_run = run.stroke.speed_m_per_s
-        # rounded kinks of the speed law are no slowdown
-        planned = replace(planned, speed_m_per_s=np.where(as_run > KINK_SHARE * wanted, as_run, wanted))
-        stroke, left = compensated(run.stroke, planned, desk.tool.config)
-        done.append(replace(run, stroke=stroke))
-        excess = max(excess, left)
-    return done, excess

@@ -12,6 +12,11 @@ from cell_core.config import GrindToolConfig, GunConfig
 from cell_core.toolpath import Stroke
 
 
+def least_value(tool: GunConfig | GrindToolConfig) -> float | None:
+    """Return the flow or force that the process value may fall to; None: it is fixed."""
+    return tool.flow_min_m3_per_s if isinstance(tool, GunConfig) else tool.force_n.low
+
+
 def compensated(run: Stroke, planned: Stroke, tool: GunConfig | GrindToolConfig) -> tuple[Stroke, float]:
     """Return the stroke as run with its process value scaled by run over planned speed, and the share left over.
 
@@ -25,7 +30,7 @@ def compensated(run: Stroke, planned: Stroke, tool: GunConfig | GrindToolConfig)
         remains at any sample with the process on (0: none).
     """
     ratio = np.minimum(run.speed_m_per_s / planned.speed_m_per_s, 1.0)
-    low = tool.flow_min_m3_per_s if isinstance(tool, GunConfig) else tool.force_n.low
+    low = least_value(tool)
     if low is None:
         value = planned.process_value
     else:

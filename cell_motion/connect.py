@@ -12,11 +12,14 @@ from cell_motion.hop import Hopper
 from cell_motion.run import Run
 from cell_motion.runs import Runner
 from cell_motion.timing import Limits, Motion, polyline
+from cell_motion.transitions import close_by
 
 RETRACT_M = (0.06, 0.10, 0.03, 0.15)
 TRIES = 3
 _NONE_LEFT = "none left"
 CORNER_SPEEDS = (1.0, 0.6, 0.35, 0.2, 0.1)
+SWEPT_STEP_M = 0.004
+"""Most that any point of a moving arm goes between two checks of a timed move."""
 
 
 class FreeMover(Protocol):
@@ -70,7 +73,8 @@ class Connector:
     runner: Runner
     hopper: Hopper
     mover: FreeMover
-    verify: Checker
+    swept: Checker
+    """At half of SWEPT_STEP_M: what keeps that at every step meets nothing in between."""
     limits: Limits
     period_s: float
     must_retract: bool
@@ -119,13 +123,13 @@ class Connector:
             yield last
 
     def free_move(self, start_rad: Array, end_rad: Array, time_s: float) -> Motion | None:
-        """Return a timed move whose every node is free; corners are taken slower until that holds."""
+        """Return a timed move that is free all along; corners are taken slower until that holds."""
         waypoints = self.mover.plan(start_rad, end_rad, seed=self.seed, time_s=time_s)
         if waypoints is None:
             return None
         for speed in CORNER_SPEEDS:
             motion = polyline(waypoints, self.limits, self.period_s, speed)
-            if self.verify.free(motion.position_rad).all():
+            if self.swept.free(close_by(motion.position_rad, SWEPT_STEP_M)).all():
                 return motion
         return None
 

@@ -15,7 +15,8 @@ from cell_core.transforms import Array
 from cell_motion.accounting import unreached_of
 from cell_motion.backends import free_mover
 from cell_motion.collision import Margins, Scene, contact_link
-from cell_motion.connect import Connection, Connector, Station, station_after, station_before
+from cell_motion.compensation import least_value
+from cell_motion.connect import SWEPT_STEP_M, Connection, Connector, Station, station_after, station_before
 from cell_motion.hop import Hopper
 from cell_motion.kinematics import Kinematics
 from cell_motion.order import entries
@@ -97,6 +98,7 @@ class Desk:
             self.limits.velocity_rad_per_s,
             pivot_m=pivot_m,
             leaving=self.checkers.leaving if grinding else None,
+            least_value=least_value(tool.config),
         )
         self.runner = Runner(
             kinematics=self.kinematics,
@@ -107,6 +109,7 @@ class Desk:
             period_s=config.controller_period_s,
             pivot_m=pivot_m,
         )
+        half = 0.5 * SWEPT_STEP_M
         self.connector = Connector(
             runner=self.runner,
             hopper=Hopper(
@@ -116,7 +119,7 @@ class Desk:
                 period_s=config.controller_period_s,
             ),
             mover=free_mover(backend, cell, self.checkers.free, part, T_base_part),
-            verify=self.checkers.verify,
+            swept=scene.checker(Margins(self_m=half, cell_m=half, part_m=half)),
             limits=self.limits,
             period_s=config.controller_period_s,
             must_retract=grinding,
@@ -205,6 +208,17 @@ class Desk:
         if found:
             return min(found, key=lambda f: f[0])[1], None, []
         return None, fault, nodes
+
+    def at_nominal_poses(self, leg: Leg, here_rad: Array) -> Run | None:
+        """Return a leg's run without tilts and shifts, from near a joint position (6,), or None where there is none."""
+        if leg.plain is None:
+            return None
+        for entry in entries(leg, here_rad, self.builder.rule, count=2, policy=leg.plain):
+            run = self.runner.run(leg, self.strokes[leg.ladder.stroke], entry.nodes, entry.reverse, here_rad)
+            run = run if isinstance(run, Fault) else self._with_ways(run)
+            if not isinstance(run, Fault):
+                return run
+        return None
 
     def _with_ways(self, run: Run) -> Run | Fault:
         """Refuse a run that the arm could not come to or get away from along the tool axis."""

@@ -13,6 +13,7 @@ from cell_motion.run import Run
 from cell_motion.timing import Limits, Motion
 from robot_description.model import RobotModel
 
+JUMP_S = 1e-3
 SPEED_TOLERANCE = 0.01
 """Tool speed counts as kept within this share of the planned one."""
 
@@ -57,7 +58,7 @@ def plan_figures(
         "transition_time_s": trajectory.duration_s - process_s,
         "velocity_ratio_max": float(velocity.max()),
         "acceleration_ratio_max": float(acceleration.max()),
-        "jerk_ratio_max": motion.jerk_ratio(limits),
+        "jerk_ratio_max": max(motion.jerk_ratio(limits), _jump_ratio(trajectory, limits)),
         "speed_scaled_samples": sum(r.n_slowed for r in runs),
         "tilted_samples": sum(r.n_tilted for r in runs),
         "tool_speed_error_p99": weighted_quantile(errors, lengths, 0.99) if len(errors) else 0.0,
@@ -68,6 +69,16 @@ def plan_figures(
     for reason in sorted({u.reason for u in trajectory.unreached}):
         figures[f"n_unreached_{reason}"] = sum(u.reason == reason for u in trajectory.unreached)
     return figures
+
+
+def _jump_ratio(trajectory: JointTrajectory, limits: Limits) -> float:
+    """Return the largest jump of acceleration of the spline at a time node, over what jerk allows in JUMP_S."""
+    q, v, h = trajectory.position_rad, trajectory.velocity_rad_per_s, np.diff(trajectory.time_s)[:, None]
+    slope = np.diff(q, axis=0) / h
+    begin = (6.0 * slope - 4.0 * v[:-1] - 2.0 * v[1:]) / h
+    end = (2.0 * v[:-1] + 4.0 * v[1:] - 6.0 * slope) / h
+    jump = np.abs(begin[1:] - end[:-1]) / (JUMP_S * limits.jerk_rad_per_s3)
+    return float(jump.max(initial=0.0))
 
 
 def on_lengths_m(stroke: Stroke) -> Array:

@@ -99,5 +99,12 @@ def dip(grid_m: Array, s_m: Array, ratio: Array) -> Array:
     return np.minimum(np.interp(grid_m, even, smooth), 1.0) if n else wanted
 
 
+def around(at_m: Array, s_m: Array, values: Array) -> Array:
+    """Return the largest of values at places s (M,) within DIP_M of each of other places (N,)."""
+    low, high = np.searchsorted(s_m, at_m - DIP_M), np.searchsorted(s_m, at_m + DIP_M)
+    last = len(values) - 1
+    return np.array([values[min(a, last) : max(b, min(a, last) + 1)].max() for a, b in zip(low, high, strict=True)])
+
+
 def _nearest_low(values: Array) -> Array:
     return minimum_filter1d(values, 3, mode="nearest")

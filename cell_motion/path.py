@@ -1,10 +1,13 @@
 """A stroke as a smooth curve of tool frames, and the law by which the tool runs along it."""
 
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.interpolate import BSpline, make_interp_spline, make_smoothing_spline
+from scipy.ndimage import gaussian_filter1d, maximum_filter1d, uniform_filter1d
 
 from cell_core.errors import InputRefusedError
 from cell_core.toolpath import Stroke
@@ -12,6 +15,7 @@ from cell_core.transforms import Array, tool_frames
 from cell_motion.kinematics import TURN_RAD
 
 _FINE_S = 0.001
+_STILL_M = 1e-12
 _GRID_M = 0.002
 _BEYOND_M = 0.12
 """How far path and frame go on curving and turning beyond both ends of a stroke."""
@@ -27,6 +31,8 @@ TRAVEL_DEVIATION = 0.05
 """Most that smoothing may change [m, rad, rad]; the axis by no more than its freedom and the slack either."""
 SMOOTHING_S = (0.02, 0.04, 0.08)
 """Speed is averaged over so long, which bounds jerk where the prescribed acceleration jumps [s]."""
+ROUNDED_M = 0.02
+"""Speed is averaged over longer for about this much path before and after a place that asks for it."""
 
 
 class StrokePath:
@@ -52,6 +58,14 @@ class StrokePath:
         turn = min(stroke.freedom.tilt_rad + AXIS_SLACK_RAD, AXIS_DEVIATION)
         self._axis = _smooth(self.at_m, frames[:, :3, 2], wave_m, turn, fade=True)
         self._reference = _smooth(self.at_m, frames[:, :3, 0], wave_m, TRAVEL_DEVIATION, fade=True)
+
+    def with_stroke(self, stroke: Stroke) -> "StrokePath":
+        """Return the same curves with other speeds and process values; poses of the stroke are not looked at."""
+        other = copy(self)
+        other.stroke = replace(
+            self.stroke, speed_m_per_s=stroke.speed_m_per_s, process_value=stroke.process_value, on=stroke.on
+        )
+        return other
 
     @property
     def length_m(self) -> float:
@@ -233,13 +247,35 @@ def ramp_length_m(speed_m_per_s: float, acceleration_m_per_s2: float) -> float:
     return 0.75 * speed_m_per_s**2 / acceleration_m_per_s2
 
 
+def rounded(grid_m: Array, level: Array, s_m: Array) -> tuple[Array, NDArray[np.bool_]]:
+    """Return levels on the grid raised by one around places s (N,), and which of those had room to rise (N,)."""
+    index = np.clip(np.searchsorted(grid_m, s_m), 0, len(grid_m) - 1)
+    highest = len(SMOOTHING_S) - 1.0
+    room = level[index] < highest - 0.05
+    n = max(int(grid_m[-1] / _GRID_M), 2)
+    even = np.linspace(0.0, grid_m[-1], n)
+    asked = np.zeros(n)
+    asked[np.clip(np.round(grid_m[index[room]] / grid_m[-1] * (n - 1)).astype(int), 0, n - 1)] = 1.0
+    width = max(round(ROUNDED_M / _GRID_M), 1)
+    rise = gaussian_filter1d(maximum_filter1d(asked, 2 * width + 1, mode="nearest"), 0.4 * width, mode="nearest")
+    return np.minimum(level + 1.02 * np.interp(grid_m, even, rise), highest), room
+
+
 def profile(
     law: SpeedLaw,
     acceleration_in_m_per_s2: float,
     acceleration_out_m_per_s2: float,
-    smoothing_s: float = SMOOTHING_S[-1],
+    level: Array | None = None,
 ) -> Profile:
-    """Run a law from rest to rest: speed rises as 3 tau^2 - 2 tau^3 on the lead-in, and falls likewise after."""
+    """Run a law from rest to rest: speed rises as 3 tau^2 - 2 tau^3 on the lead-in, and falls likewise after.
+
+    Args:
+        law: over the stroke.
+        acceleration_in_m_per_s2: peak on the lead-in.
+        acceleration_out_m_per_s2: peak on the lead-out.
+        level: (M,) on the law's grid, over how long speed is averaged there: 0 the shortest of SMOOTHING_S, and so on,
+            in between a mixture; None: the longest everywhere.
+    """
     v = law.speed_m_per_s
     lead = [1.5 * float(x) / a for x, a in ((v[0], acceleration_in_m_per_s2), (v[-1], acceleration_out_m_per_s2))]
     at = np.r_[0.0, np.cumsum(2.0 * np.diff(law.s_m) / (v[:-1] + v[1:]))]
@@ -251,13 +287,30 @@ def profile(
     fall = np.clip((total - time) / lead[1], 0.0, 1.0)
     s_end = law.s_m[-1] + v[-1] * lead[1] * (0.5 - fall**3 + 0.5 * fall**4)
     s = np.where(time > lead[0] + at[-1], s_end, s)
-    n = round(smoothing_s / _FINE_S)
-    padded = np.concatenate([np.full(n, s[0]), s, np.full(n, s[-1])])
-    sums = np.cumsum(np.r_[0.0, padded])
-    smooth = (sums[n:] - sums[:-n]) / n
+    smooth = _averaged(s, np.full(len(s), len(SMOOTHING_S) - 1.0) if level is None else np.interp(s, law.s_m, level))
+    moving = np.flatnonzero(np.diff(smooth) > _STILL_M)
+    smooth = smooth[moving[0] : moving[-1] + 2]
     result = Profile(time_s=_FINE_S * np.arange(len(smooth), dtype=float), s_m=smooth, start_s=0.0, end_s=0.0)
     start, end = result.time_at(np.array([0.0, law.s_m[-1]]))
     return Profile(time_s=result.time_s, s_m=smooth, start_s=float(start), end_s=float(end))
+
+
+def _averaged(s: Array, level: Array) -> Array:
+    """Return chord lengths (M,) on the fine grid averaged by levels (M,), with room for the longest at both ends."""
+    room = round(SMOOTHING_S[-1] / _FINE_S)
+    padded = np.concatenate([np.full(room, s[0]), s, np.full(room, s[-1])])
+    level = np.concatenate([np.full(room, level[0]), level, np.full(room, level[-1])])
+    if (highest := float(level.max())) <= 0.0 or float(level.min()) == highest == round(highest):
+        return _mean_over(padded, SMOOTHING_S[round(highest)])
+    means = np.stack([_mean_over(padded, window) for window in SMOOTHING_S])
+    low = np.minimum(level.astype(int), len(SMOOTHING_S) - 2)
+    share, column = level - low, np.arange(len(padded))
+    return (1.0 - share) * means[low, column] + share * means[low + 1, column]
+
+
+def _mean_over(values: Array, window_s: float) -> Array:
+    half = round(0.5 * window_s / _FINE_S)
+    return uniform_filter1d(values, 2 * half + 1, mode="nearest")
 
 
 def _law_position(law: SpeedLaw, at_s: Array, time_s: Array) -> Array:

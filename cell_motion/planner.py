@@ -1,9 +1,13 @@
 """Plan the arm's motion for a whole tool path, and report exactly what could not be reached and why."""
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 
 from cell_core.errors import CollisionError, InputRefusedError, UnreachableError
 from cell_core.plan import Progress, no_progress
+from cell_core.restoring import Restorer
 from cell_core.surface import Surface
 from cell_core.toolpath import ToolPath
 from cell_core.transforms import Array
@@ -11,6 +15,7 @@ from cell_motion.accounting import with_gaps
 from cell_motion.assemble import assemble
 from cell_motion.connect import Station, station_after
 from cell_motion.desk import CONNECT_S, Clock, Desk
+from cell_motion.feedback import restored_steps
 from cell_motion.limits import checked_position
 from cell_motion.order import batches, ordered
 from cell_motion.plan import MotionPlan
@@ -27,6 +32,7 @@ def plan_process(
     end_rad: Array | None = None,
     backend: str = "embedded",
     seed: int = 0,
+    restorer: Restorer | None = None,
     progress: Progress = no_progress,
     time_budget_s: float = 60.0,
 ) -> MotionPlan:
@@ -39,6 +45,10 @@ def plan_process(
     samples that cannot be served are listed with the reason. When time runs out the best plan so far is returned and
     the rest is unreached for "time".
 
+    Where the tool had to be tilted or slowed, `restorer` finds speeds and process values that leave what was planned
+    from the poses run, and the strokes are timed anew at these. Without one, flow or force follows a slower speed and
+    what a tilt changes stays changed.
+
     Args:
         toolpath: strokes in the frame of the part.
         part: the scanned part; it is an obstacle, filled, and may not be missing.
@@ -46,6 +56,7 @@ def plan_process(
         start_rad: (6,) where the arm stands; None: home.
         end_rad: (6,) where it shall end; None: home.
         backend: who plans the free moves: "embedded" or "moveit".
+        restorer: from whoever planned the tool path.
 
     Raises:
         InputRefusedError: no part, or a pose that is none.
@@ -74,11 +85,15 @@ def plan_process(
         raise UnreachableError(
             f"motion: 0 of {len(toolpath.strokes)} strokes can be run ({', '.join(reasons)})", unreached=lost
         )
+    told: dict[str, Any] = {}
+    if restorer is not None:
+        steps, told = restored_steps(desk, steps, start, restorer, progress)
     progress(0.9, "joining and checking")
     home = desk.connector.connect(station_after(steps[-1].run), Station(joint_rad=end, on_part=False), 2.0 * CONNECT_S)
     if home is None:
         raise CollisionError("motion: found no free way from the last stroke to the end position")
-    return assemble(desk, steps, home, start, lost)
+    plan = assemble(desk, steps, home, start, lost)
+    return replace(plan, figures={**plan.figures, **told})
 
 
 def _check_inputs(cell: Cell, part: Surface | None, T_base_part: Array) -> None:

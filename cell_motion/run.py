@@ -1,10 +1,11 @@
 """A leg as it will be run, or why it cannot be."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cell_core.toolpath import Stroke
 from cell_core.transforms import Array
 from cell_motion.collision import Checker
+from cell_motion.pacing import Course
 from cell_motion.strokes import Leg
 from cell_motion.timing import Motion
 
@@ -24,6 +25,10 @@ class Run:
 
     leg: Leg
     reverse: bool
+    course: Course
+    """How joints and freedoms run along the path; its path's stroke holds the speeds asked for, in this direction."""
+    first_asked: Stroke
+    """The same samples as asked for at first, before speeds were found anew."""
     stroke: Stroke
     """The samples as really run, in the part's frame: axes, positions and speeds."""
     motion: Motion
@@ -38,6 +43,9 @@ class Run:
     """(N,) when the motion passes each sample [s]."""
     stretch: Array
     """(N,) length run by the tool centre point per length planned; 1 unless a tilt turns about a point ahead of it."""
+    strain: Array
+    """(N,) the joint limits' share that speed and acceleration use around each sample: it could be faster by the
+    inverse."""
     lost_s: float
     """How much longer the stroke takes than planned [s]."""
     n_slowed: int
@@ -51,6 +59,13 @@ class Run:
     node_length_m: Array
     """(M,) length of path around those nodes [m]."""
     singular_value_min: float
+
+    def with_values(self, stroke: Stroke) -> "Run":
+        """Return the same motion with the process values and switches of a stroke of as many samples."""
+        own = replace(self.stroke, process_value=stroke.process_value, on=stroke.on)
+        asked = replace(own, speed_m_per_s=own.speed_m_per_s / self.stretch)
+        course = replace(self.course, path=self.course.path.with_stroke(asked))
+        return replace(self, stroke=own, course=course)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

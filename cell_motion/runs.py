@@ -3,13 +3,14 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cell_core.toolpath import Stroke
 from cell_core.transforms import Array
 from cell_motion.freedom import Choice
 from cell_motion.kinematics import TURN_RAD, Kinematics
-from cell_motion.pacing import Course, Ramp, dip, smoothed
-from cell_motion.path import SMOOTHING_S, Profile, SpeedLaw, StrokePath, profile, unwrapped
+from cell_motion.pacing import Course, Ramp, around, dip, smoothed
+from cell_motion.path import Profile, SpeedLaw, StrokePath, profile, rounded, unwrapped
 from cell_motion.run import Checkers, Fault, Run
 from cell_motion.strokes import Leg
 from cell_motion.timing import Limits, Motion, along, through
@@ -25,12 +26,15 @@ SLOWEST_M_PER_S = 0.002
 RAMP_S = {"spray": 0.1, "grind": 0.3}
 """Shortest lead-in and lead-out; a pad comes down in that time."""
 ROUNDS = 24
-JERK_ROUNDS = 16
-"""After so many rounds jerk is no longer held, only reported."""
+LOCAL_ROUNDS = 16
+"""After so many rounds the whole stroke is slowed, not only the places that ask for too much."""
 NEAR_NODES = 6
 FLIP_RAD_PER_M = 43.0
 FLIP_RAD = 0.03
 """A larger step between time nodes, and more than 5 degrees per 2 mm, is a flip."""
+FLIP_WINDOW_M = 0.002
+FLIP_WINDOW_RAD = 0.0865
+"""So is a larger turn of a joint while the tool runs so far on a stroke, however slowly."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -83,6 +87,13 @@ class Runner:
         assert fault is not None
         return fault
 
+    def again(self, run: Run, stroke: Stroke) -> Run | Fault:
+        """Return a run through the same joint positions at the speeds and process values of a stroke at its poses."""
+        asked = replace(stroke, speed_m_per_s=stroke.speed_m_per_s / run.stretch)
+        course = replace(run.course, path=run.course.path.with_stroke(asked))
+        outcome = self._timed(run.leg, course, run.reverse)
+        return replace(outcome, first_asked=run.first_asked) if isinstance(outcome, Run) else outcome
+
     def _through_nodes(
         self, leg: Leg, path: StrokePath, nodes: list[int], reverse: bool
     ) -> tuple[Array, Choice, Array]:
@@ -114,29 +125,29 @@ class Runner:
         prescribed = SpeedLaw.of(course.path)
         factor = np.ones(len(prescribed.s_m))
         ramps = {side: Ramp(may_be_harder=not self.grinding) for side in ("in", "out")}
-        smoothing = 0
+        level = np.zeros(len(prescribed.s_m))
         for trial in range(ROUNDS):
             law = replace(prescribed, speed_m_per_s=np.maximum(factor * prescribed.speed_m_per_s, SLOWEST_M_PER_S))
             law = self._resting_ends(law, ramps)
-            timing = profile(
-                law, self._ramp(ramps["in"], law, 0), self._ramp(ramps["out"], law, -1), SMOOTHING_S[smoothing]
-            )
+            timing = profile(law, self._ramp(ramps["in"], law, 0), self._ramp(ramps["out"], law, -1), level)
             outcome = self._followed(course, timing)
             if not isinstance(outcome, Fault):
                 motion, start, end, s = outcome
-                ratio = self._strain(motion, jerk=trial < JERK_ROUNDS)
+                ratio = self._strain(motion)
                 if ratio.max() > 1.0:
+                    place = np.clip(s, 0.0, course.path.length_m)
+                    kinks = np.flatnonzero((ratio > 1.0) & (self._strain(motion, jerk=False) <= 1.0))
+                    level, eased = rounded(law.s_m, level, place[kinks])
+                    ratio[kinks[eased]] = 0.0
                     for side, first, last in (("in", 0, start), ("out", end, len(ratio) - 1)):
                         # a ramp may strain the nodes next to it too
                         more = NEAR_NODES if ramps[side].trials < 2 else -1
                         nodes = slice(first, last + more) if side == "in" else slice(max(first - more, 0), last + 1)
                         if ratio[nodes].max(initial=0.0) > 1.0 and ramps[side].yields():
                             ratio[nodes] = 0.0
-                    jerky = self._strain(motion, jerk=False).max() <= 1.0 < ratio.max()
-                    if jerky and smoothing + 1 < len(SMOOTHING_S):
-                        smoothing += 1
-                        continue
-                    factor = factor * dip(law.s_m, np.clip(s, 0.0, course.path.length_m), ratio)
+                    if trial >= LOCAL_ROUNDS:
+                        ratio[:] = max(float(ratio.max()), 1.0)
+                    factor = factor * dip(law.s_m, place, ratio)
                     continue
                 hit = self._first_hit(motion.position_rad, self._heights(motion, start, end))
                 if hit is None:
@@ -184,6 +195,9 @@ class Runner:
         jump = step > np.maximum(FLIP_RAD_PER_M * np.abs(np.diff(s)), FLIP_RAD)
         if jump.any():
             return Fault(reason="flip", s_m=float(s[np.argmax(jump)]))
+        flipped = flips(frames[start : end + 1, :3, 3], joints[start : end + 1])
+        if flipped.any():
+            return Fault(reason="flip", s_m=float(s[start + np.argmax(flipped)]))
         return through(time, joints), start, end, s
 
     def _heights(self, motion: Motion, start: int, end: int) -> Array:
@@ -241,10 +255,13 @@ class Runner:
         prescribed = SpeedLaw.of(path)
         as_planned = stretch * np.interp(node_s, prescribed.s_m, prescribed.speed_m_per_s)
         wanted = stretch * timing.speed_at(motion.time_s[inner])
+        strain = self._strain(motion, jerk=False)[inner]
         sigma = self.kinematics.conditioning(motion.position_rad[inner][:: max((end - start) // 50, 1)])
         return Run(
             leg=leg,
             reverse=reverse,
+            course=course,
+            first_asked=planned,
             stroke=replace(
                 planned,
                 position_m=frames[:, :3, 3] if shift.max() > 1e-6 else planned.position_m,
@@ -257,6 +274,7 @@ class Runner:
             end=end,
             sample_times_s=times,
             stretch=stretch_at_samples,
+            strain=around(path.at_m, node_s, strain),
             lost_s=max(float(times[-1] - times[0] - planned.times_s[-1]), 0.0),
             n_slowed=int((speed < 0.99 * planned.speed_m_per_s).sum()),
             n_tilted=int(((axis_turn > 0.015) | (shift > 5e-4)).sum()),
@@ -296,3 +314,13 @@ class Runner:
         process, leaving = self.checkers.process, self.checkers.leaving
         free = process.free(motion.position_rad[near]).all() and leaving.free(motion.position_rad[~near]).all()
         return motion if free else None
+
+
+def flips(tcp_m: Array, joints: Array) -> NDArray[np.bool_]:
+    """Tell from which nodes (N,) of a stroke a joint turns too far while the tool runs on by FLIP_WINDOW_M."""
+    pace = np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(tcp_m, axis=0), axis=1))]
+    later = np.minimum(np.searchsorted(pace, pace + FLIP_WINDOW_M), len(pace) - 1)
+    # nodes farther apart than the window count for their share of it
+    share = np.minimum(FLIP_WINDOW_M / np.maximum(pace[later] - pace, 1e-12), 1.0)
+    share = np.where(later == np.arange(len(pace)) + 1, share, 1.0)
+    return (np.abs(joints[later] - joints).max(axis=1) * share) > FLIP_WINDOW_RAD

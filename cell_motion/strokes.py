@@ -17,10 +17,12 @@ from cell_motion.path import StrokePath, spin_reference, turned
 RUNG_SPACING_M = 0.02
 RUNG_TURN_RAD = 0.10
 STRAINED = 0.6
-"""Tilts are tried where an edge needs more than this share of its duration."""
+"""Tilts are tried where an edge needs more than this share of its duration, times what flow or force can make up for.
+A slower stroke with less flow leaves the film planned; a tilt of 20 degrees changes it by 5 % or so."""
 BREAK_COST = 20.0
 """A break costs as much as 20 s of joint motion; with the process off a fifth of that."""
-TILT_COST = 0.02
+TILT_COST = 0.2
+"""Of the whole tilt allowed, per rung: small beside a break, not beside joint motion. Tilts change what is left."""
 DRAW_BACK_M = 0.05
 LIMIT_ROOM_RAD = 0.03
 """Rungs keep so far from position limits, because joints overshoot a little between them."""
@@ -92,6 +94,7 @@ class LadderBuilder:
         *,
         pivot_m: float = 0.0,
         leaving: Checker | None = None,
+        least_value: float | None = None,
     ) -> None:
         """Take what is needed.
 
@@ -101,7 +104,9 @@ class LadderBuilder:
             velocity_rad_per_s: (6,) joint speeds that may be used.
             pivot_m: tilts turn about the point so far ahead of the tool centre point.
             leaving: what the tool must keep clear of when drawn back from a stroke's end; None: it need not draw back.
+            least_value: to which the process value may follow a slower speed; None: it is fixed.
         """
+        self._least_value = least_value
         self._leaving = leaving
         self._pivot_m = pivot_m
         self._kinematics = kinematics
@@ -129,7 +134,8 @@ class LadderBuilder:
         edges = self._edges(work, durations)
         gentle = Lanes.gentle(stroke.freedom)
         if len(gentle) and stroke.freedom.spin != "free":  # a free spin is freedom enough
-            strained = self._strained(rungs, edges, durations, break_cost)
+            allowed = STRAINED * self._slack(stroke) * durations
+            strained = self._strained(rungs, edges, allowed, break_cost)
             if strained:
                 self._add(work, gentle, strained)
                 self._add(work, gentle, list(range(len(sample))))
@@ -166,8 +172,14 @@ class LadderBuilder:
             edges.append(np.where(may_follow(work.choices[k], work.choices[k + 1]), cost, np.float32(np.inf)))
         return edges
 
-    def _strained(self, rungs: list[Rung], edges: list[Array], durations_s: Array, break_cost: Array) -> list[int]:
-        """Return the rungs at which the cheapest way breaks or would have to slow down."""
+    def _slack(self, stroke: Stroke) -> float:
+        """Return how many times slower a stroke may be run before its process value can follow no longer."""
+        if self._least_value is None or not stroke.on.any():
+            return 1.0
+        return max(float(stroke.process_value[stroke.on].min()) / self._least_value, 1.0)
+
+    def _strained(self, rungs: list[Rung], edges: list[Array], allowed_s: Array, break_cost: Array) -> list[int]:
+        """Return the rungs at which the cheapest way breaks or would take longer than allowed (K - 1,)."""
         found: list[int] = []
         ranges = split(rungs, edges, break_cost)
         for first, last in ranges:
@@ -178,7 +190,7 @@ class LadderBuilder:
             way = policy.from_first(int(np.argmin(policy.first_cost)))
             joints = np.array([rungs[first + i].position_rad[n] for i, n in enumerate(way)])
             needed = np.abs(self.rule.difference(joints[:-1], joints[1:])) / self.rule.velocity_rad_per_s
-            slow = needed.max(axis=1, initial=0.0) > STRAINED * durations_s[first:last]
+            slow = needed.max(axis=1, initial=0.0) > allowed_s[first:last]
             found += [first + int(k) for k in np.flatnonzero(slow)]
         return sorted(set(found))
 

@@ -141,15 +141,18 @@ def polyline(waypoints_rad: Array, limits: Limits, period_s: float, speed: float
 
 def _averaged(start_rad: Array, legs: Array, legs_s: Array, windows_s: tuple[float, float], period_s: float) -> Motion:
     counts = np.maximum(np.ceil(legs_s / _FINE_S - 1e-9).astype(int), 1)
-    velocity = np.repeat(legs / (counts * _FINE_S)[:, None], counts, axis=0)
+    steps = np.repeat(legs / counts[:, None], counts, axis=0)
+    position = start_rad + np.concatenate([np.zeros((1, legs.shape[1])), np.cumsum(steps, axis=0)])
     for window_s in windows_s:
         n = max(int(np.ceil(window_s / _FINE_S)), 1)
-        padded = np.concatenate([np.zeros((n, legs.shape[1])), velocity, np.zeros((n - 1, legs.shape[1]))])
-        total = np.cumsum(padded, axis=0)
-        velocity = np.concatenate([total[n:] - total[:-n]]) / n
+        position = np.concatenate([np.tile(position[0], (n, 1)), position, np.tile(position[-1], (n, 1))])
+        # trapezoids, or acceleration would start with a jump of a fine step's jerk
+        total = np.cumsum(np.r_[np.zeros((1, legs.shape[1])), 0.5 * (position[1:] + position[:-1])], axis=0)
+        position = (total[n:] - total[:-n]) / n
     stride = max(round(period_s / _FINE_S), 1)
-    rest = -len(velocity) % stride
-    velocity = np.concatenate([velocity, np.zeros((rest, legs.shape[1]))])
-    position = start_rad + np.concatenate([np.zeros((1, legs.shape[1])), np.cumsum(velocity, axis=0) * _FINE_S])
-    position = position[::stride]
-    return through(stride * _FINE_S * np.arange(len(position), dtype=float), position)
+    rest = -(len(position) - 1) % stride
+    position = np.concatenate([position, np.tile(position[-1], (rest, 1))])
+    last = len(position) - 1
+    near = np.unique([round(share * stride) for share in END_SHARES])
+    index = np.unique(np.r_[np.arange(0, last + 1, stride), near, last - near])
+    return through(_FINE_S * index.astype(float), position[index])

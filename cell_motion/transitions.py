@@ -26,8 +26,9 @@ class Mover:
     checker: Checker
     lower_rad: Array
     upper_rad: Array
-    step_m: float = 0.02
-    """Largest motion of any point of the arm between two checks."""
+    step_m: float = 0.01
+    """Largest motion of any point of the arm between two checks: no more than twice the least margin, so that nothing
+    is met in between."""
 
     def is_clear(self, start_rad: Array, end_rad: Array) -> bool:
         """Tell whether the straight joint move is free, ends included; coarse points first, so that hits show early."""
@@ -117,6 +118,13 @@ class Mover:
             else:
                 k += 1
         return path
+
+
+def close_by(path_rad: Array, step_m: float) -> Array:
+    """Return joint positions (M, 6) along a path (N, 6) between which no point of the arm moves farther than a step."""
+    moved = np.r_[0.0, np.cumsum(np.abs(np.diff(path_rad, axis=0)) @ np.array(REACH_M))]
+    at = np.linspace(0.0, moved[-1], int(np.ceil(moved[-1] / step_m)) + 1)
+    return np.stack([np.interp(at, moved, path_rad[:, j]) for j in range(path_rad.shape[1])], axis=1)
 
 
 def _coarse_first(n: int) -> Array:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from cell_interfaces.action import PlanMotion
 
-from cell_core.config import load_recipe_tool
+from cell_core.config import GunConfig, load_recipe_tool
 from cell_core.config.loader import find_config
 from cell_core.errors import InputRefusedError
 from cell_core.jobs import JobFolder
@@ -58,11 +58,14 @@ class MotionNode(CellNode):
         if goal.kind == PlanMotion.Goal.VIEWS:
             return self._views(work, cell, surface, start_rad, seed, folder, start)
         from cell_motion import plan_process
+        from spray_planner.restoring import FilmRestorer
 
         cell = cell.equipped(load_recipe_tool(job.recipe(), find_config("recipes", job.config.recipe)))
         if surface is None:
             raise InputRefusedError("motion for a process needs the part's surface: surface_path is empty")
         toolpath = ToolPath.read(self.job_path(goal.toolpath_path))
+        tool = cell.tool(toolpath.process).config
+        restorer = FilmRestorer(surface, toolpath, tool) if isinstance(tool, GunConfig) else None
         plan = plan_process(
             cell,
             toolpath,
@@ -71,6 +74,7 @@ class MotionNode(CellNode):
             start_rad=start_rad,
             backend=self.string("backend"),
             seed=seed,
+            restorer=restorer,
             progress=work.progress,
             time_budget_s=self.number("time_budget_s"),
         )

@@ -149,6 +149,11 @@ def motion(add: Add) -> None:
     motion.add_argument("--unit", choices=UNITS, default="m", help="unit of that file (default: m)")
     motion.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the sampling planner (default: 0)")
     motion.add_argument(
+        "--no-restoring",
+        action="store_true",
+        help="leave the film as it comes out where the arm tilts or slows the gun; otherwise speeds are found anew",
+    )
+    motion.add_argument(
         "--out",
         type=Path,
         required=True,

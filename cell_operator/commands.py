@@ -160,6 +160,12 @@ def _motion(args: argparse.Namespace) -> int:
     part = read_surface(_surface_of(toolpath, args), args.unit)
     pose = parse_pose(args.part_pose) if args.part_pose else None
     T_fixture_part = transform_from_xyz_rpy(*pose) if pose else resting_pose(part)
+    gun = cell.tool(toolpath.process).config
+    restorer = None
+    if isinstance(gun, GunConfig) and not args.no_restoring:
+        from spray_planner.restoring import FilmRestorer
+
+        restorer = FilmRestorer(part, toolpath, gun)
     with StepProgress(console, "motion") as progress:
         plan = plan_process(
             cell,
@@ -168,6 +174,7 @@ def _motion(args: argparse.Namespace) -> int:
             cell.T_base_fixture @ T_fixture_part,
             backend=args.backend,
             seed=args.seed,
+            restorer=restorer,
             progress=progress,
         )
     plan.trajectory.write(out / "trajectory.json")

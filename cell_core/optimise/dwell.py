@@ -62,6 +62,7 @@ def optimise_speed(
     over_weight: float = 1.0,
     most_m: Array | None = None,
     dwell_price_per_s: float = 0.0,
+    fastest_m_per_s: Array | None = None,
     rounds_max: int = 20,
     explain: bool = False,
 ) -> DwellResult:
@@ -82,6 +83,8 @@ def optimise_speed(
         most_m: (V,) change that no point may exceed [m], inf where there is no such bound; holds for weight 0 too.
         dwell_price_per_s: what a second with the process on adds to the mean squared error over the squared mean
             target [1/s]; what lands on points with a target is credited at the mean, so that only what misses costs.
+        fastest_m_per_s: (N,) highest speed at each sample, where an arm cannot keep that of the limits; with a cap on
+            points, or bounds that leave no room, it is the last to be kept.
         rounds_max: rounds; one is enough to compare layouts.
         explain: split the residual into its causes, at about the cost of five more rounds.
 
@@ -89,7 +92,17 @@ def optimise_speed(
         CoverageError: no stroke changes any weighted row, nothing is wanted there, or a cap cannot be kept.
     """
     solver = DwellSolver.of(
-        operator, strokes, target_m, weights, limits, knot_m, smoothness, over_weight, most_m, dwell_price_per_s
+        operator,
+        strokes,
+        target_m,
+        weights,
+        limits,
+        knot_m,
+        smoothness,
+        over_weight,
+        most_m,
+        dwell_price_per_s,
+        fastest_m_per_s,
     )
     state = solver.solve(rounds_max)
     path = solver.path

@@ -1,7 +1,7 @@
 """The dwell problem in numbers: what slownesses along strokes leave, its derivatives, and the rows that bound them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -46,15 +46,23 @@ class Path:
     knot_m: Array
     """(S,) distance of each stroke's knots [m]."""
     limits: SpeedLimits
+    floor: Array | None = None
+    """(K,) least slowness of each knot, where it is not that of the highest speed everywhere [s/m]."""
 
     @staticmethod
-    def of(strokes: Sequence[Stroke], limits: SpeedLimits, knot_m: float) -> "Path":
-        """Return the path over the strokes with knots about `knot_m` apart, farther where KNOTS_MAX would not do."""
+    def of(
+        strokes: Sequence[Stroke], limits: SpeedLimits, knot_m: float, fastest_m_per_s: Array | None = None
+    ) -> "Path":
+        """Return the path over the strokes with knots about `knot_m` apart, farther where KNOTS_MAX would not do.
+
+        Args:
+            fastest_m_per_s: (N,) highest speed at each sample, where it is less than that of the limits.
+        """
         counts = np.array([len(s) for s in strokes])
         starts = np.cumsum(counts) - counts
         steps = np.concatenate([s.step_lengths_m for s in strokes])
         spread, knots, distance = _knots(strokes, max(knot_m, float(steps.sum()) / KNOTS_MAX))
-        return Path(
+        path = Path(
             spread=spread,
             first=np.concatenate([start + np.arange(n - 1) for start, n in zip(starts, counts, strict=True)]),
             steps_m=steps,
@@ -63,11 +71,21 @@ class Path:
             knot_m=distance,
             limits=limits,
         )
+        return path if fastest_m_per_s is None else path._with_floor(fastest_m_per_s)
+
+    def _with_floor(self, fastest_m_per_s: Array) -> "Path":
+        """Return the path with knots held so slow that samples around them are, on average, no faster than they may be.
+
+        Where the speed allowed changes within a knot's distance single samples may still be too fast.
+        """
+        own = np.clip(1.0 / np.asarray(fastest_m_per_s, float), 1.0 / self.limits.high_m_per_s, self.highest)
+        floor = (self.spread.T @ own) / np.maximum(self.spread.T @ np.ones(len(own)), 1e-12)
+        return replace(self, floor=np.minimum(self.accelerable(floor, slower=True), self.highest))
 
     @property
-    def lowest(self) -> float:
-        """Slowness at the highest speed [s/m]."""
-        return 1.0 / self.limits.high_m_per_s
+    def lowest(self) -> Array:
+        """(K,) slowness of the knots at the highest speed [s/m]."""
+        return np.full(self.spread.shape[1], 1.0 / self.limits.high_m_per_s) if self.floor is None else self.floor
 
     @property
     def highest(self) -> float:
@@ -308,7 +326,7 @@ class Caps:
         Raises:
             CoverageError: a point gets more even at the highest speed all along.
         """
-        n_rows, n = operator.matrix.shape
+        n_rows = operator.matrix.shape[0]
         if most_m is None:
             return Caps.of_none(path)
         most = np.asarray(most_m, float)
@@ -318,7 +336,7 @@ class Caps:
             )
         points = np.flatnonzero(np.isfinite(most) & (np.diff(operator.matrix.indptr) > 0))
         own = operator.matrix[points].astype(float)
-        least = own @ path.dwell(np.full(n, path.lowest))
+        least = own @ path.dwell(path.spread @ path.lowest)
         if np.any(least > most[points]):
             i = int(np.argmax(least - most[points]))
             raise CoverageError(

@@ -68,6 +68,7 @@ class DwellSolver:
         over_weight: float,
         most_m: Array | None,
         dwell_price_per_s: float = 0.0,
+        fastest_m_per_s: Array | None = None,
     ) -> "DwellSolver":
         """Return the solver for the problem of `cell_core.optimise.dwell.optimise_speed`."""
         rows = served_rows(operator, target_m, weights, len(strokes))
@@ -75,9 +76,9 @@ class DwellSolver:
         mean_target = float(w @ np.asarray(target_m, float)[rows] / w.sum())
         unserved = np.array(weights, float)
         unserved[rows] = 0.0
-        path = Path.of(strokes, limits, knot_m)
+        path = Path.of(strokes, limits, knot_m, fastest_m_per_s)
         fit = Fit.of(operator, path, target_m, weights, rows, mean_target, over_weight)
-        start = float(np.clip(fit.best_uniform(), path.lowest, path.highest))
+        start = float(np.clip(fit.best_uniform(), 1.0 / limits.high_m_per_s, path.highest))
         return DwellSolver(
             fit=fit,
             path=path,
@@ -116,7 +117,7 @@ class DwellSolver:
         Rows come in where a round's speeds show that they are needed; they are linearised at slownesses that keep
         the true bounds, so that the next program has a solution and only improves on them.
         """
-        z, watch, lower = np.full(self.path.spread.shape[1], self.start), Watch(), -np.inf
+        z, watch, lower = np.maximum(self.start, self.path.lowest), Watch(), -np.inf
         here = self._look(z)
         curvature, rows, converged, rounds = self._curvature(here), Rows.none(len(z)), False, 0
         while rounds < rounds_max and not converged:
@@ -141,8 +142,8 @@ class DwellSolver:
         return max(0.0, value - max(lower_bound, 0.0)) / max(value, FLOOR)
 
     @property
-    def bounds(self) -> tuple[float, float]:
-        """Lowest and highest slowness [s/m]."""
+    def bounds(self) -> tuple[Array, float]:
+        """Lowest slowness of each knot (K,), and the highest [s/m]."""
         return self.path.lowest, self.path.highest
 
     def _look(self, z: Array) -> "_View":
@@ -193,7 +194,8 @@ class DwellSolver:
 
     def allowed(self, z: Array) -> Array:
         """Return knots' slownesses near z that keep acceleration and caps."""
-        faster = self.path.accelerable(z)
+        # the floor keeps the bound itself, and so does the larger of two that do
+        faster = np.maximum(self.path.accelerable(z), self.path.lowest)
         if len(self.caps.points) == 0:
             slower = self.path.accelerable(z, slower=True)
             return min((faster, slower), key=lambda one: self.value(self.path.spread @ one))
@@ -207,7 +209,8 @@ class DwellSolver:
         return self._towards_fastest(z, low)
 
     def _towards_fastest(self, z: Array, share: float) -> Array:
-        return self.path.accelerable(self.path.lowest + share * (z - self.path.lowest))
+        lowest = self.path.lowest
+        return np.maximum(self.path.accelerable(lowest + share * (z - lowest)), lowest)
 
     def _caps_kept(self, z: Array) -> bool:
         return not (self.caps.use(self.path.spread @ z) > 1.0).any()

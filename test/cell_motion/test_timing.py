@@ -57,7 +57,8 @@ def _stroke(speed: np.ndarray) -> StrokePath:
 
 def test_a_profile_takes_as_long_as_the_stroke_and_is_at_speed_at_both_ends() -> None:
     path = _stroke(0.3 + 0.05 * np.sin(np.linspace(0.0, 6.0, 61)))
-    timing = profile(SpeedLaw.of(path), 2.0, 2.0, 0.04)
+    law = SpeedLaw.of(path)
+    timing = profile(law, 2.0, 2.0, np.ones(len(law.s_m)))
     assert abs(timing.end_s - timing.start_s - path.stroke.times_s[-1]) < 2e-3
     speed = np.gradient(timing.s_m, timing.time_s)
     at_samples = np.interp(timing.time_at(path.at_m), timing.time_s, speed)
@@ -87,3 +88,14 @@ def test_tilt_turns_about_the_pivot_and_spin_about_the_axis() -> None:
     spun = turned(T, spin_rad=0.5, standoff_m=0.02)
     np.testing.assert_allclose(spun[:3, 2], [0.0, 0.0, 1.0], atol=1e-12)
     np.testing.assert_allclose(spun[:3, 3], [0.0, 0.0, -0.02], atol=1e-12)
+
+
+def test_free_moves_start_and_end_without_a_jump_of_acceleration():
+    limits = Limits(
+        velocity_rad_per_s=np.full(6, 3.0), acceleration_rad_per_s2=np.full(6, 10.0), jerk_rad_per_s3=np.full(6, 100.0)
+    )
+    motion = polyline(np.array([np.zeros(6), np.full(6, 0.4), np.array([0.8, 0.2, 0.8, 0.2, 0.8, 0.2])]), limits, 0.008)
+    ends = np.abs(motion.acceleration_rad_per_s2[[0, -1]])
+    # what the limit allows in a tenth of a millisecond
+    assert ends.max() < 1e-4 * 100.0
+    assert motion.jerk_ratio(limits) <= 1.0

@@ -1,0 +1,35 @@
+"""What whoever plans motion asks of whoever planned the tool path: speeds that leave what was planned after all."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from cell_core.toolpath import ToolPath
+from cell_core.transforms import Array
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Attainable:
+    """What the arm can do along one stroke at the poses it takes."""
+
+    fastest_m_per_s: Array
+    """(N,) highest speed it can keep at each sample [m/s]."""
+    value_asked: Array
+    """(N,) process value asked for at first [N or m3/s]."""
+
+
+class Restorer(Protocol):
+    """Knows what a tool path was to leave, and finds speeds that leave it from poses other than those planned."""
+
+    def off(self, run: ToolPath) -> float:
+        """Return how far what the path as run leaves is off what was planned: RMS over the planned mean."""
+        ...
+
+    def restored(self, run: ToolPath, attainable: Sequence[Attainable]) -> ToolPath:
+        """Return the path as run, its poses kept, at speeds and process values that leave what was planned, best.
+
+        Args:
+            run: strokes in the order run, at the poses really taken.
+            attainable: one per stroke.
+        """
+        ...

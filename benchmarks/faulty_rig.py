@@ -46,6 +46,8 @@ class Kind:
 
 M = 0.06
 """Watch period, a tick of the tool's state and a tick of the arm [s]."""
+W = 0.3
+"""What is watched over several strokes: at each of them a reading tells nothing yet [s]."""
 KINDS: dict[str, Kind] = {
     "interlock opens": Kind(process="", says="interlock", bound_s=TICK_S),
     "interlock flickers": Kind(process="", says="interlock|arm:", bound_s=TICK_S),
@@ -62,18 +64,18 @@ KINDS: dict[str, Kind] = {
     "controller rejects": Kind(process="", says="rejected"),
     "controller late": Kind(process="", says=""),
     "controller silent": Kind(process="", says="no feedback", bound_s=2.0 + M),
-    "cancel lost": Kind(process="", says="did not confirm its stop", bound_s=M, stands=False),
+    "cancel lost": Kind(process="", says="aborted: fault", bound_s=M, stands=False),
     "disarm lost": Kind(process="", says="aborted: fault", bound_s=0.5 + M),
     "operator pauses": Kind(process="", says="paused: fault", bound_s=M),
     "operator aborts": Kind(process="", says="aborted: fault", bound_s=M),
     "wall clock jumps": Kind(process="", says=""),
     "disk full": Kind(process="", says="No space left", bound_s=0.6 + M),
     "power lost": Kind(process="", says="power", bound_s=DEAD_MAN_S + M),
-    "force biased": Kind(process="grind", says="off its set-point", bound_s=1.0 + M),
+    "force biased": Kind(process="grind", says="off its set-point", bound_s=1.0 + W),
     "force spikes": Kind(process="grind", says=""),
-    "force NaN": Kind(process="grind", says="off its set-point", bound_s=1.0 + M),
-    "force drops out": Kind(process="grind", says="off its set-point|contact lost", bound_s=1.5 + M),
-    "spindle stalls": Kind(process="grind", says="spindle at", bound_s=1.0 + M, film=False),
+    "force NaN": Kind(process="grind", says="off its set-point", bound_s=1.0 + W),
+    "force drops out": Kind(process="grind", says="off its set-point|contact lost", bound_s=1.5 + W),
+    "spindle stalls": Kind(process="grind", says="spindle at", bound_s=1.0 + W, film=False),
     "valve sticks shut": Kind(process="spray", says="valve: gun is on", bound_s=0.5 + M, film=False),
     "valve leaks": Kind(process="spray", says="valve: gun is off", bound_s=0.3 + M, film=False),
 }
@@ -115,6 +117,10 @@ class FaultyRig(DirectRig):
 
     def mend(self) -> None:
         """End the fault, and what it left in the monitors; an operator has looked."""
+        if self.kind == "cancel lost":
+            self.sim.stop("somebody at the controller")
+            for _ in range(round(STOP_S / TICK_S)):
+                self.advance()
         self.kind, self.at_s, self.requested = "", math.inf, None
         self.sim.set_safety(interlock_closed=True, ventilation_on=True, purge_ok=True)
         self._hear_joint()

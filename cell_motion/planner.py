@@ -70,8 +70,10 @@ def plan_process(
     end = checked_position(cell, end_rad, "end_rad")
     progress(0.0, "building the collision scene")
     desk = Desk(cell, toolpath, part, np.asarray(T_base_part, float), backend, seed, clock)
-    for name, position in (("start_rad", start), ("end_rad", end)):
-        hits = desk.checkers.verify.hits(position)
+    # a stop may have left the pad on the part
+    touching = desk.touching or desk.checkers.verify
+    for name, position, checker in (("start_rad", start, touching), ("end_rad", end, desk.checkers.verify)):
+        hits = checker.hits(position)
         if hits:
             raise CollisionError(f"{name}: {hits[0][1]} is in collision with {hits[0][2]}", pair=hits[0][1:])
     ladders, legs, unreached = desk.search(progress)

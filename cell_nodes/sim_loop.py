@@ -13,8 +13,10 @@ from cell_core.errors import DeviceError
 from cell_core.files import write_json
 
 T = TypeVar("T")
-TICK_S = 0.004
-"""Wall time between two publications: 250 Hz."""
+TICK_S = 0.002
+"""Wall time between two publications unless told otherwise: 500 Hz."""
+LOCKED_S = 0.04
+"""Simulated time of one step in lock-step."""
 BLOCK_MAX_S = 0.25
 """Longest simulated time in one step [s]."""
 BLOCK_FREE_S = 0.05
@@ -31,6 +33,8 @@ class Simulation(Protocol):
     def step(self, duration_s: float) -> None: ...
     def tool_state(self) -> Any: ...
     def trajectory_status(self) -> tuple[str, float, float]: ...
+    @property
+    def is_moving(self) -> bool: ...
     def stop(self, reason: str) -> None: ...
     def arm(self, armed: bool) -> None: ...
     def save_state(self, path: Path) -> None: ...
@@ -46,6 +50,10 @@ class SimLoop:
         on_tick: called in the loop's thread after every step; publishes.
         dead_man_s: wall time without `alive()` after which a moving or processing cell is stopped.
         state_path: where the part's state is kept; None: nowhere.
+        period_s: wall time between two publications.
+        lockstep: time moves in steps of LOCKED_S while something moves or the process is on, however long they take,
+            and stands still otherwise. What happens at which simulated time then depends on the commands alone, not on
+            the machine.
     """
 
     def __init__(
@@ -57,8 +65,12 @@ class SimLoop:
         dead_man_s: float,
         state_path: Path | None,
         log: Callable[[str], None] = print,
+        period_s: float = TICK_S,
+        lockstep: bool = False,
     ) -> None:
         self.sim = sim
+        self.lockstep = lockstep
+        self._period_s = period_s
         self._rtf = rtf
         self._on_tick = on_tick
         self._dead_man_s = dead_man_s
@@ -118,6 +130,8 @@ class SimLoop:
     @property
     def busy(self) -> bool:
         """Whether the arm moves under a trajectory or the process is on; call in the loop's thread."""
+        if self.lockstep and self.sim.is_moving:
+            return True
         return self.sim.trajectory_status()[0] == "running" or bool(self.sim.tool_state().on)
 
     def _run(self) -> None:
@@ -137,7 +151,7 @@ class SimLoop:
                 if self._dirty and time.monotonic() - self._saved_s > SAVE_PERIOD_S:
                     self.save()
                 if not (busy and self._rtf == 0.0):
-                    self._closing.wait(max(TICK_S - (time.monotonic() - tick), 0.0))
+                    self._closing.wait(max(self._pause_s(busy) - (time.monotonic() - tick), 0.0))
             self._shut_down()
         except Exception as error:
             self.failure = f"{type(error).__name__}: {error}"
@@ -145,7 +159,15 @@ class SimLoop:
         finally:
             self._drop_calls()
 
+    def _pause_s(self, busy: bool) -> float:
+        return LOCKED_S / self._rtf if self.lockstep and busy else self._period_s
+
     def _step(self, wall_s: float, busy: bool) -> None:
+        if self.lockstep:
+            if busy:
+                self.sim.step(LOCKED_S)
+                self._dirty = self._dirty or bool(self.sim.tool_state().on)
+            return
         if not busy:
             duration_s = wall_s if self._rtf == 0.0 else wall_s * min(self._rtf, 1.0)
         else:

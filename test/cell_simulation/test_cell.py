@@ -107,7 +107,8 @@ def test_ground_volume_is_preston() -> None:
     sim.step(1.0)
     state = sim.tool_state()
     assert state.on
-    assert state.spindle_rpm == pytest.approx(pad.rpm)
+    # 0.8 s after it was switched on a first-order spindle of 0.5 s to 98 % lacks two thousandths
+    assert state.spindle_rpm == pytest.approx(pad.rpm * (1.0 - 0.02 ** (0.8 / pad.spin_up_s)), rel=1e-6)
     assert state.force_n == pytest.approx(40.0, abs=1.0)
     assert state.force_setpoint_n == 40.0
     finish(sim)

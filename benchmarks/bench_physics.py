@@ -29,7 +29,7 @@ from scipy.interpolate import CubicHermiteSpline
 
 from cell_core.config.grind_tools import PadTool
 from cell_core.surface import Surface
-from cell_core.trajectory import JointTrajectory, ProcessEvent
+from cell_core.trajectory import JointTrajectory, ProcessEvent, Segment
 from cell_core.transforms import Array, inverse
 from cell_motion.kinematics import Kinematics
 from cell_simulation import SimulatedCell, ToolErrors
@@ -129,14 +129,19 @@ def send(sim: SimulatedCell, cell: Cell, motion: Motion) -> None:
     sim.accept_trajectory(cell.robot.joint_names, motion.times_s, motion.position_rad, motion.velocity_rad_per_s, None)
 
 
-def go_to(sim: SimulatedCell, cell: Cell, q: Array) -> None:
-    """Move to a joint position and wait."""
-    way = q - sim.position_rad
+def approach(cell: Cell, start: Array, end: Array) -> Motion:
+    """Return a smooth motion between two joint positions."""
+    way = end - start
     seconds = max(3.0, 3.0 * float(np.max(np.abs(way) / cell.robot.velocity_rad_per_s)))
     t = np.append(np.arange(0.0, seconds - 1e-9, PERIOD_S), seconds)
     u = t / seconds
     shape = u**3 * (10.0 - 15.0 * u + 6.0 * u**2)
-    send(sim, cell, Motion(times_s=t, position_rad=sim.position_rad + shape[:, None] * way))
+    return Motion(times_s=t, position_rad=start + shape[:, None] * way)
+
+
+def go_to(sim: SimulatedCell, cell: Cell, q: Array) -> None:
+    """Move to a joint position and wait."""
+    send(sim, cell, approach(cell, sim.position_rad, q))
     while sim.trajectory_status()[0] == "running":
         sim.step(0.1)
     if sim.trajectory_status()[0] != "done":
@@ -316,12 +321,56 @@ def force_table(cell: Cell, seeds: int) -> Table:
     return table
 
 
+def node_table(cell: Cell) -> Table:
+    """Grind a concave part through the simulator node at real time."""
+    from physics_node import node_rates
+
+    curvature, force, config = SHAPES["concave"], 20.0, pad_of(cell)
+    T, frame = cell.T_base_fixture @ turned(YAW_RAD), cell.tool("grind").tcp_frame
+    t, s = ramped(STROKE_M, 0.01)
+    s = np.asarray(s - 0.5 * STROKE_M, np.float64)
+    poses = frames(curvature, s, T, SCAN_ERROR_M * np.sin(2.0 * np.pi * s / 0.1))
+    q = solved(cell, frame, poses, cell.robot.home_rad)
+    above = poses[:1].copy()
+    above[0, :3, 3] -= 0.1 * above[0, :3, 2]
+    over = solved(cell, frame, above, q[0])[0]
+    moves = [approach(cell, cell.robot.home_rad, over), approach(cell, over, q[0])]
+    events = [
+        ProcessEvent(time_s=0.0, name="set_force_n", value=force),
+        ProcessEvent(time_s=0.0, name="on"),
+        ProcessEvent(time_s=float(t[-1]) - 0.1, name="off"),
+    ]
+    runs = [trajectory(cell, m, []) for m in moves] + [trajectory(cell, Motion(times_s=t, position_rad=q), events)]
+    rates = node_rates(part(curvature), YAW_RAD, runs, cell)
+    table = Table(title=f"simulator node at real time, grinding a concave part at {force:.0f} N, {config.name}")
+    for name in ("real-time factor", "joint states, Hz", "depth images, Hz", "node's CPU s per s", "wrench, N"):
+        table.add_column(name, justify="right")
+    table.add_row(
+        f"{rates.real_time_factor:.3f}", f"{rates.joint_states_hz:.0f}", f"{rates.depth_hz:.1f}",
+        f"{rates.node_cpu_per_s:.2f}", f"{rates.force_mean_n:.2f}",
+    )  # fmt: skip
+    return table
+
+
+def trajectory(cell: Cell, motion: Motion, events: list[ProcessEvent]) -> JointTrajectory:
+    """Return a motion as a trajectory of one segment."""
+    velocity = motion.velocity_rad_per_s
+    return JointTrajectory(
+        joint_names=list(cell.robot.joint_names), time_s=motion.times_s, position_rad=motion.position_rad,
+        velocity_rad_per_s=velocity, acceleration_rad_per_s2=np.gradient(velocity, motion.times_s, axis=0),
+        segments=[Segment(kind="approach", i0=0, i1=len(motion.times_s) - 1)], events=events,
+        tool_frame=cell.tool("grind").tcp_frame, base_frame=cell.robot.config.base_frame, T_base_part=np.eye(4),
+    )  # fmt: skip
+
+
 def main() -> int:
     """Print forces, tracking and speed."""
     console = Console(width=180)
     cell = load_cell("default")
     if os.environ.get("FORCE", "1") != "0":
         console.print(force_table(cell, int(os.environ.get("SEEDS", "2"))))
+    if os.environ.get("ROS", "1") != "0":
+        console.print(node_table(cell))
     if "TRAJECTORY" in os.environ:
         given = JointTrajectory.read(Path(os.environ["TRAJECTORY"]))
         motion = Motion(times_s=given.time_s, position_rad=given.position_rad)

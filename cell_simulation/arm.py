@@ -16,6 +16,7 @@ __all__ = ["TICK_S", "Arm", "ArmKind"]
 TRACKING_MAX_RAD = 0.05
 SETTLED_RAD = 5e-4
 SETTLE_TIME_MAX_S = 2.0
+AHEAD_TICKS = 32
 
 ArmKind = Literal["mujoco", "servo"]
 
@@ -60,6 +61,9 @@ class Arm:
         """How fast path time runs: 1 normally, down to 0 while stopping."""
         self._braking_per_s: float | None = None
         self._settling_s = 0.0
+        self._ahead: tuple[Array, Array, Array, Array] | None = None
+        """Times and references of the ticks to come while nothing brakes, and how many rows of them are used up."""
+        self._ahead_used = 0
 
     @property
     def position_rad(self) -> Array:
@@ -99,6 +103,7 @@ class Arm:
             self._robot, self.position_rad, joint_names, times_s, positions, velocities, accelerations
         )
         self.status, self.path_time_s, self._rate, self._settling_s, self.abort_reason = "running", 0.0, 1.0, 0.0, ""
+        self._ahead = None
 
     def stop(self, reason: str) -> None:
         """Slow down along the path as quickly as the acceleration limits allow; the trajectory is aborted."""
@@ -128,7 +133,9 @@ class Arm:
         if self._reference is None or self.status != "running":
             held = np.tile(self._hold, (SUBSTEPS, 1))
             return Wanted(position=held, velocity=np.zeros_like(held), acceleration=np.zeros_like(held))
-        slowing = 0.0 if self._braking_per_s is None else self._braking_per_s
+        if self._braking_per_s is None:
+            return self._ahead_of_time()
+        slowing = self._braking_per_s
         times, rates = np.empty(SUBSTEPS), np.empty(SUBSTEPS)
         for k in range(SUBSTEPS):
             before, self._rate = self._rate, max(self._rate - slowing * SUBSTEP_S, 0.0)
@@ -140,6 +147,18 @@ class Arm:
         return Wanted(
             position=position, velocity=velocity * rate, acceleration=acceleration * rate**2 - velocity * braking
         )
+
+    def _ahead_of_time(self) -> Wanted:
+        """Return the next tick's references at full rate, worked out for many ticks at once."""
+        if self._ahead is None or self._ahead_used == len(self._ahead[0]):
+            times = self.path_time_s + SUBSTEP_S * np.arange(1, 1 + AHEAD_TICKS * SUBSTEPS)
+            assert self._reference is not None
+            self._ahead, self._ahead_used = (times, *self._reference.at(np.asarray(times, np.float64))), 0
+        rows = slice(self._ahead_used, self._ahead_used + SUBSTEPS)
+        times, position, velocity, acceleration = self._ahead
+        self._ahead_used += SUBSTEPS
+        self.path_time_s = float(times[rows][-1])
+        return Wanted(position=position[rows], velocity=velocity[rows], acceleration=acceleration[rows])
 
     def _settle(self) -> None:
         """Find out whether the motion has ended, well or not."""

@@ -84,7 +84,13 @@ class GrindTruth:
         disturbance = self.force_bias_n + self._errors.force_ripple_n * self.ripple(times_s)
         force, slide, touching = self._press(gaps, force_set_n, disturbance, dt)
         power = self.take_off(times_s, T_base_tool, gaps, slide, None, spindle, side=facing)
+        power += self.idle_power(times_s, spindle)
         return Contact(force_n=force, slide_m=slide, touching=touching, power_w=power)
+
+    def idle_power(self, times_s: Array, spindle: Array) -> Array:
+        """Return what the motor takes without friction (K,) [W], with its noise."""
+        idle = self._errors.idle_power_w * spindle + self._errors.power_noise_w * self._power_noise(times_s)
+        return np.where(spindle > 0.0, idle, 0.0)
 
     def press_with(self, force_n: float) -> float:
         """Take the stiffness that the face has under a force; return that of one bristle [N/m]."""
@@ -102,7 +108,7 @@ class GrindTruth:
         *,
         side: float,
     ) -> Array:
-        """Remove what the pad wears off along a block of poses and return the spindle's power (K,) [W].
+        """Remove what the pad wears off along a block of poses and return the power (K,) [W] that friction takes.
 
         Args:
             times_s, T_base_tool, spindle: as `grind` takes them.
@@ -117,11 +123,9 @@ class GrindTruth:
         if force_n is not None:
             pressure *= np.divide(force_n, elastic, out=np.zeros(len(slide)), where=elastic > 0.0)[:, None]
         grinding = (elastic > 0.0) & (spindle > 0.0)
-        rubbing = np.zeros(len(slide))
-        if grinding.any():
-            rubbing = self._remove(T_base_tool, pressure, slide, np.where(grinding, spindle, 0.0), side, dt)
-        idle = self._errors.idle_power_w * spindle + self._errors.power_noise_w * self._power_noise(times_s)
-        return rubbing + np.where(spindle > 0.0, idle, 0.0)
+        if not grinding.any():
+            return np.zeros(len(slide))
+        return self._remove(T_base_tool, pressure, slide, np.where(grinding, spindle, 0.0), side, dt)
 
     def drag(self, feed_m_per_s: Array, weights: Array, turning: bool) -> Array:
         """Return the net friction on the tool (2,) in its x and y, over the normal force.

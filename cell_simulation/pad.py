@@ -16,7 +16,9 @@ from robot_description import RobotModel
 ROW_TICKS = 2
 """Ticks to a row of the execution log, and to a pose of the pad without dynamics."""
 NEAR_M = 0.05
-"""Contact is computed while the pad is closer than this to the box around the part, whether the tool is on or not."""
+"""A pad farther than this from the box around the part touches nothing."""
+LOOK_M, LOOK_S = 0.01, 0.01
+"""Where nothing presses, the pad looks so far ahead along its axis, so often: parts come no faster than 1 m/s."""
 REFRESH_STEPS = 4
 """What was ground off is looked up anew every so many steps of contact; a multiple of a tick's."""
 READING_N = 0.01
@@ -109,21 +111,25 @@ class PressedPad(Pad):
         self._before: Array | None = None
         """Pose one step ago while in contact."""
         self._touches = False
+        self._lever: tuple[Array, Array] | None = None
+        self._closest_m = np.inf
+        self._clear_until_s = 0.0
+        """Nothing is near enough to be touched before this."""
 
     def load(self, start_s: float, arm: Arm) -> Load | None:
-        """Return this pad while it presses, turns, is off its middle, or is near the part."""
+        """Return this pad while it presses, comes back from that, or is about to be touched."""
         first = round(start_s / SUBSTEP_S)
         times = np.asarray((first + 1 + np.arange(SUBSTEPS)) * SUBSTEP_S, np.float64)
         n = len(self._forces)
         self._step = first % n
         force = self._tools.force_at(times)
-        spindle = self._tools.spindle.at(times)
-        if not (force.any() or spindle.any() or self._is_near(arm)):
-            self._slide.park()
+        if not (force.any() or (self._touches and not self._slide.is_parked) or self._is_near(start_s, arm)):
+            if self._touches:
+                self._slide.park()
             self._before = None
             self._touches = False
             return None
-        self._set, self._spin = force, spindle
+        self._set, self._spin = force, self._tools.spindle.at(times)
         self._refresh = first % REFRESH_STEPS == 0 or not self._touches
         self._ripple = self._errors.force_ripple_n * self.grind.ripple(times)
         noise = self._noise[(first + np.arange(SUBSTEPS)) % NOISE_BANK]
@@ -131,9 +137,18 @@ class PressedPad(Pad):
         self._touches = True
         return self
 
-    def _is_near(self, arm: Arm) -> bool:
-        tcp_m = (arm.flange() @ self._T_flange_tcp)[:3, 3]
-        return bool(((tcp_m > self._low) & (tcp_m < self._high)).all())
+    def _is_near(self, start_s: float, arm: Arm) -> bool:
+        """Whether the part may be touched within LOOK_S, at LOOK_M / LOOK_S or less."""
+        if self._touches:
+            return self._closest_m < LOOK_M
+        if start_s < self._clear_until_s:
+            return False
+        T = arm.flange() @ self._T_flange_tcp
+        near = bool(((T[:3, 3] > self._low) & (T[:3, 3] < self._high)).all())
+        near = near and float(self.grind.bristles.gaps_at(T, True).min()) < LOOK_M
+        if not near:
+            self._clear_until_s = start_s + LOOK_S - 0.5 * TICK_S
+        return near
 
     def __call__(self, substep: int, T_base_flange: Array) -> Push | None:
         """Advance the slide by a step and return what acts on the arm."""
@@ -142,6 +157,7 @@ class PressedPad(Pad):
         velocity = (T[:3, 3] - before[:3, 3]) @ T[:3, :3] / SUBSTEP_S
         self._before = T
         gaps = self.grind.bristles.gaps_at(T, self._refresh and substep == 0)
+        self._closest_m = float(gaps.min())
         pressed = float(self._set[substep])
         bristle = self.grind.press_with(max(pressed, self._slide.force_n))
         demand = Demand(
@@ -155,32 +171,37 @@ class PressedPad(Pad):
         self._poses[i], self._gaps[i], self._filled[i] = T, gaps, True
         self._slides[i], self._forces[i], self._spindles[i] = self._slide.extension_m, force, self._spin[substep]
         if force <= 0.0:
+            self._lever = None
             return None
-        return self._push(T, gaps, velocity, force, self._spin[substep] > 0.0)
+        if substep == 0 or self._lever is None:
+            self._lever = self._pressed_along(gaps, velocity, self._spin[substep] > 0.0)
+        direction, point = self._lever
+        return Push(force_n=T[:3, :3] @ (force * direction), point_m=T[:3, :3] @ point + T[:3, 3])
 
-    def _push(self, T: Array, gaps: Array, velocity: Array, force: float, turning: bool) -> Push:
+    def _pressed_along(self, gaps: Array, velocity: Array, turning: bool) -> tuple[Array, Array]:
+        """Return the push on the arm over the contact force, friction included, and where it acts, in the tool frame."""
         compression = np.maximum(self._slide.extension_m - gaps, 0.0)
         total = float(compression.sum())
         weights = compression / total if total > 0.0 else np.full(len(gaps), 1.0 / len(gaps))
         drag = self.grind.drag(velocity[:2], weights, turning)
         centre = weights @ self.grind.bristles.feet_m
-        local = np.array([force * drag[0], force * drag[1], -force])
-        point = np.array([centre[0], centre[1], self._slide.extension_m])
-        return Push(force_n=T[:3, :3] @ local, point_m=T[:3, :3] @ point + T[:3, 3])
+        return np.array([*drag, -1.0]), np.array([*centre, self._slide.extension_m])
 
     def finish_block(self, times_s: Array, q: Array) -> tuple[Array, Array, Array]:
         """Take off what the pad wore off where it was near the part."""
         steps = round(ROW_TICKS * TICK_S / SUBSTEP_S)
         on = self._filled
-        force, power, slide = np.zeros(len(on)), np.zeros(len(on)), np.where(on, self._slides, 0.0)
+        force, slide = np.zeros(len(on)), np.where(on, self._slides, self._slide.extension_m)
+        every = np.asarray(times_s[0] + (1 + np.arange(len(on))) * SUBSTEP_S, np.float64)
+        power = self.grind.idle_power(every, self._tools.spindle.at(every))
         if np.count_nonzero(on) > 1:
-            times = times_s[0] + (1 + np.flatnonzero(on)) * SUBSTEP_S
+            times = every[on]
             force[on] = self._forces[on]
             poses = self._poses[on]
             side = 1.0
             if force.any():
                 side = self.grind.bristles.gaps(poses[len(poses) // 2][None])[1]
-            power[on] = self.grind.take_off(
+            power[on] += self.grind.take_off(
                 times, poses, self._gaps[on], self._slides[on], force[on], self._spindles[on], side=side
             )
         self.slide_m, self.power_w = self._slide.extension_m, float(power[-1])

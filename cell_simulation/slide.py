@@ -63,6 +63,12 @@ class ForceSlide:
         self._arm_speed: float | None = None
         self._gaps: Array | None = None
 
+    @property
+    def is_parked(self) -> bool:
+        """Whether it stands where it stays without a set-point."""
+        off = self.extension_m + min(PARKED_M, self._half_m)
+        return self.force_n == 0.0 and abs(off) < 1e-4 and abs(self.speed_m_per_s) < 1e-3
+
     def step(self, dt: float, gaps_m: Array, bristle_n_per_m: float, demand: Demand) -> float:
         """Move on by a step above gaps (B,) at its end; return the contact force [N]."""
         pressed = demand.force_set_n > 0.0

@@ -151,9 +151,11 @@ class Arm:
     def _ahead_of_time(self) -> Wanted:
         """Return the next tick's references at full rate, worked out for many ticks at once."""
         if self._ahead is None or self._ahead_used == len(self._ahead[0]):
-            times = self.path_time_s + SUBSTEP_S * np.arange(1, 1 + AHEAD_TICKS * SUBSTEPS)
+            steps = np.arange(1, 1 + AHEAD_TICKS * SUBSTEPS)
+            times = np.asarray(self.path_time_s + SUBSTEP_S * steps, np.float64)
             assert self._reference is not None
-            self._ahead, self._ahead_used = (times, *self._reference.at(np.asarray(times, np.float64))), 0
+            position, velocity, acceleration = self._reference.at(times)
+            self._ahead, self._ahead_used = (times, position, velocity, acceleration), 0
         rows = slice(self._ahead_used, self._ahead_used + SUBSTEPS)
         times, position, velocity, acceleration = self._ahead
         self._ahead_used += SUBSTEPS

@@ -179,7 +179,7 @@ class PressedPad(Pad):
         return Push(force_n=T[:3, :3] @ (force * direction), point_m=T[:3, :3] @ point + T[:3, 3])
 
     def _pressed_along(self, gaps: Array, velocity: Array, turning: bool) -> tuple[Array, Array]:
-        """Return the push on the arm over the contact force, friction included, and where it acts, in the tool frame."""
+        """Return the push on the arm over the contact force, and where it acts, in the tool frame."""
         compression = np.maximum(self._slide.extension_m - gaps, 0.0)
         total = float(compression.sum())
         weights = compression / total if total > 0.0 else np.full(len(gaps), 1.0 / len(gaps))

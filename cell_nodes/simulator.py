@@ -1,5 +1,6 @@
 """Embedded simulator node: arm controller, depth camera, tool and physical part behind the cell's ROS interfaces."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ class SimulatorNode(CellNode):
             period_s=self._period_s,
             lockstep=self.get_parameter("lockstep").get_parameter_value().bool_value,
         )
-        self._slow_ticks = max(round(SLOW_PERIOD_S / self._period_s), 1)
+        self._slow_s = 0.0
         self._rtf = rtf
         self._camera = SimCamera(self, self.cell, self.sim, self.loop)
         self._arm = ArmController(self, self.sim, self.loop, self._take_pending)
@@ -131,8 +132,8 @@ class SimulatorNode(CellNode):
         self._joint_states.publish(joint_state_message(names, sim.position_rad, sim.velocity_rad_per_s, now))
         state = sim.tool_state()
         switches = (state.tool, state.armed, state.on, state.interlock_closed, state.ventilation_on, state.purge_ok)
-        if switches != self._switches or not busy or self._n_ticks % self._slow_ticks == 0:
-            self._switches = switches
+        if switches != self._switches or not busy or time.monotonic() - self._slow_s > SLOW_PERIOD_S:
+            self._switches, self._slow_s = switches, time.monotonic()
             self._publish_slow(state, now)
 
     def _publish_slow(self, state: Any, now: float) -> None:

@@ -21,6 +21,8 @@ BLOCK_MAX_S = 0.25
 """Longest simulated time in one step [s]."""
 BLOCK_FREE_S = 0.05
 """Step when running as fast as possible [s]."""
+REST_STEPS_MAX = 125
+"""An arm pushed by something never stands; after so many steps commands are served all the same."""
 SILENT_S = 0.05
 """Wall time after which a step is cut short, so that the state is published [s]."""
 SAVE_PERIOD_S = 0.5
@@ -193,9 +195,20 @@ class SimLoop:
         while not self._calls.empty():
             future, action = self._calls.get()
             try:
+                self._come_to_rest()
                 future.set_result(action())
             except Exception as error:
                 future.set_exception(error)
+
+    def _come_to_rest(self) -> None:
+        """In lock-step, let an arm whose trajectory has ended stand before anything else happens to the cell.
+
+        Otherwise a command would come the earlier in simulated time, the sooner it came on the wall.
+        """
+        for _ in range(REST_STEPS_MAX):
+            if not self.lockstep or self.sim.trajectory_status()[0] == "running" or not self.sim.is_moving:
+                return
+            self.sim.step(LOCKED_S)
 
     def _drop_calls(self) -> None:
         while not self._calls.empty():

@@ -132,7 +132,7 @@ class SimulatorNode(CellNode):
         self._joint_states.publish(joint_state_message(names, sim.position_rad, sim.velocity_rad_per_s, now))
         state = sim.tool_state()
         switches = (state.tool, state.armed, state.on, state.interlock_closed, state.ventilation_on, state.purge_ok)
-        if switches != self._switches or not busy or time.monotonic() - self._slow_s > SLOW_PERIOD_S:
+        if switches != self._switches or not busy or loop.lockstep or time.monotonic() - self._slow_s > SLOW_PERIOD_S:
             self._switches, self._slow_s = switches, time.monotonic()
             self._publish_slow(state, now)
 

@@ -48,7 +48,8 @@ def node_rates(part: Surface, yaw_rad: float, runs: Sequence[JointTrajectory], c
         job = _job(Path(scratch) / "job", part, yaw_rad)
         processes = NodeProcesses(environment, job.path / "log")
         try:
-            parameters = {"job_dir": str(job.path), "job_root": str(job.path), "rtf": 1.0, "dead_man_s": 5.0}
+            parameters: dict[str, object] = {"job_dir": str(job.path), "job_root": str(job.path), "rtf": 1.0}
+            parameters |= {"dead_man_s": 5.0, "joint_state_rate_hz": 500.0}
             processes.start("simulator", parameters)
             return _Listener(processes, lease.domain).rates(runs)
         finally:

@@ -34,7 +34,7 @@ class SimulatorNode(CellNode):
         super().__init__("simulator", **options)
         self.declare_parameter("job_dir", "")
         self.declare_parameter("rtf", 1.0)
-        self.declare_parameter("joint_state_rate_hz", 500.0)
+        self.declare_parameter("joint_state_rate_hz", 250.0)
         self.declare_parameter("lockstep", False)
         self.declare_parameter("arm", "mujoco")
         self.declare_parameter("dead_man_s", 0.5)

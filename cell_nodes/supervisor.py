@@ -101,6 +101,7 @@ def _parameters(name: str, job_dir: Path, options: argparse.Namespace, cell: str
         parameters |= {"approve": options.approve}
     if name == "simulator":
         parameters |= {"job_dir": str(job_dir), "rtf": rtf, "dead_man_s": 1.5, "lockstep": options.lockstep}
+        parameters |= {"joint_state_rate_hz": 500.0}
     if name == "execution":
         # a simulator that shares two busy cores with ten nodes is late more often than a robot controller
         parameters |= {"joint_state_age_s": 3.0, "tool_state_age_s": 3.0, "heartbeat_age_s": 5.0}

@@ -62,7 +62,8 @@ def bench(ros, job):
     return Bench(ros, job)
 
 
-def test_joint_states_come_at_500_hz_and_the_arm_follows(bench):
+def test_joint_states_come_at_500_hz_and_the_arm_follows(ros, job):
+    bench = Bench(ros, job, joint_state_rate_hz=500.0)
     trajectory = swing(bench.home)
     handle = bench.send(trajectory)
     assert handle.accepted

@@ -23,6 +23,7 @@ BLOCK_FREE_S = 0.05
 """Step when running as fast as possible [s]."""
 REST_STEPS_MAX = 125
 """An arm pushed by something never stands; after so many steps commands are served all the same."""
+BLOCK_STEP_S = 0.02
 SILENT_S = 0.05
 """Wall time after which a step is cut short, so that the state is published [s]."""
 SAVE_PERIOD_S = 0.5
@@ -83,6 +84,8 @@ class SimLoop:
         self._calls: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
         self._alive_s = time.monotonic()
         self._closing = threading.Event()
+        self._owed_s = 0.0
+        """Simulated time that the wall is ahead."""
         self._dirty = False
         self._saved_s = time.monotonic()
         self._zero_s: float | None = None
@@ -177,11 +180,13 @@ class SimLoop:
         else:
             duration_s = wall_s * self._rtf if self._rtf > 0.0 else BLOCK_FREE_S
             self._dirty = self._dirty or bool(self.sim.tool_state().on)
-        left_s, end = min(max(duration_s, 1e-4), BLOCK_MAX_S), time.monotonic() + SILENT_S
-        while left_s > 0.0 and time.monotonic() < end:
+        self._owed_s = min(self._owed_s + max(duration_s, 1e-4), BLOCK_MAX_S)
+        end = time.monotonic() + SILENT_S
+        while self._owed_s > 0.0 and time.monotonic() < end:
             # on a busy machine simulated time falls behind rather than that nothing is heard of the cell for long
-            self.sim.step(min(left_s, BLOCK_FREE_S))
-            left_s -= BLOCK_FREE_S
+            step_s = min(self._owed_s, BLOCK_STEP_S)
+            self.sim.step(step_s)
+            self._owed_s -= step_s
         self._dirty = self._dirty or bool(self.sim.tool_state().on)
 
     def _guard(self) -> None:

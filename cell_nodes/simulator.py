@@ -1,5 +1,6 @@
 """Embedded simulator node: arm controller, depth camera, tool and physical part behind the cell's ROS interfaces."""
 
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from cell_nodes.messages import events_from, joint_state_message, time_message, 
 from cell_nodes.node_base import STREAM, URGENT, CellNode, run_node
 from cell_nodes.sim_loop import SimLoop
 
+SWITCH_S = 5e-4
 EXECUTION_NODE = "execution"
 SLOW_PERIOD_S = 0.016
 """Clock, tool state and wrench come so often in wall time, and at every switch [s]."""
@@ -201,6 +203,8 @@ class SimulatorNode(CellNode):
 def main() -> None:
     """Run the node."""
     np.seterr(all="ignore")
+    # every call into MuJoCo or Embree gives the interpreter away; the camera's thread must give it back soon
+    sys.setswitchinterval(SWITCH_S)
     run_node(SimulatorNode, niceness=URGENT)
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pinocchio
 import pytest
-from test_arm import ROBOT, run, wave
+from arm_motions import ROBOT, run, wave
 
 from cell_core.errors import ConfigurationError, LimitError
 from cell_simulation.arm import TICK_S, Arm

@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 JOBS ?= jobs
+DEMO_ARGS ?=
 BIN := $(VENV)/bin
 # where a ROS distribution is sourced nothing else puts the environment's own libraries on the path
 RUN := env LD_LIBRARY_PATH="$(abspath $(VENV))/lib$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH}" OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
@@ -9,7 +10,7 @@ RUN := env LD_LIBRARY_PATH="$(abspath $(VENV))/lib$${LD_LIBRARY_PATH:+:$$LD_LIBR
 .PHONY: help setup demo test lint doctor clean
 
 help:
-	@echo "make demo     set up if needed, then run one spray and one grind job in the simulator; results in $(JOBS)/"
+	@echo "make demo     set up if needed, then run one spray and one grind job in the simulator; results in $(JOBS)/; DEMO_ARGS=--lockstep to repeat a run"
 	@echo "make test     set up if needed, then run the tests"
 	@echo "make lint     ruff, pyright and the import arrows"
 	@echo "make doctor   say what is installed and what is missing"
@@ -19,8 +20,8 @@ setup:
 	@$(PYTHON) tools/setup_venv.py --venv $(VENV)
 
 demo: setup
-	$(RUN) $(BIN)/cell demo spray --out $(JOBS)/demo_spray_$$(date +%Y%m%d_%H%M%S)
-	$(RUN) $(BIN)/cell demo grind --out $(JOBS)/demo_grind_$$(date +%Y%m%d_%H%M%S)
+	$(RUN) $(BIN)/cell demo spray $(DEMO_ARGS) --out $(JOBS)/demo_spray_$$(date +%Y%m%d_%H%M%S)
+	$(RUN) $(BIN)/cell demo grind $(DEMO_ARGS) --out $(JOBS)/demo_grind_$$(date +%Y%m%d_%H%M%S)
 
 # what starts nodes runs alone: they watch one another by the wall clock
 NODE_TESTS := test/cell_nodes test/test_transport.py test/test_interfaces.py

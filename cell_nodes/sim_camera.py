@@ -11,6 +11,7 @@ from std_srvs.srv import Trigger
 from cell_core.errors import CellError
 from cell_nodes.messages import camera_info_message, depth_message
 from cell_nodes.node_base import CellNode
+from cell_nodes.sim_loop import SimLoop
 
 DUTY_MAX = 0.5
 """Share of wall time that streaming may take; frames asked for do not count."""
@@ -22,11 +23,12 @@ class SimCamera:
 
     Frames stream at the camera's rate in simulated time while the depth topic has subscribers, less often where
     rendering cannot keep up; the service `camera/trigger` asks for one frame at once. Rendering leaves the simulation
-    running, so a frame of a moving arm may be stamped one step late; at rest pose and stamp agree exactly.
+    running, so a frame of a moving arm may be stamped one step late; at rest pose and stamp agree exactly. In lock-step
+    nothing streams: a frame asked for lets one frame period of simulated time pass and is taken then.
     """
 
-    def __init__(self, node: CellNode, cell: Any, sim: Any) -> None:
-        self._cell, self._sim, self._node = cell, sim, node
+    def __init__(self, node: CellNode, cell: Any, sim: Any, loop: SimLoop) -> None:
+        self._cell, self._sim, self._node, self._loop = cell, sim, node, loop
         self._frame = cell.config.camera.optical_frame
         self._depth = node.create_publisher(Image, "camera/depth/image_rect", 2)
         self._info = node.create_publisher(CameraInfo, "camera/depth/camera_info", 2)
@@ -60,16 +62,22 @@ class SimCamera:
             self._node.get_logger().error(f"camera: {traceback.format_exc()}")
 
     def _is_due(self) -> bool:
+        if self._loop.lockstep:
+            return False
         if self._sim.time_s < self._next_s or time.monotonic() < self._free_s:
             return False
         return self._depth.get_subscription_count() > 0
 
     def _render(self) -> float:
         start = time.monotonic()
-        frame = self._sim.render_depth()
+        frame = self._loop.call(self._next_frame) if self._loop.lockstep else self._sim.render_depth()
         self._depth.publish(depth_message(frame.depth_m, frame.stamp_s, self._frame))
         self._info.publish(camera_info_message(self._cell.camera, frame.stamp_s, self._frame))
         return time.monotonic() - start
+
+    def _next_frame(self) -> Any:
+        self._sim.step(1.0 / self._cell.camera.rate_hz)
+        return self._sim.render_depth()
 
     def _trigger(self, request: Any, response: Any) -> Any:
         try:

@@ -13,12 +13,19 @@ from cell_core.errors import DeviceError
 from cell_core.files import write_json
 
 T = TypeVar("T")
-TICK_S = 0.004
-"""Wall time between two publications: 250 Hz."""
+TICK_S = 0.002
+"""Wall time between two publications unless told otherwise: 500 Hz."""
+LOCKED_S = 0.04
+"""Simulated time of one step in lock-step."""
 BLOCK_MAX_S = 0.25
 """Longest simulated time in one step [s]."""
 BLOCK_FREE_S = 0.05
 """Step when running as fast as possible [s]."""
+REST_STEPS_MAX = 125
+"""An arm pushed by something never stands; after so many steps commands are served all the same."""
+BLOCK_STEP_S = 0.02
+SILENT_S = 0.05
+"""Wall time after which a step is cut short, so that the state is published [s]."""
 SAVE_PERIOD_S = 0.5
 CALL_WAIT_S = 5.0
 
@@ -31,6 +38,8 @@ class Simulation(Protocol):
     def step(self, duration_s: float) -> None: ...
     def tool_state(self) -> Any: ...
     def trajectory_status(self) -> tuple[str, float, float]: ...
+    @property
+    def is_moving(self) -> bool: ...
     def stop(self, reason: str) -> None: ...
     def arm(self, armed: bool) -> None: ...
     def save_state(self, path: Path) -> None: ...
@@ -46,6 +55,10 @@ class SimLoop:
         on_tick: called in the loop's thread after every step; publishes.
         dead_man_s: wall time without `alive()` after which a moving or processing cell is stopped.
         state_path: where the part's state is kept; None: nowhere.
+        period_s: wall time between two publications.
+        lockstep: time moves in steps of LOCKED_S while something moves or the process is on, however long they take,
+            and stands still otherwise. What happens at which simulated time then depends on the commands alone, not on
+            the machine.
     """
 
     def __init__(
@@ -57,8 +70,12 @@ class SimLoop:
         dead_man_s: float,
         state_path: Path | None,
         log: Callable[[str], None] = print,
+        period_s: float = TICK_S,
+        lockstep: bool = False,
     ) -> None:
         self.sim = sim
+        self.lockstep = lockstep
+        self._period_s = period_s
         self._rtf = rtf
         self._on_tick = on_tick
         self._dead_man_s = dead_man_s
@@ -67,6 +84,8 @@ class SimLoop:
         self._calls: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
         self._alive_s = time.monotonic()
         self._closing = threading.Event()
+        self._owed_s = 0.0
+        """Simulated time that the wall is ahead."""
         self._dirty = False
         self._saved_s = time.monotonic()
         self._zero_s: float | None = None
@@ -118,6 +137,8 @@ class SimLoop:
     @property
     def busy(self) -> bool:
         """Whether the arm moves under a trajectory or the process is on; call in the loop's thread."""
+        if self.lockstep and self.sim.is_moving:
+            return True
         return self.sim.trajectory_status()[0] == "running" or bool(self.sim.tool_state().on)
 
     def _run(self) -> None:
@@ -137,7 +158,7 @@ class SimLoop:
                 if self._dirty and time.monotonic() - self._saved_s > SAVE_PERIOD_S:
                     self.save()
                 if not (busy and self._rtf == 0.0):
-                    self._closing.wait(max(TICK_S - (time.monotonic() - tick), 0.0))
+                    self._closing.wait(max(self._pause_s(busy) - (time.monotonic() - tick), 0.0))
             self._shut_down()
         except Exception as error:
             self.failure = f"{type(error).__name__}: {error}"
@@ -145,13 +166,27 @@ class SimLoop:
         finally:
             self._drop_calls()
 
+    def _pause_s(self, busy: bool) -> float:
+        return LOCKED_S / self._rtf if self.lockstep and busy else self._period_s
+
     def _step(self, wall_s: float, busy: bool) -> None:
+        if self.lockstep:
+            if busy:
+                self.sim.step(LOCKED_S)
+                self._dirty = self._dirty or bool(self.sim.tool_state().on)
+            return
         if not busy:
             duration_s = wall_s if self._rtf == 0.0 else wall_s * min(self._rtf, 1.0)
         else:
             duration_s = wall_s * self._rtf if self._rtf > 0.0 else BLOCK_FREE_S
             self._dirty = self._dirty or bool(self.sim.tool_state().on)
-        self.sim.step(min(max(duration_s, 1e-4), BLOCK_MAX_S))
+        self._owed_s = min(self._owed_s + max(duration_s, 1e-4), BLOCK_MAX_S)
+        end = time.monotonic() + SILENT_S
+        while self._owed_s > 0.0 and time.monotonic() < end:
+            # on a busy machine simulated time falls behind rather than that nothing is heard of the cell for long
+            step_s = min(self._owed_s, BLOCK_STEP_S)
+            self.sim.step(step_s)
+            self._owed_s -= step_s
         self._dirty = self._dirty or bool(self.sim.tool_state().on)
 
     def _guard(self) -> None:
@@ -165,9 +200,20 @@ class SimLoop:
         while not self._calls.empty():
             future, action = self._calls.get()
             try:
+                self._come_to_rest()
                 future.set_result(action())
             except Exception as error:
                 future.set_exception(error)
+
+    def _come_to_rest(self) -> None:
+        """In lock-step, let an arm whose trajectory has ended stand before anything else happens to the cell.
+
+        Otherwise a command would come the earlier in simulated time, the sooner it came on the wall.
+        """
+        for _ in range(REST_STEPS_MAX):
+            if not self.lockstep or self.sim.trajectory_status()[0] == "running" or not self.sim.is_moving:
+                return
+            self.sim.step(LOCKED_S)
 
     def _drop_calls(self) -> None:
         while not self._calls.empty():

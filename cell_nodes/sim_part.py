@@ -15,8 +15,8 @@ TRUTH_MESH = "truth.ply"
 TRUTH_LOG = "truth_log.npz"
 
 
-def simulated_cell(job_dir: Path, cell_name: str = "") -> tuple[Any, Any]:
-    """Return (Cell, SimulatedCell) of a job with a simulated part.
+def simulated_cell(job_dir: Path, cell_name: str = "", arm: Any = "mujoco") -> tuple[Any, Any]:
+    """Return (Cell, SimulatedCell) of a job with a simulated part; `arm` as SimulatedCell takes it.
 
     Raises:
         ConfigurationError: the job names no simulated part.
@@ -36,7 +36,7 @@ def simulated_cell(job_dir: Path, cell_name: str = "") -> tuple[Any, Any]:
     T_fixture_mesh = (
         resting_pose(surface) if part.pose is None else transform_from_xyz_rpy(part.pose.xyz_m, part.pose.rpy_rad)
     )
-    return cell, SimulatedCell(cell, surface, cell.T_base_fixture @ T_fixture_mesh, seed=config.seed)
+    return cell, SimulatedCell(cell, surface, cell.T_base_fixture @ T_fixture_mesh, seed=config.seed, arm=arm)
 
 
 def write_truth(folder: Path, sim: Any) -> None:

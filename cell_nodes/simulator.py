@@ -1,5 +1,7 @@
 """Embedded simulator node: arm controller, depth camera, tool and physical part behind the cell's ROS interfaces."""
 
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,12 @@ from cell_nodes.messages import events_from, joint_state_message, time_message, 
 from cell_nodes.node_base import STREAM, URGENT, CellNode, run_node
 from cell_nodes.sim_loop import SimLoop
 
+SWITCH_S = 5e-4
 EXECUTION_NODE = "execution"
-SLOW_TICKS = 4
-"""Clock, tool state and wrench come every fourth joint state, and at every switch."""
+SLOW_PERIOD_S = 0.016
+"""Clock, tool state and wrench come so often in wall time, and at every switch [s]."""
+FAST_PERIOD_S = 0.004
+"""Shortest wall time between publications at other real-time factors than 1: bandwidth is for planning then [s]."""
 REST_PERIOD_S = 0.02
 """Wall time between publications at rest when the simulation is asked to run faster than the wall [s]."""
 
@@ -31,6 +36,9 @@ class SimulatorNode(CellNode):
         super().__init__("simulator", **options)
         self.declare_parameter("job_dir", "")
         self.declare_parameter("rtf", 1.0)
+        self.declare_parameter("joint_state_rate_hz", 250.0)
+        self.declare_parameter("lockstep", False)
+        self.declare_parameter("arm", "mujoco")
         self.declare_parameter("dead_man_s", 0.5)
         self.declare_parameter("safety_inputs_good", True)
         self.loop: SimLoop | None = None
@@ -66,7 +74,14 @@ class SimulatorNode(CellNode):
                 "parameter job_dir: empty; the simulator needs the job whose simulated_part it holds"
             )
         folder = self.job_path(job)
-        self.cell, self.sim = simulated_cell(folder, self.string("cell"))
+        rate_hz = self.number("joint_state_rate_hz")
+        if not 10.0 <= rate_hz <= 1000.0:
+            raise ConfigurationError(f"parameter joint_state_rate_hz: {rate_hz:g}, must be within 10..1000 Hz")
+        arm = self.string("arm")
+        if arm not in ("mujoco", "servo"):
+            raise ConfigurationError(f"parameter arm: {arm!r}, must be mujoco or servo")
+        self._period_s = 1.0 / rate_hz if rtf == 1.0 else max(1.0 / rate_hz, FAST_PERIOD_S)
+        self.cell, self.sim = simulated_cell(folder, self.string("cell"), arm)
         state_path = folder / "execution" / "sim_state.npz"
         if state_path.is_file():
             self.sim.load_state(state_path)
@@ -80,9 +95,12 @@ class SimulatorNode(CellNode):
             dead_man_s=self.number("dead_man_s"),
             state_path=state_path,
             log=self.get_logger().warning,
+            period_s=self._period_s,
+            lockstep=self.get_parameter("lockstep").get_parameter_value().bool_value,
         )
+        self._slow_s = 0.0
         self._rtf = rtf
-        self._camera = SimCamera(self, self.cell, self.sim)
+        self._camera = SimCamera(self, self.cell, self.sim, self.loop)
         self._arm = ArmController(self, self.sim, self.loop, self._take_pending)
 
     def activate(self) -> None:
@@ -105,18 +123,19 @@ class SimulatorNode(CellNode):
             return
         sim, busy = self.sim, loop.busy
         # at rest nothing changes; the bandwidth of ten processes is better spent on planning
-        if not busy and self._rtf != 1.0 and self._n_ticks % round(REST_PERIOD_S / 0.004):
+        if not busy and (self._rtf != 1.0 or loop.lockstep) and self._n_ticks % round(REST_PERIOD_S / self._period_s):
             return
         now = float(sim.time_s)
-        if now <= self._published_s:
+        # in lock-step time stands still at rest, and who listens must hear that the arm does too
+        if now <= self._published_s and not (loop.lockstep and not busy):
             return
         self._published_s = now
         names = self.cell.robot.joint_names
         self._joint_states.publish(joint_state_message(names, sim.position_rad, sim.velocity_rad_per_s, now))
         state = sim.tool_state()
         switches = (state.tool, state.armed, state.on, state.interlock_closed, state.ventilation_on, state.purge_ok)
-        if switches != self._switches or not busy or self._n_ticks % SLOW_TICKS == 0:
-            self._switches = switches
+        if switches != self._switches or not busy or loop.lockstep or time.monotonic() - self._slow_s > SLOW_PERIOD_S:
+            self._switches, self._slow_s = switches, time.monotonic()
             self._publish_slow(state, now)
 
     def _publish_slow(self, state: Any, now: float) -> None:
@@ -185,6 +204,8 @@ class SimulatorNode(CellNode):
 def main() -> None:
     """Run the node."""
     np.seterr(all="ignore")
+    # every call into MuJoCo or Embree gives the interpreter away; the camera's thread must give it back soon
+    sys.setswitchinterval(SWITCH_S)
     run_node(SimulatorNode, niceness=URGENT)
 
 

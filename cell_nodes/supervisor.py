@@ -1,6 +1,6 @@
 """Run one job folder: start all nodes, manage their lifecycle, run the job, tell what happens as JSON lines.
 
-`python -m cell_nodes.supervisor JOBDIR [--rtf N|max] [--approve auto|ask] [--resume] [--up]`
+`python -m cell_nodes.supervisor JOBDIR [--rtf N|max] [--lockstep] [--approve auto|ask] [--resume] [--up]`
 
 One JSON object per line on standard output, `event` being one of: ready, step, progress, approval_request, approved,
 rejected, summary, error, done. On standard input a line {"approve": true|false, "comment": "..."} answers an approval
@@ -64,6 +64,9 @@ def _parser() -> argparse.ArgumentParser:
         "--approve", choices=("auto", "ask"), default="ask", help="approve plans at once, or ask on standard output"
     )
     parser.add_argument("--resume", action="store_true", help="continue a job whose process began")
+    parser.add_argument(
+        "--lockstep", action="store_true", help="simulated time passes only while something moves or a frame is taken"
+    )
     parser.add_argument("--up", action="store_true", help="bring the nodes up and wait for goals over ROS")
     return parser
 
@@ -97,7 +100,8 @@ def _parameters(name: str, job_dir: Path, options: argparse.Namespace, cell: str
     if name == "job":
         parameters |= {"approve": options.approve}
     if name == "simulator":
-        parameters |= {"job_dir": str(job_dir), "rtf": rtf, "dead_man_s": 1.5}
+        parameters |= {"job_dir": str(job_dir), "rtf": rtf, "dead_man_s": 1.5, "lockstep": options.lockstep}
+        parameters |= {"joint_state_rate_hz": 500.0}
     if name == "execution":
         # a simulator that shares two busy cores with ten nodes is late more often than a robot controller
         parameters |= {"joint_state_age_s": 3.0, "tool_state_age_s": 3.0, "heartbeat_age_s": 5.0}

@@ -182,3 +182,8 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="simulated seconds per second, at most (default: 8; 1 = real time)",
     )
+    parser.add_argument(
+        "--lockstep",
+        action="store_true",
+        help="simulated time passes only while something moves, however long the computer takes: for runs to repeat",
+    )

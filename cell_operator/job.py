@@ -74,7 +74,7 @@ def run_demo(args: argparse.Namespace, console: Console) -> int:
         from cell_simulation.demo_parts import casting_with_bead, freeform_shell
 
         write_ply(job.path / part.path, freeform_shell() if args.process == "spray" else casting_with_bead())
-    return run_supervised(job, config, args.rtf, resume=False, console=console)
+    return run_supervised(job, config, args.rtf, resume=False, console=console, lockstep=args.lockstep)
 
 
 def _known_cad(cad: Path | None, pose: str | None, console: Console) -> tuple[str | None, Pose | None]:
@@ -158,7 +158,8 @@ def run_job_file(args: argparse.Namespace, console: Console) -> int:
             config = config.model_copy(update={"cad": str(source.resolve())})
         job, resume = JobFolder.create(args.out or _new_job_path(config.process), config), False
     approve = args.approve or config.approve
-    return run_supervised(job, config.model_copy(update={"approve": approve}), args.rtf, resume=resume, console=console)
+    config = config.model_copy(update={"approve": approve})
+    return run_supervised(job, config, args.rtf, resume=resume, console=console, lockstep=args.lockstep)
 
 
 def _beside(job_file: Path, path: str) -> Path:
@@ -175,11 +176,19 @@ def run_up(args: argparse.Namespace, console: Console) -> int:
     else:
         config = load_config(JobConfig, args.job)
         job = JobFolder.create(_new_job_path(config.process), config)
-    return run_supervised(job, config, args.rtf, resume=False, console=console, up_only=True)
+    options = {"up_only": True, "lockstep": args.lockstep}
+    return run_supervised(job, config, args.rtf, resume=False, console=console, **options)
 
 
 def run_supervised(
-    job: JobFolder, config: JobConfig, rtf: float, *, resume: bool, console: Console, up_only: bool = False
+    job: JobFolder,
+    config: JobConfig,
+    rtf: float,
+    *,
+    resume: bool,
+    console: Console,
+    up_only: bool = False,
+    lockstep: bool = False,
 ) -> int:
     """Run the nodes' supervisor as a child, show its events, answer its approval requests; return its exit code."""
     command = [
@@ -192,7 +201,7 @@ def run_supervised(
         "--approve",
         config.approve,
     ]
-    command += ["--resume"] * resume + ["--up"] * up_only
+    command += ["--resume"] * resume + ["--up"] * up_only + ["--lockstep"] * lockstep
     console.print(f"[bold]{config.process}[/] job in {job.path}")
     # own session: an interrupt reaches the supervisor once, from us, not twice from the terminal
     child = subprocess.Popen(

@@ -11,29 +11,38 @@ from cell_core.files import read_npz, write_atomically
 from cell_core.surface import Surface
 from cell_core.trajectory import ProcessEvent
 from cell_core.transforms import Array, inverse
-from cell_simulation.arm import TICK_S, Arm
+from cell_simulation.arm import TICK_S, Arm, ArmKind
 from cell_simulation.camera import DepthCamera, DepthFrame
 from cell_simulation.grind import GrindTruth
 from cell_simulation.log import ExecutionLog
+from cell_simulation.pad import ROW_TICKS, BalancedPad, Pad, PressedPad
 from cell_simulation.spray import SprayBalance, SprayTruth
 from cell_simulation.tool_parameters import GunTruth, PadTruth, ToolErrors
 from cell_simulation.tools import HISTORY_S, ProcessName, ToolIO, ToolState, check_events
 from cell_simulation.true_part import TruePart
 from robot_description import Cell
 
-TICKS_PER_BLOCK = 10
+TICKS_PER_BLOCK = 20
 BLOCK_S = TICKS_PER_BLOCK * TICK_S
 
 
 class SimulatedCell:
     """A cell with one part in it. Time moves only in `step`; the same calls with the same seed give the same result.
 
-    Arm and switches advance in ticks of 4 ms; what the tool does to the part is computed from the arm's real poses in
-    blocks of 40 ms that lie on a fixed grid of simulated time, so the result does not depend on how `step` is cut up.
+    Arm and switches advance in ticks of 2 ms, arm dynamics and pad contact in steps of 1 ms; what the tool does to the
+    part is computed from the real poses in blocks of 40 ms that lie on a fixed grid of simulated time, so the result
+    does not depend on how `step` is cut up.
     """
 
     def __init__(
-        self, cell: Cell, part: Surface, T_base_part: Array, *, seed: int = 0, errors: ToolErrors | None = None
+        self,
+        cell: Cell,
+        part: Surface,
+        T_base_part: Array,
+        *,
+        seed: int = 0,
+        errors: ToolErrors | None = None,
+        arm: ArmKind = "mujoco",
     ) -> None:
         """Put a part into a cell.
 
@@ -43,8 +52,14 @@ class SimulatedCell:
             T_base_part: (4, 4) that frame in the base frame.
             seed: of every random draw.
             errors: how the devices differ from their data sheets; None: typical ones.
+            arm: "mujoco": arm with masses and torques, pad on a slide with mass; "servo": neither, the slide in
+                balance at every pose. Cheaper, and all there is for a URDF without masses or torque limits.
+
+        Raises:
+            ConfigurationError: the URDF's masses or torque limits are missing or not physical.
         """
         errors = ToolErrors() if errors is None else errors
+        self.arm_kind: ArmKind = arm
         self._cell, self._robot = cell, cell.robot
         self._part = TruePart(part.transformed(np.asarray(T_base_part, float), "base"))
         configs = {tool.process: tool for tool in cell.tools}
@@ -58,9 +73,10 @@ class SimulatedCell:
         self._rpm = pad.rpm if pad else 0.0
         self._tcp_frame = {process: tool.tcp_frame for process, tool in configs.items()}
         self._tools = ToolIO(gun, pad)
+        self._pad = None if pad is None else self._make_pad(pad, arm, errors, seed)
         boxes = [(box.T_base_box, box.size_m) for box in cell.obstacles]
         self._camera = DepthCamera(cell.camera, self._part, boxes, seed=seed)
-        self._arm = Arm(self._robot)
+        self._arm = Arm(self._robot, kind=arm, seed=seed, model_error=errors.arm_model_error)
         self._ticks = 0
         self._wanted_ticks = 0.0
         self._next_events: list[ProcessEvent] = []
@@ -68,8 +84,23 @@ class SimulatedCell:
         self._block[0] = self._arm.position_rad
         self._block_on = np.zeros(TICKS_PER_BLOCK, bool)
         self._block_running = np.zeros(TICKS_PER_BLOCK, bool)
-        self._force_n = self._slide_m = self._power_w = 0.0
         self._log = ExecutionLog(len(self._robot.joint_names))
+
+    def _make_pad(self, pad: PadTruth, arm: ArmKind, errors: ToolErrors, seed: int) -> Pad:
+        frame, vertices = self._tcp_frame["grind"], self._part.surface.vertices_m
+        if arm == "servo":
+            return BalancedPad(self._robot, frame, self._grind, self._tools)
+        return PressedPad(
+            self._robot,
+            frame,
+            self._grind,
+            self._tools,
+            pad,
+            errors=errors,
+            seed=seed,
+            part_box_m=(vertices.min(axis=0), vertices.max(axis=0)),
+            block_ticks=TICKS_PER_BLOCK,
+        )
 
     @property
     def time_s(self) -> float:
@@ -85,6 +116,11 @@ class SimulatedCell:
     def velocity_rad_per_s(self) -> Array:
         """(6,) joint velocities."""
         return self._arm.velocity_rad_per_s.copy()
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether a trajectory is running or the arm is still coming to rest."""
+        return self._arm.is_moving
 
     @property
     def spray_balance(self) -> SprayBalance:
@@ -177,9 +213,11 @@ class SimulatedCell:
 
     def _tick(self) -> None:
         running = self._arm.status == "running"
-        self._arm.advance()
+        now = self.time_s
+        self._tools.fire_until(now + TICK_S)
+        pad = self._pad if self._tools.selected == "grind" else None
+        self._arm.advance(None if pad is None else pad.load(now, self._arm))
         self._ticks += 1
-        self._tools.fire_until(self.time_s)
         if self._arm.abort_reason and self._tools.is_on:
             self._tools.off(self.time_s)
         elif running and self._arm.status != "running":
@@ -197,37 +235,29 @@ class SimulatedCell:
         block = self._ticks // TICKS_PER_BLOCK - 1
         times = np.asarray(block * BLOCK_S + TICK_S * np.arange(TICKS_PER_BLOCK + 1), np.float64)
         spray = self._tools.selected == "spray"
-        power = np.zeros(TICKS_PER_BLOCK)
-        if spray:
-            values = self._spray_block(block, times)
+        rows = slice(ROW_TICKS - 1, None, ROW_TICKS)
+        power = slide = np.zeros(TICKS_PER_BLOCK // ROW_TICKS)
+        if spray or self._pad is None:
+            values = self._spray_block(block, times)[rows]
         else:
-            values, power = self._grind_block(times)
-        self._log.append(times[1:], self._block[1:], self._block_on, values, spray, self._block_running, power_w=power)
+            values, power, slide = self._pad.finish_block(times, self._block)
+        on, running = self._block_on[rows], self._block_running[rows]
+        q = self._block[1:][rows]
+        self._log.append(times[1:][rows], q, on, values, spray, running, power_w=power, slide_m=slide)
         if block % 25 == 0:
             self._tools.forget_before(times[0] - HISTORY_S)
 
     def _spray_block(self, block: int, times: np.ndarray) -> Array:
         """Return the paint flow (K,) at the ticks."""
-        self._force_n = self._slide_m = self._power_w = 0.0
+        if self._pad is not None:
+            self._pad.rest()
         if not self._tools.valve.any_open(times[0], times[-1]):
             return np.zeros(len(times) - 1)
         self._spray.spray(block, times, self._robot.forward(self._block, self._tcp_frame["spray"]), self._tools.flow_at)
         return self._tools.flow_at(times[1:])
 
-    def _grind_block(self, times: np.ndarray) -> tuple[Array, Array]:
-        """Return the contact force (K,) and the spindle's power (K,) at the ticks."""
-        force = self._tools.force_at(times[1:])
-        if not force.any() and self._slide_m == 0.0 and not self._tools.spindle.any_open(times[0], times[-1]):
-            self._force_n = self._power_w = 0.0
-            return np.zeros(len(force)), np.zeros(len(force))
-        poses = self._robot.forward(self._block[1:], self._tcp_frame["grind"])
-        contact = self._grind.grind(times[1:], poses, force, self._tools.spindle.at(times[1:]))
-        self._force_n, self._slide_m = float(contact.force_n[-1]), float(contact.slide_m[-1])
-        self._power_w = float(contact.power_w[-1])
-        return contact.force_n, contact.power_w
-
     def tool_state(self) -> ToolState:
-        """Return what the tool reports now; force and slide are those of the last 40 ms block."""
+        """Return what the tool reports now: the sensor's force; slide and power of the last 40 ms block."""
         tools, now = self._tools, np.array([self.time_s])
         spray = tools.selected == "spray"
         return ToolState(
@@ -235,15 +265,20 @@ class SimulatedCell:
             armed=tools.armed,
             on=tools.is_on,
             flow_m3_per_s=float(tools.flow_at(now)[0]) if spray else 0.0,
-            force_n=self._force_n,
+            force_n=self._pad.force_n if self._pad else 0.0,
             force_setpoint_n=0.0 if spray else float(tools.force_at(now)[0]),
             spindle_rpm=0.0 if spray else self._rpm * float(tools.spindle.at(now)[0]),
-            spindle_power_w=self._power_w,
-            slide_m=self._slide_m,
+            spindle_power_w=self._pad.power_w if self._pad else 0.0,
+            slide_m=self._pad.slide_m if self._pad else 0.0,
             interlock_closed=tools.interlock_closed,
             ventilation_on=tools.ventilation_on,
             purge_ok=tools.purge_ok,
         )
+
+    @property
+    def contact_force_n(self) -> float:
+        """True contact force now, which no sensor of the cell tells exactly; 0 without a grinding tool."""
+        return self._pad.contact_n if self._pad else 0.0
 
     def render_depth(self) -> DepthFrame:
         """Return a depth image from where the camera is now."""
@@ -262,10 +297,11 @@ class SimulatedCell:
         return surface.with_fields(film_thickness_m=film, removed_depth_m=removed, change_m=change)
 
     def executed_log(self) -> dict[str, np.ndarray]:
-        """Return what ran while trajectories were running, one row per tick.
+        """Return what ran while trajectories were running, one row per 4 ms.
 
         time_s (N,), q (N, 6) [rad], T_base_tcp (N, 4, 4) of the tool selected then, on (N,) bool, process_value (N,):
-        paint flow [m3/s] or contact force [N], spindle_power_w (N,), tool (N,) "spray" or "grind".
+        paint flow [m3/s] or mean true contact force [N], spindle_power_w (N,), slide_m (N,) its extension, tool (N,)
+        "spray" or "grind".
         """
         return self._log.arrays(self._robot, self._tcp_frame)
 

@@ -7,19 +7,18 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from cell_core.transforms import Array
+from cell_simulation.bristles import CAST_BACK_M, FACING_MIN, Bristles
 from cell_simulation.faces import face_of
 from cell_simulation.tool_parameters import CorrelatedNoise, PadTruth, ToolErrors
 from cell_simulation.true_part import TruePart
 from cell_simulation.wear import AbrasiveTruth
 
-CAST_BACK_M = 0.015
-"""Bristles are cast from so far behind the pad face: what stands higher than that beside the pad is no contact."""
 SLIDE_SPEED_M_PER_S = 0.3
 SLIDE_DAMPING_N_S_PER_M = 40.0
 FORCE_LAG_S = 0.02
 POWER_CORRELATION_S = 0.01
-FACING_MIN = 0.17
-"""Smallest cosine between a surface normal and the tool axis that the pad still touches: 80 degrees."""
+STICTION_M_PER_S = 0.005
+"""Below this speed dry friction fades, so that it never chatters."""
 CANDIDATE_MARGIN_M = 0.015
 
 
@@ -52,11 +51,12 @@ class GrindTruth:
         rng = np.random.default_rng([seed, 11])
         self._part, self._pad, self._errors = part, pad, errors
         self._face = face_of(pad)
+        self.bristles = Bristles(part, self._face)
         self._stiffness_error = 1.0 + errors.stiffness_bias * np.clip(rng.standard_normal(), -2, 2)
         self._stiffness = self._face.stiffness_pa_per_m(0.0) * self._stiffness_error
         self._preston = pad.preston_per_pa * (1.0 + errors.preston_bias * np.clip(rng.standard_normal(), -2, 2))
-        self._force_bias_n = errors.force_bias_n * np.clip(rng.standard_normal(), -2, 2)
-        self._ripple = CorrelatedNoise(seed, 12, errors.force_correlation_s)
+        self.force_bias_n = errors.force_bias_n * np.clip(rng.standard_normal(), -2, 2)
+        self.ripple = CorrelatedNoise(seed, 12, errors.force_correlation_s)
         self.abrasive = AbrasiveTruth.of(pad, errors, np.random.default_rng([seed, 13]))
         self._power_noise = CorrelatedNoise(seed, 14, POWER_CORRELATION_S)
         self._tree = KDTree(part.surface.vertices_m)
@@ -79,17 +79,75 @@ class GrindTruth:
             spindle: (K,) fraction of the nominal spindle speed.
         """
         dt = float(times_s[1] - times_s[0])
-        gaps, facing = self._gaps(T_base_tool)
-        self._stiffness = self._face.stiffness_pa_per_m(float(np.mean(force_set_n))) * self._stiffness_error
-        force, slide, touching = self._press(gaps, force_set_n, self._force_disturbance(times_s), dt)
-        grinding = touching & (force > 0.0) & (spindle > 0.0)
-        rubbing = np.zeros(len(force))
-        if grinding.any():
-            rubbing = self._remove(T_base_tool, gaps, slide, np.where(grinding, spindle, 0.0), facing, dt)
+        gaps, facing = self.bristles.gaps(T_base_tool)
+        self.press_with(float(np.mean(force_set_n)))
+        disturbance = self.force_bias_n + self._errors.force_ripple_n * self.ripple(times_s)
+        force, slide, touching = self._press(gaps, force_set_n, disturbance, dt)
+        power = self.take_off(times_s, T_base_tool, gaps, slide, None, spindle, side=facing)
+        power += self.idle_power(times_s, spindle)
+        return Contact(force_n=force, slide_m=slide, touching=touching, power_w=power)
+
+    def idle_power(self, times_s: Array, spindle: Array) -> Array:
+        """Return what the motor takes without friction (K,) [W], with its noise."""
         idle = self._errors.idle_power_w * spindle + self._errors.power_noise_w * self._power_noise(times_s)
-        return Contact(
-            force_n=force, slide_m=slide, touching=touching, power_w=rubbing + np.where(spindle > 0, idle, 0)
-        )
+        return np.where(spindle > 0.0, idle, 0.0)
+
+    def press_with(self, force_n: float) -> float:
+        """Take the stiffness that the face has under a force; return that of one bristle [N/m]."""
+        self._stiffness = self._face.stiffness_pa_per_m(force_n) * self._stiffness_error
+        return self._stiffness * self._face.bristle_area_m2
+
+    def take_off(
+        self,
+        times_s: Array,
+        T_base_tool: Array,
+        gaps: Array,
+        slide: Array,
+        force_n: Array | None,
+        spindle: Array,
+        *,
+        side: float,
+    ) -> Array:
+        """Remove what the pad wears off along a block of poses and return the power (K,) [W] that friction takes.
+
+        Args:
+            times_s, T_base_tool, spindle: as `grind` takes them.
+            gaps: (K, B) from the pad face to the surface.
+            slide: (K,) extension.
+            force_n: (K,) contact force where it is not what layer and extension alone give: pressure scales with it.
+            side: +1 where the pad meets the outside of the mesh, -1 the inside of an open sheet.
+        """
+        dt = float(times_s[1] - times_s[0])
+        pressure = self._stiffness * np.clip(slide[:, None] - gaps, 0.0, None)
+        elastic = self._face.bristle_area_m2 * pressure.sum(axis=1)
+        if force_n is not None:
+            pressure *= np.divide(force_n, elastic, out=np.zeros(len(slide)), where=elastic > 0.0)[:, None]
+        grinding = (elastic > 0.0) & (spindle > 0.0)
+        if not grinding.any():
+            return np.zeros(len(slide))
+        return self._remove(T_base_tool, pressure, slide, np.where(grinding, spindle, 0.0), side, dt)
+
+    def drag(self, feed_m_per_s: Array, weights: Array, turning: bool) -> Array:
+        """Return the net friction on the tool (2,) in its x and y, over the normal force.
+
+        Args:
+            feed_m_per_s: (2,) speed of the pad.
+            weights: (B,) share of each bristle in the normal force.
+            turning: whether the spindle turns.
+        """
+        pad, friction = self._pad, self.abrasive.friction_now
+        omega = pad.rpm * 2.0 * np.pi / 60.0
+        if not turning:
+            return -friction * feed_m_per_s / np.hypot(np.hypot(*feed_m_per_s), STICTION_M_PER_S)
+        if pad.motion == "orbital":
+            # mean over an orbit of the direction of |omega e (cos, sin) + feed|, to first order in feed
+            return -friction * feed_m_per_s / max(2.0 * omega * pad.orbit_radius_m, STICTION_M_PER_S)
+        if pad.motion in ("wheel", "belt"):
+            return np.array([-friction, 0.0])
+        x, y = self._face.bristles_m.T
+        slip = np.column_stack([feed_m_per_s[0] - omega * y, feed_m_per_s[1] + omega * x])
+        speed = np.maximum(np.linalg.norm(slip, axis=1), STICTION_M_PER_S)
+        return -friction * (weights / speed) @ slip
 
     def renew_abrasive(self) -> None:
         """Put a new abrasive on."""
@@ -98,26 +156,6 @@ class GrindTruth:
     def settle(self, force_n: float) -> None:
         """Start anew somewhere else with the drive already at its force and the slide where it balances."""
         self._force_n, self._slide_m, self._settled_slide_m, self._at_balance = force_n, 0.0, None, True
-
-    def _force_disturbance(self, times_s: Array) -> Array:
-        return self._force_bias_n + self._errors.force_ripple_n * self._ripple(times_s)
-
-    def _gaps(self, T_base_tool: Array) -> tuple[Array, float]:
-        """Return the gap (K, B) from pad face to current surface along the tool axis, and the side the pad meets.
-
-        inf where there is nothing; side +1: the outside of the mesh, -1: the inside of an open sheet.
-        """
-        bristles = self._face.bristles_m
-        k, b = len(T_base_tool), len(bristles)
-        axes = T_base_tool[:, None, :3, :3]
-        feet = T_base_tool[:, None, :3, 3] + bristles[:, :1] * axes[..., 0] + bristles[:, 1:] * axes[..., 1]
-        direction = np.broadcast_to(axes[..., 2], feet.shape).reshape(-1, 3)
-        hits = self._part.cast(feet.reshape(-1, 3) - CAST_BACK_M * direction, direction)
-        gaps = np.full(k * b, np.inf)
-        cosine = -np.einsum("ij,ij->i", self._part.surface.triangle_normals[hits.triangle], direction[hits.ray])
-        removed = np.einsum("ij,ij->i", hits.weights, self._part.removed_m[self._part.surface.triangles[hits.triangle]])
-        gaps[hits.ray] = hits.distance - CAST_BACK_M + removed / np.maximum(np.abs(cosine), FACING_MIN)
-        return gaps.reshape(k, b) + self._face.set_back_m, 1.0 if cosine.sum() >= 0.0 else -1.0
 
     def _press(
         self, gaps: Array, force_set_n: Array, disturbance_n: Array, dt: float
@@ -155,7 +193,9 @@ class GrindTruth:
                 force[i] = push + share * (force[i] - push)
         return force, slide, force > 0.0
 
-    def _remove(self, T_base_tool: Array, gaps: Array, slide: Array, spindle: Array, side: float, dt: float) -> Array:
+    def _remove(
+        self, T_base_tool: Array, pressure: Array, slide: Array, spindle: Array, side: float, dt: float
+    ) -> Array:
         """Take off k_p * p * v_rel under the pad, which moves straight from the first to the last pose of the block.
 
         Return the friction's power (K,) [W].
@@ -169,7 +209,6 @@ class GrindTruth:
         weights = spindle / len(spindle)
         speed_fraction, extension = weights.sum(), (weights @ slide) / weights.sum()
 
-        pressure = self._stiffness * np.clip(slide[:, None] - gaps, 0.0, None)
         work = weights[:, None] * pressure * self._relative_speed(self._face.bristles_m, travel / duration)
         force_speed_w = len(spindle) * self._face.bristle_area_m2 * work.sum(axis=1)
         power = self.abrasive.friction_now * force_speed_w

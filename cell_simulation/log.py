@@ -8,10 +8,10 @@ from robot_description import RobotModel
 
 
 class ExecutionLog:
-    """Rows in blocks: time, process on, process value, spindle power, tool, joint positions."""
+    """Rows in blocks: time, process on, process value, spindle power, tool, slide, joint positions."""
 
     def __init__(self, n_joints: int) -> None:
-        self._blocks: list[Array] = [np.zeros((0, 5 + n_joints))]
+        self._blocks: list[Array] = [np.zeros((0, 6 + n_joints))]
 
     def append(
         self,
@@ -23,10 +23,11 @@ class ExecutionLog:
         keep: NDArray[np.bool_],
         *,
         power_w: Array,
+        slide_m: Array,
     ) -> None:
         """Take down K ticks; only those to keep."""
         if keep.any():
-            rows = np.column_stack([time_s, on, process_value, power_w, np.full(len(time_s), spray), q])
+            rows = np.column_stack([time_s, on, process_value, power_w, np.full(len(time_s), spray), slide_m, q])
             self._blocks.append(rows[keep])
 
     def arrays(self, robot: RobotModel, tcp_frame: dict[str, str]) -> dict[str, np.ndarray]:
@@ -37,13 +38,14 @@ class ExecutionLog:
         T = np.tile(np.eye(4), (len(rows), 1, 1))
         for process, mask in (("spray", spray), ("grind", ~spray)):
             if mask.any():
-                T[mask] = robot.forward(rows[mask, 5:], tcp_frame[process])
+                T[mask] = robot.forward(rows[mask, 6:], tcp_frame[process])
         return {
             "time_s": rows[:, 0].copy(),
-            "q": rows[:, 5:].copy(),
+            "q": rows[:, 6:].copy(),
             "T_base_tcp": T,
             "on": rows[:, 1] > 0.0,
             "process_value": rows[:, 2].copy(),
             "spindle_power_w": rows[:, 3].copy(),
+            "slide_m": rows[:, 5].copy(),
             "tool": np.where(spray, "spray", "grind"),
         }

@@ -7,12 +7,14 @@ from cell_core.surface import Surface
 from cell_core.toolpath import Stroke, ToolPath
 from cell_core.transforms import Array, tool_frames
 from cell_simulation.actuators import Actuator
-from cell_simulation.arm import TICK_S
-from cell_simulation.cell import BLOCK_S, TICKS_PER_BLOCK
+from cell_simulation.cell import BLOCK_S
 from cell_simulation.grind import FORCE_LAG_S, GrindTruth
 from cell_simulation.spray import SprayTruth
 from cell_simulation.tool_parameters import GunTruth, PadTruth, ToolErrors
 from cell_simulation.true_part import TruePart
+
+POSES_PER_BLOCK = 10
+POSE_S = BLOCK_S / POSES_PER_BLOCK
 
 
 def predict(surface: Surface, toolpath: ToolPath, *, seed: int = 0, progress: Progress = no_progress) -> Array:
@@ -64,7 +66,7 @@ def _spray_stroke(spray: SprayTruth, stroke: Stroke, block: int) -> int:
         return np.where(t <= duration, switch.at(t) * value, 0.0)
 
     for i in range(n_blocks):
-        times = np.asarray((block + i) * BLOCK_S + TICK_S * np.arange(TICKS_PER_BLOCK + 1), np.float64)
+        times = np.asarray((block + i) * BLOCK_S + POSE_S * np.arange(POSES_PER_BLOCK + 1), np.float64)
         spray.spray(block + i, times, stroke_frames(stroke, times - start), flow)
     return block + n_blocks
 
@@ -75,9 +77,9 @@ def _grind_stroke(grind: GrindTruth, stroke: Stroke) -> None:
     grind.settle(float(stroke.process_value[0]) if stroke.on[0] else 0.0)
     n_blocks = max(round(duration / BLOCK_S), 1)
     # the stroke is cut into whole blocks; each pose stands for the middle of its tick
-    tick = duration / (n_blocks * TICKS_PER_BLOCK)
+    tick = duration / (n_blocks * POSES_PER_BLOCK)
     for i in range(n_blocks):
-        times = (i * TICKS_PER_BLOCK + np.arange(TICKS_PER_BLOCK) + 0.5) * tick
+        times = (i * POSES_PER_BLOCK + np.arange(POSES_PER_BLOCK) + 0.5) * tick
         opening = switch.at(times)
         force = opening * np.interp(times, stroke.times_s, stroke.process_value)
         grind.grind(times, stroke_frames(stroke, times), force, opening)

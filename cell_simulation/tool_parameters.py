@@ -68,6 +68,10 @@ class PadTruth:
     """Travel of the slide, centred on the nominal tool centre point."""
     slide_stiffness_n_per_m: float = 3.0e4
     """Stiffness of the slide's end stops."""
+    slide_mass_kg: float = 1.0
+    """What the slide moves: pad, spindle and carriage; assumed where no tool file tells it."""
+    force_lag_s: float = 0.02
+    """Time constant of the drive that presses the slide."""
     spin_up_s: float = 0.0
     spin_down_s: float = 0.0
     friction: float = 0.4
@@ -154,6 +158,12 @@ class ToolErrors:
     """Fluctuation of the force."""
     force_correlation_s: float = 0.03
     """How long a force fluctuation lasts."""
+    force_sensor_noise_n: float = 0.3
+    """Scatter of one reading of the force sensor, a millisecond apart; assumed."""
+    slide_friction_n: float = 0.3
+    """Dry friction of the slide; assumed."""
+    arm_model_error: float = 0.03
+    """Relative error of the masses the arm's controller knows."""
     friction_bias: float = 0.1
     """Relative constant error of the friction coefficient."""
     wear_bias: float = 0.1
@@ -177,6 +187,9 @@ class ToolErrors:
             preston_bias=0.0,
             force_bias_n=0.0,
             force_ripple_n=0.0,
+            force_sensor_noise_n=0.0,
+            slide_friction_n=0.0,
+            arm_model_error=0.0,
             friction_bias=0.0,
             wear_bias=0.0,
             power_noise_w=0.0,

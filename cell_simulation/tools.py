@@ -9,7 +9,7 @@ import numpy as np
 from cell_core.errors import InterlockError, LimitError
 from cell_core.trajectory import ProcessEvent
 from cell_core.transforms import Array
-from cell_simulation.actuators import Actuator, SetPoint
+from cell_simulation.actuators import Actuator, SetPoint, Spindle
 from cell_simulation.tool_parameters import GunTruth, PadTruth
 
 ProcessName = Literal["spray", "grind"]
@@ -52,8 +52,7 @@ class ToolIO:
         delays = (gun.on_delay_s, gun.off_delay_s) if gun else (0.0, 0.0)
         self.valve = Actuator(on_delay_s=delays[0], off_delay_s=delays[1], rise_s=VALVE_RAMP_S, fall_s=VALVE_RAMP_S)
         spin = (pad.spin_up_s, pad.spin_down_s) if pad else (0.0, 0.0)
-        # the delay counts to the middle of the ramp: half the ramp makes a spindle that starts to turn at once
-        self.spindle = Actuator(on_delay_s=0.5 * spin[0], off_delay_s=0.5 * spin[1], rise_s=spin[0], fall_s=spin[1])
+        self.spindle = Spindle(spin_up_s=spin[0], spin_down_s=spin[1])
         self.press = Actuator(on_delay_s=spin[0])
         """The slide presses only once the spindle is up to speed, and lets go at once."""
         self.flow_m3_per_s = SetPoint(gun.flow_m3_per_s if gun else 0.0)

@@ -50,13 +50,14 @@ class TruePart:
         """(V,) volume of dry film landed on each vertex, before levelling."""
         self.removed_m = np.zeros(n)
         """(V,) removed depth along the inward normal."""
-        self._scene = ray_scene(self.surface.vertices_m, self.surface.triangles)
+        self.scene = ray_scene(self.surface.vertices_m, self.surface.triangles)
+        """Rays to the raw geometry."""
 
     def cast(self, origins_m: Array, directions: Array) -> Hits:
         """Return where rays (N, 3) first meet the raw geometry."""
         rays = np.concatenate([origins_m, directions], axis=1, dtype=np.float32, casting="same_kind")
         # one thread: a batch is small, and on a busy machine waiting for a second one costs more than it saves
-        answer = self._scene.cast_rays(o3d.core.Tensor.from_numpy(rays), nthreads=1)
+        answer = self.scene.cast_rays(o3d.core.Tensor.from_numpy(rays), nthreads=1)
         distance = answer["t_hit"].numpy()
         ray = np.flatnonzero(np.isfinite(distance))
         uv = answer["primitive_uvs"].numpy()[ray].astype(float)

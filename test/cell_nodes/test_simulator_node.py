@@ -7,7 +7,7 @@ import pytest
 from cell_interfaces.msg import Heartbeat, ToolState
 from cell_interfaces.srv import ArmTool, ScheduleEvents, SelectTool, WriteTruth
 from control_msgs.action import FollowJointTrajectory
-from node_kit import swing, until, wait
+from node_kit import Ros, dome, make_job, swing, until, wait
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import Bool, String
@@ -62,7 +62,8 @@ def bench(ros, job):
     return Bench(ros, job)
 
 
-def test_joint_states_come_at_250_hz_and_the_arm_follows(bench):
+def test_joint_states_come_at_500_hz_and_the_arm_follows(ros, job):
+    bench = Bench(ros, job, joint_state_rate_hz=500.0)
     trajectory = swing(bench.home)
     handle = bench.send(trajectory)
     assert handle.accepted
@@ -71,7 +72,8 @@ def test_joint_states_come_at_250_hz_and_the_arm_follows(bench):
     assert result.error_code == FollowJointTrajectory.Result.SUCCESSFUL, result.error_string
     states = bench.heard["joint"][start:]
     stamps = np.array([s.header.stamp.sec + 1e-9 * s.header.stamp.nanosec for s in states])
-    assert (len(stamps) - 1) / np.ptp(stamps) > 200.0  # 250 Hz, less what a loaded machine drops
+    # a loaded machine drops some of the 500 Hz; where it keeps up, every 2 ms are told
+    assert np.quantile(np.diff(stamps), 0.25) < 0.0025
     moved = np.array([s.position[0] for s in states]) - bench.home[0]
     assert 0.29 < moved.max() < 0.31
     assert len(bench.heard["clock"]) > 10
@@ -158,3 +160,54 @@ def test_the_part_survives_a_restart_of_the_simulator(ros, job):
     bench.node.trigger_deactivate()
     again = ros.up(SimulatorNode, job_dir=str(job.path))
     assert again.sim.truth().fields["removed_depth_m"][0] == pytest.approx(1e-5, rel=1e-3)
+
+
+def locked_run(folder, think_s):
+    """Take an image, spray, take an image, in lock-step; return log, film and images."""
+    ros = Ros()
+    try:
+        job = make_job(folder, dome())
+        bench = Bench(ros, job, lockstep=True, rtf=50.0)
+        images = []
+        ros.client.create_subscription(Image, "camera/depth/image_rect", images.append, 2)
+        until(lambda: bench.node._camera._depth.get_subscription_count() > 0)
+        assert ros.service(Trigger, "camera/trigger").success
+        until(lambda: len(images) == 1)
+        trajectory = swing(bench.home, seconds=2.0)
+        bench.ready_to_spray(trajectory)
+        # however long somebody thinks, simulated time does not pass
+        before = bench.node.sim.time_s
+        time.sleep(think_s)
+        assert bench.node.sim.time_s == before
+        wait(bench.send(trajectory).get_result_async())
+        until(lambda: not bench.node.sim.is_moving)
+        assert ros.service(Trigger, "camera/trigger").success
+        until(lambda: len(images) == 2)
+        assert ros.service(WriteTruth, "write_truth", folder=str(job.path / "execution")).ok
+        log = read_npz(job.path / "execution" / "truth_log.npz")
+        film = read_ply(job.path / "execution" / "truth.ply").fields["change_m"]
+        return log, film, [(i.header.stamp.sec, i.header.stamp.nanosec, bytes(i.data)) for i in images]
+    finally:
+        ros.close()
+
+
+def test_in_lockstep_the_same_commands_give_the_same_bits(tmp_path):
+    log_a, film_a, images_a = locked_run(tmp_path / "a", 0.3)
+    log_b, film_b, images_b = locked_run(tmp_path / "b", 0.05)
+    assert np.array_equal(film_a, film_b) and log_a["process_value"].max() > 0.0
+    assert log_a.keys() == log_b.keys() and len(log_a["time_s"]) > 400
+    assert all(np.array_equal(log_a[key], log_b[key]) for key in log_a)
+    assert images_a == images_b
+
+
+def test_parameters_of_the_simulation_are_checked(ros, job):
+    for wrong in ({"arm": "rubber"}, {"joint_state_rate_hz": 1.0}):
+        node = ros.make(SimulatorNode, job_dir=str(job.path), **wrong)
+        assert node.trigger_configure().name != "SUCCESS"
+
+
+def test_without_masses_it_runs_as_well(ros, job):
+    bench = Bench(ros, job, arm="servo")
+    assert bench.node.sim.arm_kind == "servo"
+    assert wait(wait(bench.arm.send_goal_async(FollowJointTrajectory.Goal(trajectory=trajectory_message(
+        swing(bench.home, seconds=1.5))))).get_result_async()).result.error_code == 0  # fmt: skip

@@ -46,7 +46,7 @@ class Kind:
 
 M = 0.06
 """Watch period, a tick of the tool's state and a tick of the arm [s]."""
-W = 0.3
+W = 0.5
 """What is watched over several strokes: at each of them a reading tells nothing yet [s]."""
 KINDS: dict[str, Kind] = {
     "interlock opens": Kind(process="", says="interlock", bound_s=TICK_S),

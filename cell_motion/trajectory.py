@@ -139,9 +139,11 @@ def _phases(
             allowed[inside] = True
         elif segment.kind in ("approach", "retract"):
             ahead = k + 1 if segment.kind == "approach" else k - 1
-            if 0 <= ahead < len(segments) and segments[ahead].kind == "process":
-                other = segments[ahead]
-                end = trajectory.position_rad[other.i0 if segment.kind == "approach" else other.i1]
+            # a stop may have left the tool on the part: then the trajectory begins with a way out
+            from_stop = k == 0 and segment.kind == "retract"
+            if from_stop or (0 <= ahead < len(segments) and segments[ahead].kind == "process"):
+                node = segment.i0 if from_stop else segments[ahead].i0 if ahead > k else segments[ahead].i1
+                end = trajectory.position_rad[node]
                 T_end = cell.robot.forward(end, trajectory.tool_frame)
                 height = -(tip[inside] - T_end[:3, 3]) @ T_end[:3, 2]
                 allowed[inside] |= height <= CONTACT_M

@@ -114,8 +114,9 @@ class DirectMotion:
         sim = self._rig.sim
         if sim.trajectory_status()[0] == "running":
             return False
-        # a controller reports the end of a stop once the arm stands
-        return not self._cancelled or float(np.abs(sim.velocity_rad_per_s).max()) < AT_REST_RAD_PER_S
+        # a controller reports the end of a stop, asked for or its own, once the arm stands
+        stops = self._cancelled or sim.trajectory_status()[0] == "aborted"
+        return not stops or float(np.abs(sim.velocity_rad_per_s).max()) < AT_REST_RAD_PER_S
 
     def cancel(self) -> None:
         """Stop along the path."""

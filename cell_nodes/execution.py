@@ -10,7 +10,8 @@ from cell_interfaces.srv import Abort, Pause
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from cell_core.config import GunConfig, load_named
+from cell_core.config import GunConfig, load_named, load_recipe_tool
+from cell_core.config.loader import find_config
 from cell_core.config.monitors import MonitorsConfig
 from cell_core.errors import CellError, ConfigurationError, DeviceError
 from cell_core.files import sha256
@@ -109,7 +110,7 @@ class ExecutionNode(CellNode):
         self._monitors.start()
         journal = log = None
         retractor = self._retractor(goal, folder, trajectory) if goal.process else None
-        self._nominal = self._nominal_of(goal.process)
+        self._nominal = self._nominal_of(goal.process, JobFolder(path=self.job_path(goal.job_dir)))
         self._device.check_ready(trajectory, goal.process, self._monitors.config.joint_state_age_s.limit)
         self._stop_request = None
         self._device.take_jump_rad()  # what happened before counts no more
@@ -162,8 +163,12 @@ class ExecutionNode(CellNode):
 
         return Retractor(self._cell, goal.process, read_ply(surface), trajectory.T_base_part, distance_m)
 
-    def _nominal_of(self, process: str) -> Nominal:
+    def _nominal_of(self, process: str, job: JobFolder) -> Nominal:
+        """Return what the job's own tool does when it is well: the cell may carry another by default."""
         tool = self._cell.tool(process).config if process else None
+        recipe = job.recipe()
+        if recipe.process == process:
+            tool = load_recipe_tool(recipe, find_config("recipes", job.config.recipe))
         if isinstance(tool, GunConfig):
             return Nominal(flow_m3_per_s=tool.flow_m3_per_s)
         return Nominal(spindle_rpm=0.0 if tool is None else tool.rpm)

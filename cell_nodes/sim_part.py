@@ -1,5 +1,6 @@
 """The simulated cell of a job folder, and its ground truth written back there."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,16 @@ TRUTH_MESH = "truth.ply"
 TRUTH_LOG = "truth_log.npz"
 
 
-def simulated_cell(job_dir: Path, cell_name: str = "", arm: Any = "mujoco") -> tuple[Any, Any]:
-    """Return (Cell, SimulatedCell) of a job with a simulated part; `arm` as SimulatedCell takes it.
+def simulated_cell(
+    job_dir: Path, cell_name: str = "", arm: Any = "auto", warn: Callable[[str], object] = print
+) -> tuple[Any, Any]:
+    """Return (Cell, SimulatedCell) of a job with a simulated part.
+
+    Args:
+        arm: as SimulatedCell takes it; auto: with masses where the URDF tells them, otherwise without, and a warning.
 
     Raises:
-        ConfigurationError: the job names no simulated part.
+        ConfigurationError: the job names no simulated part, or, with arm "mujoco", the URDF lacks masses or torques.
         InputRefusedError: its mesh is not usable.
     """
     from cell_simulation import SimulatedCell
@@ -36,7 +42,14 @@ def simulated_cell(job_dir: Path, cell_name: str = "", arm: Any = "mujoco") -> t
     T_fixture_mesh = (
         resting_pose(surface) if part.pose is None else transform_from_xyz_rpy(part.pose.xyz_m, part.pose.rpy_rad)
     )
-    return cell, SimulatedCell(cell, surface, cell.T_base_fixture @ T_fixture_mesh, seed=config.seed, arm=arm)
+    T_base_part = cell.T_base_fixture @ T_fixture_mesh
+    if arm == "auto":
+        try:
+            return cell, SimulatedCell(cell, surface, T_base_part, seed=config.seed, arm="mujoco")
+        except ConfigurationError as error:
+            warn(f"arm simulated without masses: {error}")
+            arm = "servo"
+    return cell, SimulatedCell(cell, surface, T_base_part, seed=config.seed, arm=arm)
 
 
 def write_truth(folder: Path, sim: Any) -> None:

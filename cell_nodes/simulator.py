@@ -38,7 +38,7 @@ class SimulatorNode(CellNode):
         self.declare_parameter("rtf", 1.0)
         self.declare_parameter("joint_state_rate_hz", 250.0)
         self.declare_parameter("lockstep", False)
-        self.declare_parameter("arm", "mujoco")
+        self.declare_parameter("arm", "auto")
         self.declare_parameter("dead_man_s", 0.5)
         self.declare_parameter("safety_inputs_good", True)
         self.loop: SimLoop | None = None
@@ -78,10 +78,10 @@ class SimulatorNode(CellNode):
         if not 10.0 <= rate_hz <= 1000.0:
             raise ConfigurationError(f"parameter joint_state_rate_hz: {rate_hz:g}, must be within 10..1000 Hz")
         arm = self.string("arm")
-        if arm not in ("mujoco", "servo"):
-            raise ConfigurationError(f"parameter arm: {arm!r}, must be mujoco or servo")
+        if arm not in ("auto", "mujoco", "servo"):
+            raise ConfigurationError(f"parameter arm: {arm!r}, must be auto, mujoco or servo")
         self._period_s = 1.0 / rate_hz if rtf == 1.0 else max(1.0 / rate_hz, FAST_PERIOD_S)
-        self.cell, self.sim = simulated_cell(folder, self.string("cell"), arm)
+        self.cell, self.sim = simulated_cell(folder, self.string("cell"), arm, self.get_logger().warning)
         state_path = folder / "execution" / "sim_state.npz"
         if state_path.is_file():
             self.sim.load_state(state_path)

@@ -187,7 +187,7 @@ class FaultyRig(DirectRig):
     def _spoilt(self, state: Any) -> Any:
         presses = state.force_setpoint_n > 1.0
         changes: Mapping[str, float] = {
-            "force biased": {"force_n": state.force_n + math.copysign(15.0 + 20.0 * self.size, self.size - 0.5)},
+            "force biased": {"force_n": state.force_n + math.copysign(25.0 + 20.0 * self.size, self.size - 0.5)},
             "force spikes": {"force_n": state.force_n + (150.0 if self.now_s < self.at_s + 0.1 else 0.0)},
             "force NaN": {"force_n": math.nan},
             "force drops out": {"force_n": 0.0},

@@ -96,8 +96,8 @@ def test_what_was_run_is_the_same_by_logs_and_by_paths_cut_where_they_stopped(ta
         job = JobFolder(path=folders / f"{name}_job")
         task.toolpath.write(job.step("plan") / "toolpath.json")
         job.step("execution").symlink_to(folders / name)
-        # a flow that never changes tells nothing new, so the paths count
-        executed = executed_path(job, task.cell.T_base_fixture, reach_m=0.1)
+        # for so fine a tool the rows of any log lie too far apart, so the paths count
+        executed = executed_path(job, task.cell.T_base_fixture, reach_m=1e-4)
         assert executed.source.startswith("path as commanded")
         by_path[name] = sum(float(s.dwell_s @ s.process_value) for s in executed.path.strokes)
         logs = [read_npz(path) for path in sorted((folders / name).glob("executed_*.npz"))]

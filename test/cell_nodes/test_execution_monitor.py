@@ -74,6 +74,8 @@ def test_what_allows_no_delay_trips_at_once(monitors, changes, kind, words):
 def test_what_the_tool_says_trips_after_its_time_and_not_before(monitors, name, state, words):
     hold_s = getattr(monitors.config, name).hold_s
     good = PRESSING if state["nominal"] is GRINDS else SPRAYING
+    if state.get("on") is False:
+        good = {**SPRAYING, "on": False, "flow_m3_per_s": 0.0}
     assert hold_s > 0.0 and _look(monitors, 0.0, **state) is None
     assert _look(monitors, hold_s - 0.01, **state) is None
     # a moment in which all is well begins the count anew
@@ -89,6 +91,19 @@ def test_one_tool_state_looked_at_for_long_says_nothing_more(monitors):
     assert all(_look(monitors, 0.02 * k, tool_s=5.0, **state) is None for k in range(500))
     assert _look(monitors, 10.0, tool_s=8.0, **state) is None
     assert _look(monitors, 10.02, tool_s=8.02, **state) is not None
+
+
+def test_strokes_shorter_than_the_limit_are_counted_together(monitors):
+    lost, between = {**PRESSING, "force_n": 0.0}, {**PRESSING, "force_setpoint_n": 0.0, "force_n": 0.0}
+    trips = []
+    for stroke in range(10):
+        for k in range(20):
+            # half a second of pressing, half a second in the air
+            trip = _look(monitors, stroke + 0.05 * k, **(lost if k < 10 else between))
+            trips += [] if trip is None else [(stroke, trip.monitor)]
+    assert trips[0] == (2, "force_error_n")
+    fine = [_look(monitors, 20.0 + 0.05 * k, **(PRESSING if k % 20 < 10 else between)) for k in range(100)]
+    assert fine == [None] * 100
 
 
 def test_a_pad_that_is_not_told_to_press_may_be_anywhere(monitors):

@@ -31,8 +31,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bench_pauses import RETRACT_M, Task, grind_task, spray_task
-from faulty_rig import KINDS, FaultyRig, PowerLossError, nominal_of
+from bench_pauses import RETRACT_M, Task, execute, grind_task, mean_and_cv, spray_task
+from faulty_rig import KINDS, FaultyRig, PowerLossError
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -47,9 +47,9 @@ from cell_core.toolpath import ToolPath
 from cell_core.transforms import Array
 from cell_motion.plan import MotionPlan
 from cell_motion.planner import plan_process
-from cell_nodes.execution_log import ExecutedLog, StrokeJournal
+from cell_nodes.execution_monitor import Nominal
 from cell_nodes.execution_retract import Retractor
-from cell_nodes.execution_run import ProcessRun, Watch
+from cell_nodes.execution_run import Watch
 from cell_nodes.execution_state import ExecutionState, StateMachine
 from cell_simulation import SimulatedCell
 
@@ -95,7 +95,7 @@ class Bench:
         cell = task.cell
         self.plan = plan_process(cell, task.toolpath, task.part, cell.T_base_fixture)
         self.monitors = load_named(MonitorsConfig, "monitors", "default")
-        self.nominal = nominal_of(cell.tool(task.process).config, task.process)
+        self.nominal = Nominal.of(cell.tool(task.process).config)
         self.retractor = Retractor(cell, task.process, task.part, cell.T_base_fixture, RETRACT_M)
         trajectory = self.plan.trajectory
         self.spans_s = [
@@ -130,37 +130,21 @@ class Bench:
         Raises:
             CellError, OSError, PowerLossError: what stopped it.
         """
-        kept = folder / f"run_{index}"
-        kept.mkdir(parents=True)
-        assert plan.toolpath is not None
-        plan.toolpath.write(kept / "toolpath.json")
-        plan.trajectory.write(kept / "trajectory.json")
-        log = ExecutedLog(plan.trajectory.joint_names)
         states = StateMachine()
         rig.retracting = lambda: states.state in (ExecutionState.RETRACTING, ExecutionState.PAUSED)
-        listener = lambda t, q, tool: log.add_row(t, q, tool)  # noqa: E731
-        rig.listeners.append(listener)
         rig.monitors.start()
-        powered = True
-        try:
-            ProcessRun(
-                rig,
-                plan.trajectory,
-                process=self.task.process,
-                states=states,
-                watch=Watch(fault=rig.fault, request=lambda: rig.requested, tell=lambda fraction, words: None),
-                journal=StrokeJournal(FullJournal(folder / "journal.jsonl", rig), plan.trajectory, index, "bench"),
-                retractor=self.retractor,
-                wall=rig.wall_s,
-            ).run(f"run {index}")
-        except PowerLossError:
-            powered = False
-            raise
-        finally:
-            rig.listeners.remove(listener)
-            if powered:
-                robot, tcp = self.task.cell.robot, self.task.cell.tool(self.task.process).tcp_frame
-                log.write(folder / f"executed_{index}.npz", robot, tcp)
+        execute(
+            self.task,
+            rig,
+            plan,
+            folder,
+            index,
+            journal=FullJournal(folder / "journal.jsonl", rig),
+            watch=Watch(fault=rig.fault, request=lambda: rig.requested, tell=lambda fraction, words: None),
+            states=states,
+            retractor=self.retractor,
+            wall=rig.wall_s,
+        )
 
     def inject(self, kind: str, seed: int) -> Outcome:
         """Run with a fault, mend it, run the rest, and judge."""
@@ -201,38 +185,33 @@ class Bench:
 
     def _rest(self, rig: FaultyRig, folder: Path, outcome: Outcome) -> None:
         rig.mend()
-        for index in range(1, 4):
-            attempt = last_attempt(Journal(folder / "journal.jsonl").read())
-            if attempt is None:
-                path: ToolPath | None = self.task.toolpath
-            else:
-                log = executed_log(folder, attempt.index)
-                statuses = stroke_statuses(
-                    Journal(folder / "journal.jsonl").read(),
-                    stop_s=attempt.stop_s if attempt.known else None,
-                    acted_s=acted_until_s(log, attempt.zero_s),
-                )
-                if statuses is not None and index == 1:
-                    self._agree(statuses, rig, outcome)
-                    outcome.undecided = len(statuses.unknown)
-                rest = remainder(folder, attempt, leave_out=() if statuses is None else statuses.unknown)
-                write_stop(folder, attempt, rest.stop)
-                path = rest.toolpath
-            if path is None:
-                return
-            try:
-                plan = plan_process(
-                    self.task.cell,
-                    path,
-                    self.task.part,
-                    self.task.cell.T_base_fixture,
-                    start_rad=rig.sim.position_rad,
-                )
-                self.run(rig, plan, folder, index)
-                return
-            except (CellError, OSError) as error:
-                outcome.complaints.append(f"the rest does not run: {error}")
-                return
+        path = self._left(rig, folder, outcome)
+        if path is None:
+            return
+        cell, part = self.task.cell, self.task.part
+        try:
+            plan = plan_process(cell, path, part, cell.T_base_fixture, start_rad=rig.sim.position_rad)
+            self.run(rig, plan, folder, 1)
+        except (CellError, OSError) as error:
+            outcome.complaints.append(f"the rest does not run: {error}")
+
+    def _left(self, rig: FaultyRig, folder: Path, outcome: Outcome) -> ToolPath | None:
+        """Return what journal and log say is left, without the strokes of which nobody knows."""
+        entries = Journal(folder / "journal.jsonl").read()
+        attempt = last_attempt(entries)
+        if attempt is None:
+            return self.task.toolpath
+        statuses = stroke_statuses(
+            entries,
+            stop_s=attempt.stop_s if attempt.known else None,
+            acted_s=acted_until_s(executed_log(folder, attempt.index), attempt.zero_s),
+        )
+        if statuses is not None:
+            self._agree(statuses, rig, outcome)
+            outcome.undecided = len(statuses.unknown)
+        rest = remainder(folder, attempt, leave_out=() if statuses is None else statuses.unknown)
+        write_stop(folder, attempt, rest.stop)
+        return rest.toolpath
 
     def _agree(self, statuses: StrokeStatuses, rig: FaultyRig, outcome: Outcome) -> None:
         """Compare with what the device really did: acted times of the truth."""
@@ -248,17 +227,15 @@ class Bench:
     def _film(self, rig: FaultyRig, truth_seed: int, outcome: Outcome) -> None:
         if outcome.undecided:
             return
-        weight = self.task.part.vertex_areas_m2[self.task.judged]
-        weight = weight / weight.sum()
-        cv, mean = [], []
-        for change in (self.undisturbed(truth_seed), self.change_of(rig)):
-            mean.append(float(weight @ change))
-            cv.append(float(np.sqrt(weight @ (change - mean[-1]) ** 2)) / mean[-1])
-        outcome.cv_points = 100.0 * (cv[1] - cv[0])
+        areas_m2 = self.task.part.vertex_areas_m2[self.task.judged]
+        (mean, cv), (mean_after, cv_after) = (
+            mean_and_cv(areas_m2, change) for change in (self.undisturbed(truth_seed), self.change_of(rig))
+        )
+        outcome.cv_points = 100.0 * (cv_after - cv)
         if outcome.cv_points > CV_POINTS_MOST:
             outcome.complaints.append(f"CV {outcome.cv_points:+.2f} points of the undisturbed run")
-        if abs(mean[1] / mean[0] - 1.0) > MEAN_MOST:
-            outcome.complaints.append(f"mean {100.0 * (mean[1] / mean[0] - 1.0):+.1f} % of the undisturbed run")
+        if abs(mean_after / mean - 1.0) > MEAN_MOST:
+            outcome.complaints.append(f"mean {100.0 * (mean_after / mean - 1.0):+.1f} % of the undisturbed run")
 
 
 BORNE_BETWEEN = (

@@ -38,12 +38,14 @@ from cell_core.resume import Journal, last_attempt
 from cell_core.surface import Surface
 from cell_core.toolpath import ToolPath
 from cell_core.transforms import Array
+from cell_motion.plan import MotionPlan
 from cell_motion.planner import plan_process
 from cell_nodes.direct_rig import DirectRig
 from cell_nodes.execution_log import ExecutedLog, StrokeJournal
 from cell_nodes.execution_monitor import TOLD, Monitors, Nominal, Observation
 from cell_nodes.execution_retract import Retractor
-from cell_nodes.execution_run import Motion, ProcessRun, Watch
+from cell_nodes.execution_rig import Motion
+from cell_nodes.execution_run import ProcessRun, Watch
 from cell_nodes.execution_state import StateMachine
 from cell_nodes.pausing import PausedError
 from cell_simulation import SimulatedCell
@@ -176,26 +178,20 @@ def run(task: Task, moments: NDArray[np.float64], seed: int, folder: Path, left:
     while path is not None:
         plan = plan_process(cell, path, task.part, T, start_rad=sim.position_rad)
         unreached += len(plan.trajectory.unreached)
-        kept = folder / f"run_{index}"
-        kept.mkdir(parents=True)
-        assert plan.toolpath is not None
-        plan.toolpath.write(kept / "toolpath.json")
-        plan.trajectory.write(kept / "trajectory.json")
-        log = ExecutedLog(plan.trajectory.joint_names)
-        listener = lambda t, q, tool, log=log: log.add_row(t, q, tool)  # noqa: E731
-        rig.listeners.append(listener)
-        one = ProcessRun(
-            rig,
-            plan.trajectory,
-            process=task.process,
-            states=states,
-            watch=Watch(fault=_watchman(task, rig), request=request, tell=lambda fraction, words: None),
-            journal=StrokeJournal(journal, plan.trajectory, index, "bench"),
-            retractor=retractor,
-            wall=lambda: float(sim.time_s),
-        )
+        watch = Watch(fault=_watchman(task, rig), request=request, tell=lambda fraction, words: None)
         try:
-            one.run(f"run {index}")
+            execute(
+                task,
+                rig,
+                plan,
+                folder,
+                index,
+                journal=journal,
+                watch=watch,
+                states=states,
+                retractor=retractor,
+                wall=lambda: float(sim.time_s),
+            )
             path = None
         except PausedError:
             watch_for.pop(0)
@@ -204,8 +200,6 @@ def run(task: Task, moments: NDArray[np.float64], seed: int, folder: Path, left:
             for _ in range(125):
                 rig.advance()
             clock.resting = False
-        rig.listeners.remove(listener)
-        log.write(folder / f"executed_{index}.npz", cell.robot, cell.tool(task.process).tcp_frame)
         if path is not None:
             attempt = last_attempt(journal.read())
             assert attempt is not None
@@ -224,12 +218,56 @@ def run(task: Task, moments: NDArray[np.float64], seed: int, folder: Path, left:
     )
 
 
+def execute(
+    task: Task,
+    rig: DirectRig,
+    plan: MotionPlan,
+    folder: Path,
+    index: int,
+    *,
+    journal: Journal,
+    watch: Watch,
+    states: StateMachine,
+    retractor: Retractor,
+    wall: Callable[[], float],
+) -> None:
+    """Run a plan as the execution node does, and keep tool path, trajectory and log in the folder.
+
+    Whatever stops the run is raised; what is no Exception, as when the power goes, takes the log along.
+    """
+    kept = folder / f"run_{index}"
+    kept.mkdir(parents=True)
+    assert plan.toolpath is not None
+    plan.toolpath.write(kept / "toolpath.json")
+    plan.trajectory.write(kept / "trajectory.json")
+    log = ExecutedLog(plan.trajectory.joint_names)
+    listener = log.add_row
+    rig.listeners.append(listener)
+    powered = True
+    try:
+        ProcessRun(
+            rig,
+            plan.trajectory,
+            process=task.process,
+            states=states,
+            watch=watch,
+            journal=StrokeJournal(journal, plan.trajectory, index, "bench"),
+            retractor=retractor,
+            wall=wall,
+        ).run(f"run {index}")
+    except BaseException as error:
+        powered = isinstance(error, Exception)
+        raise
+    finally:
+        rig.listeners.remove(listener)
+        if powered:
+            log.write(folder / f"executed_{index}.npz", task.cell.robot, task.cell.tool(task.process).tcp_frame)
+
+
 def _watchman(task: Task, rig: DirectRig) -> Callable[[Motion, bool], CellError | None]:
     """Return what looks with the shipped monitors: a false alarm would end the benchmark."""
     monitors = Monitors(load_named(MonitorsConfig, "monitors", "default"))
-    tool = task.cell.tool(task.process).config
-    spray = isinstance(tool, GunConfig)
-    nominal = Nominal(flow_m3_per_s=tool.flow_m3_per_s) if spray else Nominal(spindle_rpm=tool.rpm)
+    nominal = Nominal.of(task.cell.tool(task.process).config)
 
     def fault(motion: Motion, process: bool) -> CellError | None:
         state, now_s = rig.tool_state, float(rig.sim.time_s)
@@ -269,11 +307,16 @@ class _Acting:
 
 def figures(task: Task, ran: Ran) -> tuple[float, float, float]:
     """Return CV and share in tolerance by area [%], and the mean over the target."""
-    weight = ran.areas_m2 / ran.areas_m2.sum()
-    mean = float(weight @ ran.change_m)
-    cv = float(np.sqrt(weight @ (ran.change_m - mean) ** 2)) / mean
+    mean, cv = mean_and_cv(ran.areas_m2, ran.change_m)
     right = np.abs(ran.change_m / task.target_m - 1.0) <= task.tolerance
-    return 100.0 * cv, 100.0 * float(weight @ right), mean / task.target_m
+    return 100.0 * cv, 100.0 * float(ran.areas_m2 @ right / ran.areas_m2.sum()), mean / task.target_m
+
+
+def mean_and_cv(areas_m2: Array, change_m: Array) -> tuple[float, float]:
+    """Return mean [m] and CV of a change (V,), by area."""
+    weight = areas_m2 / areas_m2.sum()
+    mean = float(weight @ change_m)
+    return mean, float(np.sqrt(weight @ (change_m - mean) ** 2)) / mean
 
 
 def moments_of(seed: int, pauses: int) -> NDArray[np.float64]:

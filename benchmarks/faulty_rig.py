@@ -12,7 +12,7 @@ from cell_core.errors import CellError, DeviceError
 from cell_core.trajectory import JointTrajectory
 from cell_core.transforms import Array
 from cell_nodes.direct_rig import TICK_S, DirectMotion, DirectRig
-from cell_nodes.execution_monitor import Monitors, Nominal, Observation, jump_rad
+from cell_nodes.execution_monitor import TOLD, Monitors, Nominal, Observation, jump_rad
 from cell_nodes.pausing import PausedError
 from cell_simulation import SimulatedCell
 
@@ -85,7 +85,7 @@ class FaultyRig(DirectRig):
     """A rig that behaves until `at_s`, and from then on as a kind of fault says."""
 
     def __init__(self, sim: SimulatedCell, monitors: MonitorsConfig, nominal: Nominal, fastest: Array) -> None:
-        self.kind, self.at_s, self.size = "", math.inf, 1.0
+        self.kind, self.at_s, self.size, self._struck = "", math.inf, 1.0, False
         self._nominal, self._fastest = nominal, [float(v) for v in fastest]
         self.monitors = Monitors(monitors)
         super().__init__(sim)
@@ -220,24 +220,15 @@ class FaultyRig(DirectRig):
 
     def fault(self, motion: Any, process: bool) -> CellError | None:
         """Return what the monitors say of what was last heard."""
-        heard = self.tool_state
-        broken = self._broken
         jump, self._jump_rad = self._jump_rad, 0.0
         observation = Observation(
             joint_state_age_s=self.now_s - self._joint_heard_s,
             tool_state_age_s=self.now_s - self._tool_heard_s,
-            heartbeat_ages_s={"job": self.now_s - self.at_s if broken and self.kind == "node frozen" else 0.0},
+            heartbeat_ages_s={"job": self.now_s - self.at_s if self._broken and self.kind == "node frozen" else 0.0},
             tracking_error_rad=motion.tracking_error_rad,
             joint_jump_rad=jump,
             nominal=self._nominal,
-            interlock_closed=heard.interlock_closed,
-            ventilation_on=heard.ventilation_on,
-            purge_ok=heard.purge_ok,
-            on=heard.on,
-            force_n=heard.force_n,
-            force_setpoint_n=heard.force_setpoint_n,
-            spindle_rpm=heard.spindle_rpm,
-            flow_m3_per_s=heard.flow_m3_per_s,
+            **{name: getattr(self.tool_state, name) for name in TOLD},
         )
         trip = self.monitors.look(observation, self._joint[0], self._tool_heard_s, process=process, required=["job"])
         return None if trip is None else trip.error
@@ -339,7 +330,3 @@ class FaultyMotion(DirectMotion):
             return
         super().cancel()
 
-
-def nominal_of(tool: Any, process: str) -> Nominal:
-    """Return what a tool does when it is well."""
-    return Nominal(flow_m3_per_s=tool.flow_m3_per_s) if process == "spray" else Nominal(spindle_rpm=tool.rpm)

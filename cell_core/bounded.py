@@ -13,7 +13,7 @@ from cell_core.errors import InputRefusedError
 
 TEXT_MAX_BYTES = 500_000_000
 """Tables, tool paths and trajectories; a path of a million samples has a quarter of that."""
-YAML_MAX_BYTES = 1_000_000
+YAML_MAX_BYTES = 4_000_000
 YAML_MAX_NODES = 200_000
 """What a document may hold once its aliases are followed."""
 ARCHIVE_MAX_BYTES = 4_000_000_000
@@ -54,13 +54,13 @@ def read_text(path: Path, max_bytes: int = TEXT_MAX_BYTES, encoding: str = "utf-
         raise InputRefusedError(f"{path}: cannot be read: {error}") from error
 
 
-def read_yaml(path: Path, max_bytes: int = YAML_MAX_BYTES) -> Any:
+def read_yaml(path: Path) -> Any:
     """Return a YAML document's plain data.
 
     Raises:
         InputRefusedError: as `read_text`, not YAML, or one that grows beyond YAML_MAX_NODES.
     """
-    text = read_text(path, max_bytes)
+    text = read_text(path, YAML_MAX_BYTES)
     try:
         refuse_growth(yaml.compose(text, Loader=yaml.SafeLoader), path)
         return yaml.safe_load(text)

@@ -17,6 +17,7 @@ from cell_core.errors import ConfigurationError
 from cell_core.surface import Surface
 from cell_core.transforms import Array, apply, transform_from_xyz_rpy
 from cell_motion.solid import Filling, filling
+from robot_description.hulls import hulls
 from robot_description.model import BoxModel, Cell
 from robot_description.semantics import disabled_pairs
 
@@ -176,18 +177,13 @@ class Checker:
 
 
 def _load(cell: Cell) -> tuple[pin.Model, pin.GeometryModel]:
-    model = pin.buildModelFromXML(cell.robot.urdf_xml)
+    model, geometry, _ = hulls(cell.robot)
     names = list(cell.robot.joint_names)
     if model.nq != len(names) or list(model.names)[1:] != names:
         raise ConfigurationError(
             f"robot {cell.robot.config.name}: URDF moves {list(model.names)[1:]} with {model.nq} coordinates, "
             f"wanted {names}"
         )
-    geometry = pin.buildGeomFromUrdfString(model, cell.robot.urdf_xml, pin.GeometryType.COLLISION)
-    for shape in geometry.geometryObjects:
-        if isinstance(shape.geometry, coal.BVHModelBase):
-            shape.geometry.buildConvexHull(True, "Qt")
-            shape.geometry = shape.geometry.convex
     return model, geometry
 
 

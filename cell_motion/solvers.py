@@ -11,6 +11,7 @@ from cell_core.errors import ConfigurationError
 from cell_core.transforms import Array, inverse
 from cell_motion.chain import Chain
 from robot_description.model import RobotModel
+from robot_description.opw import opw_model
 
 EXTENSION_M = 0.2
 AGREEMENT_M = 1e-5
@@ -50,19 +51,7 @@ class OpwSolver:
     """
 
     def __init__(self, robot: RobotModel, opw: OpwConfig) -> None:
-        s1, s2, s3, s4, s5, s6 = (s < 0 for s in opw.sign_corrections)
-        model = py_opw_kinematics.KinematicModel(
-            a1=opw.a1_m,
-            a2=opw.a2_m,
-            b=opw.b_m,
-            c1=opw.c1_m,
-            c2=opw.c2_m,
-            c3=opw.c3_m,
-            c4=opw.c4_m,
-            offsets=opw.offsets_rad,
-            flip_axes=(s1, s2, s3, s4, s5, s6),
-        )
-        self._opw = py_opw_kinematics._internal.Robot(model, False)
+        self._opw = py_opw_kinematics._internal.Robot(opw_model(opw), False)
         self._T_opw_flange = self._tip_offset(robot)
         self._T_flange_opw = inverse(self._T_opw_flange)
 

@@ -10,7 +10,7 @@ from cell_interfaces.srv import Abort, Pause
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from cell_core.config import GunConfig, load_named, load_recipe_tool
+from cell_core.config import load_named, load_recipe_tool
 from cell_core.config.loader import find_config
 from cell_core.config.monitors import MonitorsConfig
 from cell_core.errors import CellError, ConfigurationError, DeviceError
@@ -24,7 +24,8 @@ from cell_nodes.clients import PausedError, Peers
 from cell_nodes.device import Device
 from cell_nodes.execution_log import ExecutedLog, StrokeJournal
 from cell_nodes.execution_monitor import TOLD, Monitors, Nominal, Observation
-from cell_nodes.execution_run import WATCH_PERIOD_S, Away, Motion, ProcessRun, Watch
+from cell_nodes.execution_rig import Away, Motion
+from cell_nodes.execution_run import WATCH_PERIOD_S, ProcessRun, Watch
 from cell_nodes.execution_state import ExecutionState, StateMachine
 from cell_nodes.messages import seconds
 from cell_nodes.node_base import LATCHED, URGENT, CellNode, run_node
@@ -169,9 +170,7 @@ class ExecutionNode(CellNode):
         recipe = job.recipe()
         if recipe.process == process:
             tool = load_recipe_tool(recipe, find_config("recipes", job.config.recipe))
-        if isinstance(tool, GunConfig):
-            return Nominal(flow_m3_per_s=tool.flow_m3_per_s)
-        return Nominal(spindle_rpm=0.0 if tool is None else tool.rpm)
+        return Nominal.of(tool)
 
     def _fault(self, motion: Motion, process: bool) -> CellError | None:
         device, state = self._device, self._device.tool_state

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from cell_core.config import GrindToolConfig, GunConfig
 from cell_core.config.monitors import Monitor, MonitorsConfig
 from cell_core.errors import CellError, DeviceError, InterlockError, LimitError
 from cell_nodes.pausing import PausedError
@@ -25,6 +26,13 @@ class Nominal:
 
     spindle_rpm: float = 0.0
     flow_m3_per_s: float = 0.0
+
+    @classmethod
+    def of(cls, tool: GunConfig | GrindToolConfig | None) -> "Nominal":
+        """Return a tool's; None: no process."""
+        if isinstance(tool, GunConfig):
+            return cls(flow_m3_per_s=tool.flow_m3_per_s)
+        return cls(spindle_rpm=0.0 if tool is None else tool.rpm)
 
 
 @dataclass(frozen=True, kw_only=True)

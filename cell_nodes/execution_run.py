@@ -3,11 +3,10 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from cell_core.errors import CellError, DeviceError
 from cell_core.trajectory import JointTrajectory, ProcessEvent
-from cell_core.transforms import Array
+from cell_nodes.execution_rig import Away, Motion, Record, Rig
 from cell_nodes.execution_state import ExecutionState, StateMachine
 from cell_nodes.pausing import PausedError
 
@@ -18,68 +17,6 @@ QUIET_WAIT_S = 0.3
 STOP_WAIT_S = 5.0
 FEEDBACK_WAIT_S = 2.0
 """A controller that says nothing of an accepted trajectory for so long is not to be trusted with it."""
-
-
-class Motion(Protocol):
-    """A trajectory under way."""
-
-    @property
-    def zero_s(self) -> float | None:
-        """The device's time at path time 0 [s]; None before anything was heard of it."""
-        ...
-
-    @property
-    def tracking_error_rad(self) -> float: ...
-    @property
-    def path_time_s(self) -> float: ...
-    def wait(self, seconds: float) -> bool:
-        """Let time pass; return whether the motion has ended."""
-        ...
-
-    def cancel(self) -> None: ...
-    def error(self) -> CellError | None:
-        """Return what a motion that has ended says went wrong."""
-        ...
-
-
-class Rig(Protocol):
-    """Arm and tool."""
-
-    off_stamp_s: float
-    """The device's time at which the process last went off [s]."""
-
-    def select_and_arm(self, process: str) -> None: ...
-    def start(self, trajectory: JointTrajectory, identity: str, process: str) -> Motion: ...
-    def process_off(self, wait_s: float) -> bool:
-        """Switch the process off at once; return whether the device confirmed."""
-        ...
-
-    def wait_until_off(self, wait_s: float) -> bool: ...
-    def wait_until_quiet(self, wait_s: float) -> bool:
-        """Wait until nothing comes out and nothing presses any more."""
-        ...
-
-    def positions(self, names: Sequence[str]) -> list[float]: ...
-
-
-class Record(Protocol):
-    """What a run writes down: execution_log.StrokeJournal."""
-
-    @property
-    def stroke(self) -> int: ...
-    @property
-    def n_strokes(self) -> int: ...
-    def running(self, zero_s: float) -> None: ...
-    def advance(self, path_time_s: float, wall_s: float) -> None: ...
-    def stopped(self, path_time_s: float, reason: str, *, confirmed: bool) -> None: ...
-    def paused(self, reason: str, retracted_m: float, remark: str) -> None: ...
-    def done(self) -> None: ...
-
-
-class Away(Protocol):
-    """What finds retracts: execution_retract.Retractor."""
-
-    def away(self, position_rad: Array) -> tuple[JointTrajectory, float]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,9 +161,9 @@ class ProcessRun:
         near = 0 < self._passed <= len(self._trajectory.segments) and (
             self._trajectory.segments[self._passed - 1].kind != "transition"
         )
-        self._stopped(motion, str(pause), quietly=True)
-        retracted_m, remark = 0.0, "the tool was not beside the part"
-        if near and self._process:
+        unstopped = self._stopped(motion, str(pause), quietly=True).removeprefix("; ")
+        retracted_m, remark = 0.0, unstopped or "the tool was not beside the part"
+        if near and self._process and not unstopped:
             retracted_m, remark = self._retract()
         if self._journal is not None:
             self._journal.paused(str(pause), retracted_m, remark)

@@ -6,7 +6,7 @@ import numpy as np
 
 from cell_core.errors import ConfigurationError
 from cell_core.transforms import Array
-from robot_description.generate_srdf import add_pairs, hulls, pinocchio
+from robot_description.hulls import add_pairs, hulls, pinocchio
 from robot_description.model import RobotModel
 
 SAMPLES = 60_000

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import pydantic
 import yaml
 
-from cell_core.bounded import read_text, refuse_growth
+from cell_core.bounded import YAML_MAX_BYTES, read_text, refuse_growth
 from cell_core.config.grind_tools import GrindToolConfig
 from cell_core.config.guns import GunConfig
 from cell_core.config.recipes import GrindRecipe, SprayRecipe
@@ -17,7 +17,6 @@ from cell_core.errors import ConfigurationError, InputRefusedError
 
 Model = TypeVar("Model", bound=pydantic.BaseModel)
 
-MAX_BYTES = 4_000_000
 _UNITS = (
     "_m",
     "_mm",
@@ -143,7 +142,7 @@ def load_config(model: type[Model], path: Path) -> Model:
 
 def _read(path: Path) -> tuple[dict[str, Any], yaml.Node | None]:
     try:
-        text = read_text(path, MAX_BYTES)
+        text = read_text(path, YAML_MAX_BYTES)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         refuse_growth(node, path)
         _refuse_duplicates(node, path)

@@ -10,7 +10,8 @@ from cell_core.errors import CollisionError, DeviceError, InterlockError
 from cell_core.resume import Journal, last_attempt
 from cell_core.trajectory import ProcessEvent, Segment
 from cell_core.transforms import inverse
-from cell_nodes.direct_rig import TICK_S, DirectRig
+from cell_nodes import execution_run
+from cell_nodes.direct_rig import TICK_S, DirectMotion, DirectRig
 from cell_nodes.execution_log import StrokeJournal
 from cell_nodes.execution_retract import Retractor
 from cell_nodes.execution_run import FEEDBACK_WAIT_S, ProcessRun, Watch, process_end_s
@@ -120,6 +121,15 @@ def test_a_pause_without_a_free_retract_stays_and_says_so(cell, tmp_path):
     with pytest.raises(PausedError, match="stays where it is: no free retract"):
         case.run.run("t")
     assert case.told[-2:] == ["processing", "paused"] and case.at_rest()
+
+
+def test_an_arm_that_does_not_confirm_its_stop_is_told_and_not_moved_on(cell, tmp_path, monkeypatch):
+    case = Case(cell, tmp_path, request=_pause_at(1.5), retractor=_retractor(cell))
+    monkeypatch.setattr(DirectMotion, "cancel", lambda self: None)
+    monkeypatch.setattr(execution_run, "STOP_WAIT_S", 0.5)
+    with pytest.raises(PausedError, match=r"stays where it is: the arm did not confirm its stop within 0\.5 s"):
+        case.run.run("t")
+    assert "retracting" not in case.told and not case.rig.tool_state.on
 
 
 def test_a_pause_away_from_the_part_needs_no_retract(cell, tmp_path):

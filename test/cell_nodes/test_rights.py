@@ -1,11 +1,12 @@
 """The security policy that is shipped: what the nodes use and no more, in the form that SROS 2 takes."""
 
 import importlib
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from node_kit import until
+from node_kit import WAIT_S
 
 from cell_core.config import config_root
 from cell_core.errors import ConfigurationError
@@ -13,7 +14,6 @@ from cell_nodes.names import NAMESPACE, NODES
 from cell_nodes.rights import Rights, policy_xml, read_policy, rights_of
 
 POLICY = config_root() / "security" / "policy.xml"
-
 
 
 def test_every_node_has_an_enclave_of_its_own() -> None:
@@ -28,14 +28,12 @@ def test_nodes_use_what_the_policy_allows_and_serve_all_that_it_lets_them_serve(
         if name == "simulator":
             assert node.trigger_configure().name == "SUCCESS"
     for name in NODES:
-        seen = Rights()
-
-        def complete(name: str = name) -> bool:
-            nonlocal seen
+        served = Rights(reply=allowed[name].reply, execute=allowed[name].execute)
+        seen, end = rights_of(ros.client, name), time.monotonic() + WAIT_S
+        while served.beyond(seen) and time.monotonic() < end:
+            time.sleep(0.02)
             seen |= rights_of(ros.client, name)
-            return not Rights(reply=allowed[name].reply, execute=allowed[name].execute).beyond(seen)
-
-        until(complete)
+        assert served.beyond(seen) == [], name
         assert seen.beyond(allowed[name]) == [], name
 
 

@@ -182,11 +182,15 @@ class SimLoop:
             self._dirty = self._dirty or bool(self.sim.tool_state().on)
         self._owed_s = min(self._owed_s + max(duration_s, 1e-4), BLOCK_MAX_S)
         end = time.monotonic() + SILENT_S
-        while self._owed_s > 0.0 and time.monotonic() < end:
+        at_pace = self._rtf == 1.0 and busy
+        smallest_s = self._period_s if at_pace else 0.0
+        while self._owed_s > 0.0 and self._owed_s >= smallest_s and time.monotonic() < end:
             # on a busy machine simulated time falls behind rather than that nothing is heard of the cell for long
-            step_s = min(self._owed_s, BLOCK_STEP_S)
+            step_s = smallest_s or min(self._owed_s, BLOCK_STEP_S)
             self.sim.step(step_s)
             self._owed_s -= step_s
+            if at_pace and self._owed_s >= smallest_s:
+                self._on_tick()  # a turn that came late leaves no state untold
         self._dirty = self._dirty or bool(self.sim.tool_state().on)
 
     def _guard(self) -> None:

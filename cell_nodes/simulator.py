@@ -100,7 +100,7 @@ class SimulatorNode(CellNode):
         )
         self._slow_s = 0.0
         self._rtf = rtf
-        self._camera = SimCamera(self, self.cell, self.sim, self.loop)
+        self._camera = SimCamera(self, self.cell, self.sim, self.loop, apart=rtf == 1.0 and not self.loop.lockstep)
         self._arm = ArmController(self, self.sim, self.loop, self._take_pending)
 
     def activate(self) -> None:

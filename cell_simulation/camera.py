@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import open3d as o3d
@@ -48,7 +49,7 @@ class DepthCamera:
             boxes: (T_base_box (4, 4), size_m (3,)) of table, fixture and walls.
             seed: of the noise.
         """
-        self._config, self._part = config, part
+        self.config, self._shape = config, part.shape
         self._boxes = [_box(T, size) for T, size in boxes]
         h, w = config.height_px, config.width_px
         u, v = np.meshgrid(np.arange(w, dtype=np.float32), np.arange(h, dtype=np.float32))
@@ -63,9 +64,17 @@ class DepthCamera:
         self._built: Array | None = None
         self._scene = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what another process needs: an Embree scene is built there anew."""
+        return {**self.__dict__, "_scene": None, "_built": None}
+
+    def follow(self, removed_m: Array) -> None:
+        """Take the removed depth (V,) of the part from another process' part."""
+        self._shape.removed_m[:] = removed_m
+
     def render(self, T_base_camera: Array, stamp_s: float, noise: bool = True) -> DepthFrame:
         """Return the depth image from a pose (4, 4); the next image's noise is another."""
-        config = self._config
+        config = self.config
         h, w = config.height_px, config.width_px
         offsets = np.random.default_rng([self._seed, 22, self._count]).integers(0, len(self._normal) - h * w, 6)
         self._count += 1
@@ -107,8 +116,8 @@ class DepthCamera:
         flat, w = depth.ravel(), depth.shape[1]
         for step, pair in ((1, (depth[:, :-1], depth[:, 1:])), (w, (depth[:-1], depth[1:]))):
             jump = np.abs(pair[0] - pair[1]) > EDGE_JUMP_M
-            row, column = np.nonzero(jump)
-            i = row * w + column
+            i = np.flatnonzero(jump)
+            i = i + i // jump.shape[1] * (w - jump.shape[1])
             draw = self._uniform[offset + i]
             mixed = (draw < EDGE_MIXED_FRACTION) & keep.ravel()[i] & keep.ravel()[i + step]
             i, share = i[mixed], draw[mixed] / np.float32(EDGE_MIXED_FRACTION)
@@ -120,10 +129,10 @@ class DepthCamera:
         )
 
     def _current_scene(self) -> o3d.t.geometry.RaycastingScene:
-        removed = self._part.removed_m
+        removed = self._shape.removed_m
         if self._scene is None or self._built is None or np.max(np.abs(removed - self._built)) > REBUILD_M:
             self._built = removed.copy()
-            self._scene = ray_scene(self._part.current_vertices_m(), self._part.surface.triangles)
+            self._scene = ray_scene(self._shape.current_vertices_m(), self._shape.triangles)
             for vertices, triangles in self._boxes:
                 add_mesh(self._scene, vertices, triangles)
         return self._scene

@@ -75,7 +75,7 @@ class SimulatedCell:
         self._tools = ToolIO(gun, pad)
         self._pad = None if pad is None else self._make_pad(pad, arm, errors, seed)
         boxes = [(box.T_base_box, box.size_m) for box in cell.obstacles]
-        self._camera = DepthCamera(cell.camera, self._part, boxes, seed=seed)
+        self.camera = DepthCamera(cell.camera, self._part, boxes, seed=seed)
         self._arm = Arm(self._robot, kind=arm, seed=seed, model_error=errors.arm_model_error)
         self._ticks = 0
         self._wanted_ticks = 0.0
@@ -282,8 +282,16 @@ class SimulatedCell:
 
     def render_depth(self) -> DepthFrame:
         """Return a depth image from where the camera is now."""
-        T = self._robot.forward(self._arm.position_rad, self._cell.config.camera.optical_frame)
-        return self._camera.render(T, self.time_s)
+        return self.camera.render(self.camera_pose(), self.time_s)
+
+    def camera_pose(self) -> Array:
+        """Return where the camera is now, T_base_camera (4, 4)."""
+        return self._robot.forward(self._arm.position_rad, self._cell.config.camera.optical_frame)
+
+    @property
+    def removed_m(self) -> Array:
+        """(V,) depth taken off the part so far [m]."""
+        return self._part.removed_m
 
     def truth(self) -> Surface:
         """Return the true part in frame "part" (the fixture frame) as it came, with what was done to it.

@@ -33,11 +33,32 @@ class Hits:
     """(H, 3) barycentric weights of its vertices; rows sum to 1."""
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Shape:
+    """Raw geometry and what was taken off it; vertices are doubled along sharp edges."""
+
+    vertices_m: Array
+    """(V, 3) in the base frame."""
+    vertex_normals: Array
+    triangles: NDArray[np.int64]
+    source: NDArray[np.int64]
+    """(V,) the vertex each is a copy of."""
+    removed_m: Array
+    """(V,) removed depth along the inward normal; it changes."""
+
+    def current_vertices_m(self) -> Array:
+        """(V, 3) vertices with the removed depth taken off along the normal; copies along an edge stay together."""
+        count = np.bincount(self.source)
+        step = self.removed_m[:, None] * self.vertex_normals
+        total = np.column_stack([np.bincount(self.source, step[:, i]) for i in range(3)])
+        return self.vertices_m - (total / count[:, None])[self.source]
+
+
 class TruePart:
     """A mesh in the base frame that carries film volume and removed depth on its vertices.
 
     The raw geometry stays as it was loaded, only finer and with vertices doubled along sharp edges; removal is kept as
-    a depth along the vertex normal, which `current_vertices_m` takes off.
+    a depth along the vertex normal, which `shape.current_vertices_m` takes off.
     """
 
     def __init__(self, surface: Surface, edge_max_m: float = EDGE_MAX_M) -> None:
@@ -48,8 +69,13 @@ class TruePart:
         n = len(self.surface.vertices_m)
         self.film_volume_m3 = np.zeros(n)
         """(V,) volume of dry film landed on each vertex, before levelling."""
-        self.removed_m = np.zeros(n)
-        """(V,) removed depth along the inward normal."""
+        self.shape = Shape(
+            vertices_m=self.surface.vertices_m,
+            vertex_normals=self.surface.vertex_normals,
+            triangles=self.surface.triangles,
+            source=self._source,
+            removed_m=np.zeros(n),
+        )
         self.scene = ray_scene(self.surface.vertices_m, self.surface.triangles)
         """Rays to the raw geometry."""
 
@@ -116,12 +142,10 @@ class TruePart:
         stiffness = (scipy.sparse.diags_array(off.sum(axis=1)) - off).tocsr()
         return scipy.sparse.diags_array(np.maximum(self.surface.vertex_areas_m2, 1e-12)), stiffness
 
-    def current_vertices_m(self) -> Array:
-        """(V, 3) vertices with the removed depth taken off along the normal; copies along an edge stay together."""
-        count = np.bincount(self._source)
-        step = self.removed_m[:, None] * self.surface.vertex_normals
-        total = np.column_stack([np.bincount(self._source, step[:, i]) for i in range(3)])
-        return self.surface.vertices_m - (total / count[:, None])[self._source]
+    @property
+    def removed_m(self) -> Array:
+        """(V,) removed depth along the inward normal."""
+        return self.shape.removed_m
 
     def on_given_vertices(self, values: Array) -> Array:
         """Return values (V,) on the vertices of the surface as it was given; copies along an edge by their areas."""

@@ -149,6 +149,21 @@ def test_depth_is_rendered_for_who_listens_and_on_request(bench):
     assert infos[-1].k[0] > 0.0
 
 
+def test_what_streams_is_rendered_in_another_process_that_ends_with_the_node(bench):
+    images: list[Image] = []
+    bench.ros.client.create_subscription(Image, "camera/depth/image_rect", images.append, 2)
+    camera = bench.node._camera
+    until(lambda: camera._renderer._ready.is_set())
+    child = camera._renderer._process
+    n = len(images)
+    until(lambda: len(images) >= n + 2)
+    child.kill()
+    n = len(images)
+    until(lambda: camera._renderer is None and len(images) >= n + 2)
+    bench.node.close()
+    assert not child.is_alive()
+
+
 def test_the_part_survives_a_restart_of_the_simulator(ros, job):
     bench = Bench(ros, job)
 

@@ -233,14 +233,15 @@ def execute(
 ) -> None:
     """Run a plan as the execution node does, and keep tool path, trajectory and log in the folder.
 
-    Whatever stops the run is raised; what is no Exception, as when the power goes, takes the log along.
+    Whatever stops the run is raised; what is no Exception, as when the power goes, leaves of the log what was on disk.
     """
     kept = folder / f"run_{index}"
     kept.mkdir(parents=True)
     assert plan.toolpath is not None
     plan.toolpath.write(kept / "toolpath.json")
     plan.trajectory.write(kept / "trajectory.json")
-    log = ExecutedLog(plan.trajectory.joint_names)
+    frame = task.cell.tool(task.process).tcp_frame
+    log = ExecutedLog(folder / f"executed_{index}.npz", plan.trajectory.joint_names, task.cell.robot, frame)
     listener = log.add_row
     rig.listeners.append(listener)
     powered = True
@@ -251,7 +252,7 @@ def execute(
             process=task.process,
             states=states,
             watch=watch,
-            journal=StrokeJournal(journal, plan.trajectory, index, "bench"),
+            journal=StrokeJournal(journal, plan.trajectory, index, "bench", log=log),
             retractor=retractor,
             wall=wall,
         ).run(f"run {index}")
@@ -261,7 +262,7 @@ def execute(
     finally:
         rig.listeners.remove(listener)
         if powered:
-            log.write(folder / f"executed_{index}.npz", task.cell.robot, task.cell.tool(task.process).tcp_frame)
+            log.write()
 
 
 def _watchman(task: Task, rig: DirectRig) -> Callable[[Motion, bool], CellError | None]:

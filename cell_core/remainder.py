@@ -1,7 +1,8 @@
 """What of a process is left after a run, and what was run of it, from its folder: execution/ of a job.
 
 run_<n>/ holds toolpath.json and trajectory.json as run n got them, and stop.json once it is known where it stopped;
-executed_<n>.npz is what the device logged of it.
+executed_<n>.npz is what was heard of the device meanwhile, executed_<n>.rows the same as far as it was on disk when the
+power went.
 """
 
 from collections.abc import Collection, Mapping
@@ -11,6 +12,7 @@ from pathlib import Path
 from numpy.typing import NDArray
 
 from cell_core.errors import InputRefusedError
+from cell_core.executed_rows import read_rows
 from cell_core.files import read_json, read_npz, write_json
 from cell_core.resume import Attempt, remaining_toolpath
 from cell_core.stop_point import StopPoint, stop_point
@@ -32,12 +34,18 @@ class Remainder:
 
 
 def executed_log(execution: Path, index: int) -> Mapping[str, NDArray] | None:
-    """Return the log of a run, or None where there is none that can be read."""
-    path = execution / f"executed_{index}.npz"
-    try:
-        return read_npz(path) if path.is_file() else None
-    except InputRefusedError:
-        return None
+    """Return the log of a run, or None where there is none that can be read.
+
+    Where the run was not ended by its node, the rows that were on disk by then.
+    """
+    whole, rows = execution / f"executed_{index}.npz", execution / f"executed_{index}.rows"
+    for path, read in ((whole, read_npz), (rows, read_rows)):
+        try:
+            if path.is_file():
+                return read(path)
+        except InputRefusedError:
+            continue
+    return None
 
 
 def remainder(execution: Path, attempt: Attempt, *, leave_out: Collection[int] = ()) -> Remainder:

@@ -116,11 +116,12 @@ class ExecutionNode(CellNode):
         self._stop_request = None
         self._device.take_jump_rad()  # what happened before counts no more
         if goal.process:
-            log = ExecutedLog(trajectory.joint_names)
             entries = Journal(folder / "journal.jsonl").read()
             before = last_attempt(entries)
             attempt = 0 if before is None else before.index + 1
-            journal = StrokeJournal(Journal(folder / "journal.jsonl"), trajectory, attempt, sha256(path))
+            frame = self._cell.tool(goal.process).tcp_frame
+            log = ExecutedLog(folder / f"executed_{attempt}.npz", trajectory.joint_names, self._cell.robot, frame)
+            journal = StrokeJournal(Journal(folder / "journal.jsonl"), trajectory, attempt, sha256(path), log=log)
         run = ProcessRun(
             self._device,
             trajectory,
@@ -140,8 +141,7 @@ class ExecutionNode(CellNode):
             self._running = False
             if listener is not None and log is not None:
                 self._device.listeners.remove(listener)
-                tcp_frame = self._cell.tool(goal.process).tcp_frame
-                log.write(folder / f"executed_{attempt}.npz", self._cell.robot, tcp_frame)
+                log.write()
         figures = {"path_duration_s": trajectory.duration_s, "segments": len(trajectory.segments)}
         if journal is not None:
             figures["strokes"] = journal.n_strokes

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from cell_core.executed_rows import append_rows
 from cell_core.files import write_npz
 from cell_core.resume import Journal
 from cell_core.trajectory import JointTrajectory
@@ -22,12 +23,21 @@ class ExecutedLog:
     """Collects joint states while a process runs and writes them as execution/executed_<attempt>.npz.
 
     Arrays: time_s (N,), position_rad (N, J), T_base_tcp (N, 4, 4), on (N,), process_value (N,) in m3/s or N,
-    spindle_power_w (N,).
+    spindle_power_w (N,). While the process runs the rows so far stand in executed_<attempt>.rows.
     """
 
-    def __init__(self, joint_names: Sequence[str]) -> None:
-        self._names = list(joint_names)
+    def __init__(self, path: Path, joint_names: Sequence[str], robot: Any, tcp_frame: str) -> None:
+        """Start a log.
+
+        Args:
+            path: executed_<attempt>.npz, written by `write`.
+            joint_names: in the order of the positions.
+            robot: gives the tool frame's poses.
+        """
+        self.path, self._rows_path = Path(path), Path(path).with_suffix(".rows")
+        self._names, self._robot, self._tcp_frame = list(joint_names), robot, tcp_frame
         self._rows: list[tuple[float, list[float], bool, float, float]] = []
+        self._kept = 0
 
     def add(self, joint_state: Any, tool_state: Any) -> None:
         """Add one joint state with the tool state last heard."""
@@ -43,27 +53,50 @@ class ExecutedLog:
         on = bool(tool_state is not None and tool_state.on)
         self._rows.append((time_s, list(position_rad), on, value, power))
 
-    def write(self, path: Path, robot: Any, tcp_frame: str) -> None:
-        """Write the arrays; poses by forward kinematics."""
-        rows = list(self._rows)
+    def keep_until(self, time_s: float) -> None:
+        """Put the rows up to a time of the device on disk."""
+        rows = self._rows[self._kept :]
+        n = sum(1 for row in rows if row[0] <= time_s)
+        if n:
+            append_rows(self._rows_path, self._arrays(rows[:n]))
+            self._kept += n
+
+    def write(self) -> None:
+        """Write all rows; those kept until then have done their duty."""
+        write_npz(self.path, **self._arrays(list(self._rows)))
+        self._rows_path.unlink(missing_ok=True)
+
+    def _arrays(self, rows: Sequence[tuple[float, list[float], bool, float, float]]) -> dict[str, np.ndarray]:
         position = np.array([r[1] for r in rows], float).reshape(-1, len(self._names))
-        poses = robot.forward(position, tcp_frame) if len(rows) else np.zeros((0, 4, 4))
-        write_npz(
-            path,
-            time_s=np.array([r[0] for r in rows], float),
-            position_rad=position,
-            T_base_tcp=poses,
-            on=np.array([r[2] for r in rows], bool),
-            process_value=np.array([r[3] for r in rows], float),
-            spindle_power_w=np.array([r[4] for r in rows], float),
-        )
+        return {
+            "time_s": np.array([r[0] for r in rows], float),
+            "position_rad": position,
+            "T_base_tcp": self._robot.forward(position, self._tcp_frame) if len(rows) else np.zeros((0, 4, 4)),
+            "on": np.array([r[2] for r in rows], bool),
+            "process_value": np.array([r[3] for r in rows], float),
+            "spindle_power_w": np.array([r[4] for r in rows], float),
+        }
 
 
 class StrokeJournal:
     """Writes each stroke's begin and end to the journal as path time passes."""
 
-    def __init__(self, journal: Journal, trajectory: JointTrajectory, attempt: int, trajectory_sha256: str) -> None:
-        self._journal = journal
+    def __init__(
+        self,
+        journal: Journal,
+        trajectory: JointTrajectory,
+        attempt: int,
+        trajectory_sha256: str,
+        *,
+        log: ExecutedLog | None = None,
+    ) -> None:
+        """Begin a run's entries.
+
+        Args:
+            log: whose rows are put on disk with the journal's progress, never ahead of it.
+        """
+        self._journal, self._log = journal, log
+        self._zero_s: float | None = None
         self._spans = [
             (float(trajectory.time_s[s.i0]), float(trajectory.time_s[s.i1]), int(s.stroke))
             for s in trajectory.segments
@@ -111,9 +144,12 @@ class StrokeJournal:
         if wall_s >= self._next_s:
             self._next_s = wall_s + PROGRESS_PERIOD_S
             self._journal.append("progress", path_time_s=float(path_time_s))
+            if self._log is not None and self._zero_s is not None:
+                self._log.keep_until(self._zero_s + float(path_time_s))
 
     def running(self, zero_s: float) -> None:
         """Write the machine time at which path time was 0, so that others can tell path time from stamps."""
+        self._zero_s = zero_s
         self._journal.append("running", zero_s=zero_s)
 
     def stopped(self, path_time_s: float, reason: str, *, confirmed: bool = True) -> None:

@@ -7,12 +7,14 @@ import pytest
 from node_kit import dome, swing
 
 from cell_core.errors import CollisionError, DeviceError, InterlockError
+from cell_core.remainder import executed_log
 from cell_core.resume import Journal, last_attempt
+from cell_core.stroke_status import acted_until_s
 from cell_core.trajectory import ProcessEvent, Segment
 from cell_core.transforms import inverse
 from cell_nodes import execution_run
 from cell_nodes.direct_rig import TICK_S, DirectMotion, DirectRig
-from cell_nodes.execution_log import StrokeJournal
+from cell_nodes.execution_log import ExecutedLog, StrokeJournal
 from cell_nodes.execution_retract import Retractor
 from cell_nodes.execution_run import FEEDBACK_WAIT_S, ProcessRun, Watch, process_end_s
 from cell_nodes.execution_state import StateMachine
@@ -39,13 +41,15 @@ class Case:
         self.rig.listeners.append(self._tick)
         self.path = swing(np.array(cell.robot.home_rad), seconds=SECONDS)
         self.journal = Journal(folder / "journal.jsonl")
+        self.log = ExecutedLog(folder / "executed_0.npz", self.path.joint_names, cell.robot, "gun_tcp")
+        self.rig.listeners.append(self.log.add_row)
         self.run = ProcessRun(
             self.rig,
             self.path,
             process="spray",
             states=StateMachine(lambda state: self.told.append(str(state))),
             watch=Watch(fault=fault or self._fault, request=lambda: request(self), tell=lambda fraction, words: None),
-            journal=StrokeJournal(self.journal, self.path, 0, "test"),
+            journal=StrokeJournal(self.journal, self.path, 0, "test", log=self.log),
             retractor=retractor,
             wall=lambda: float(self.sim.time_s),
         )
@@ -246,3 +250,30 @@ def test_a_controller_that_says_nothing_is_not_trusted_with_a_motion(cell, tmp_p
 def test_when_the_process_was_really_off(asked_s, off_s, end_s):
     events = [ProcessEvent(time_s=4.0, name="on"), ProcessEvent(time_s=8.0, name="off")]
     assert process_end_s(asked_s, off_s, events) == end_s
+
+
+class _PowerLossError(BaseException):
+    """Nothing runs after it."""
+
+
+def test_what_was_executed_is_on_disk_when_the_power_goes_and_never_ahead_of_the_journal(cell, tmp_path):
+    def power(case):
+        if case.rig.sim.trajectory_status()[1] >= 2.6:
+            raise _PowerLossError
+
+    case = Case(cell, tmp_path, request=power)
+    with pytest.raises(_PowerLossError):
+        case.run.run("t")
+    attempt = last_attempt(case.journal.read())
+    log = executed_log(tmp_path, 0)
+    assert log is not None and not (tmp_path / "executed_0.npz").exists()
+    last_s = float(log["time_s"][-1]) - attempt.zero_s
+    assert attempt.told == "nobody" and attempt.stop_s - 0.01 <= last_s <= attempt.stop_s + 1e-9
+    assert 2.6 - 0.6 < last_s < 2.7
+    assert acted_until_s(log, attempt.zero_s) == pytest.approx(last_s, abs=0.01)
+    pose = cell.robot.forward(log["position_rad"][-1], "gun_tcp")
+    np.testing.assert_allclose(log["T_base_tcp"][-1], pose, atol=1e-12)
+    case.log.write()
+    whole = executed_log(tmp_path, 0)
+    assert whole is not None and len(whole["time_s"]) > len(log["time_s"])
+    assert not (tmp_path / "executed_0.rows").exists()

@@ -10,7 +10,7 @@ from launch.actions import DeclareLaunchArgument, ExecuteProcess
 from launch.substitutions import LaunchConfiguration
 
 from cell_core.ros_environment import ros_environment
-from cell_nodes.names import NAMESPACE
+from cell_nodes.names import NAMESPACE, SUPERVISOR_PID
 from robot_description.gazebo import MOCK_HARDWARE
 
 CELL = DeclareLaunchArgument("cell", default_value="default", description="cell: a name in config/cells or a path")
@@ -78,7 +78,9 @@ def environment() -> dict[str, str]:
         "ROS_DOMAIN_ID",
     )
     wanted = ros_environment(int(os.environ.get("ROS_DOMAIN_ID", "0")))
-    return {k: v for k, v in wanted.items() if k not in untouched and os.environ.get(k) != v}
+    changed = {k: v for k, v in wanted.items() if k not in untouched and os.environ.get(k) != v}
+    # a launch that is killed takes its nodes along
+    return {**changed, SUPERVISOR_PID: str(os.getpid())}
 
 
 def alone_on_this_machine() -> dict[str, str]:

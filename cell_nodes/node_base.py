@@ -21,7 +21,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 
 from cell_core.errors import CellError, ConfigurationError, DeviceError
-from cell_nodes.names import ACTIVE_STATE_ID, NAMESPACE, SUPERVISOR_PID
+from cell_nodes.names import ACTIVE_STATE_ID, FINALIZED_STATE_ID, NAMESPACE, SUPERVISOR_PID
 
 HEARTBEAT_HZ = 10.0
 URGENT, PATIENT = -15, 5
@@ -51,15 +51,15 @@ class CellNode(LifecycleNode):
 
     def beat(self) -> None:
         """Publish one heartbeat, stamped with wall time."""
-        message = Heartbeat(node=self.get_name(), lifecycle_state=self._state_machine.current_state[0])
-        message.header.stamp = self._wall.now().to_msg()
         with contextlib.suppress(Exception):  # the context may be shutting down under the timer
+            message = Heartbeat(node=self.get_name(), lifecycle_state=self._state_machine.current_state[0])
+            message.header.stamp = self._wall.now().to_msg()
             self._heartbeat.publish(message)
 
     @property
     def is_active(self) -> bool:
         """Whether the node's lifecycle state is active."""
-        return self._state_machine.current_state[0] == ACTIVE_STATE_ID
+        return self._state()[0] == ACTIVE_STATE_ID
 
     def require_active(self) -> None:
         """Refuse work unless the node is active.
@@ -67,8 +67,20 @@ class CellNode(LifecycleNode):
         Raises:
             DeviceError: the node is in another lifecycle state; says which.
         """
-        if not self.is_active:
-            raise DeviceError(f"node {self.get_name()} is {self._state_machine.current_state[1]}, must be active")
+        number, word = self._state()
+        if number != ACTIVE_STATE_ID:
+            raise DeviceError(f"node {self.get_name()} is {word}, must be active")
+
+    def _state(self) -> tuple[int, str]:
+        machine = self._state_machine
+        return machine.current_state if machine is not None else (FINALIZED_STATE_ID, "destroyed")
+
+    def destroy_node(self) -> None:
+        """Destroy the node and all that keeps its DDS participant, with threads and shared memory, alive."""
+        release(self)
+        super().destroy_node()
+        # rclpy 9.1.2 leaves the state machine, which holds the node
+        self._state_machine: Any = None
 
     def string(self, name: str) -> str:
         """Return a string parameter's value."""
@@ -141,6 +153,13 @@ class CellNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
 
+def release(node: Any) -> None:
+    """Destroy a node's action clients and servers, which rclpy 9.1.2 leaves to whoever made them."""
+    for waitable in list(node.waitables):
+        with contextlib.suppress(Exception):
+            waitable.destroy()
+
+
 def run_node(make: Callable[[], CellNode], niceness: int = 0) -> None:
     """Run one node until SIGINT, SIGTERM or the supervisor's death; then close it.
 
@@ -195,19 +214,31 @@ def _spin(executor: SingleThreadedExecutor, ending: threading.Event) -> None:
 
 
 class _Leash:
-    """Ends this process soon after the supervisor that started it is gone; without a supervisor it does nothing."""
+    """Ends this process soon after the one that SUPERVISOR_PID names is gone; without that it does nothing."""
 
     def __init__(self, ending: threading.Event) -> None:
         self._ending = ending
         self.supervisor = int(os.environ.get(SUPERVISOR_PID, "0"))
+        self._parent = os.getppid()
+        """The supervisor itself, or what stands between, such as a debugger."""
 
     def start(self) -> None:
         if self.supervisor:
             threading.Thread(target=self._watch, daemon=True, name="leash").start()
 
     def _watch(self) -> None:
-        while os.getppid() == self.supervisor:
+        while os.getppid() == self._parent and _exists(self.supervisor):
             time.sleep(0.25)
         self._ending.set()
         time.sleep(2.0)
         os._exit(1)
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

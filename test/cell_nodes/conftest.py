@@ -1,7 +1,9 @@
 """Fixtures of the node tests."""
 
+import gc
 import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +24,11 @@ def ros() -> Iterator[node_kit.Ros]:
     running = node_kit.Ros()
     yield running
     running.close()
+    end = time.monotonic() + node_kit.WAIT_S
+    while node_kit.shared_memory() and time.monotonic() < end:  # a thread of the nodes may still be on its way out
+        time.sleep(0.1)
+        gc.collect()
+    assert node_kit.shared_memory() == [], "a DDS participant outlived its nodes"
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,7 @@
 """What the node tests share: real rclpy in this process, own context, own domain, futures with time-outs."""
 
+import gc
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -18,6 +20,7 @@ from cell_core.jobs import JobFolder
 from cell_core.surface import Surface
 from cell_core.surface_io import write_ply
 from cell_core.trajectory import JointTrajectory, ProcessEvent, Segment
+from cell_nodes.node_base import release
 from cell_nodes.processes import DomainLease
 
 WAIT_S = 15.0
@@ -65,9 +68,19 @@ class Ros:
         for node, executor, thread in self._running:
             executor.shutdown(timeout_sec=1.0)
             thread.join(timeout=2.0)
+            release(node)
             node.destroy_node()
         rclpy.shutdown(context=self.context)
+        self._running.clear()
+        del self.client
+        gc.collect()
         self.lease.close()
+
+
+def shared_memory(pid: int | str = "self") -> list[str]:
+    """Return the segments of a process' DDS participants."""
+    maps = Path(f"/proc/{pid}/maps").read_text()
+    return sorted({path for path in re.findall(r"/dev/shm/fastdds_[0-9a-f]+\b", maps) if Path(path).exists()})
 
 
 def wait(future: Any, timeout_s: float = WAIT_S) -> Any:

@@ -1,20 +1,27 @@
 """Lifecycle, heartbeat and action work that every node shares."""
 
+import os
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from cell_interfaces.action import RunJob
 from cell_interfaces.msg import Heartbeat
-from node_kit import until, wait
+from node_kit import shared_memory, until, wait
 from rclpy.parameter import Parameter
 from rclpy.task import Future
 
 from cell_core.errors import ConfigurationError, InputRefusedError
+from cell_core.ros_environment import ros_environment
 from cell_nodes.action_client import ActionClient
 from cell_nodes.action_work import ActionWorker
 from cell_nodes.clients import ActionCaller
+from cell_nodes.names import SUPERVISOR_PID
 from cell_nodes.node_base import STREAM, CellNode
+from cell_nodes.processes import DomainLease
 
 
 class Probe(CellNode):
@@ -157,3 +164,25 @@ def test_paths_outside_the_job_root_are_refused(ros, tmp_path):
         with pytest.raises(ConfigurationError):
             node.job_path(path)
     assert Parameter  # the fixture's parameters reached the node through rclpy's own type
+
+
+def test_a_node_ends_with_what_started_it_and_leaves_no_shared_memory(tmp_path):
+    starter = subprocess.Popen(["sleep", "600"])
+    lease = DomainLease()
+    environment = {**os.environ, **ros_environment(lease.domain), SUPERVISOR_PID: str(starter.pid)}
+    command = [sys.executable, "-m", "cell_nodes.recorder"]
+    node = subprocess.Popen(command, env=environment, cwd=Path(__file__).parents[2])
+    try:
+        until(lambda: len(shared_memory(node.pid)) > 0)
+        segments = shared_memory(node.pid)
+        time.sleep(1.0)
+        assert node.poll() is None  # its parent is this process, not what SUPERVISOR_PID names: that is no reason to end
+        starter.kill()
+        starter.wait(5.0)
+        assert node.wait(10.0) in (0, 1)
+        assert not [path for path in segments if Path(path).exists()]
+    finally:
+        for process in (starter, node):
+            process.kill()
+            process.wait(5.0)
+        lease.close()

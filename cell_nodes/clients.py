@@ -148,6 +148,10 @@ class Peers:
         last = self._last_s.get(name)
         return None if last is None else time.monotonic() - last
 
+    def forget(self) -> None:
+        """Begin anew."""
+        self._last_s = {}
+
     def ages_s(self) -> dict[str, float]:
         """Seconds since the last heartbeat of every node ever heard."""
         now = time.monotonic()

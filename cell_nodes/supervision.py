@@ -19,7 +19,7 @@ from sensor_msgs.msg import JointState
 
 from cell_core.errors import CellError, DeviceError
 from cell_core.jobs import JobFolder
-from cell_nodes.clients import ActionCaller
+from cell_nodes.clients import ActionCaller, Peers
 from cell_nodes.lifecycle_manager import LifecycleManager
 from cell_nodes.names import NAMESPACE, NODES
 from cell_nodes.processes import NodeProcesses
@@ -27,6 +27,9 @@ from cell_nodes.processes import NodeProcesses
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 15.0
 STOPPED_WAIT_S = 8.0
+SUSPENDED_S = 5.0
+SILENT_MAX_S = 40.0
+"""A node that lives and sends no heartbeat for so long is frozen; one that works is missed by the job before."""
 AT_REST_RAD_PER_S = 2e-3
 POLL_S = 0.05
 
@@ -56,6 +59,8 @@ class Supervision:
         self._node.create_subscription(ToolState, "tool_state", self._on_tool, 1)
         self._lifecycle = LifecycleManager(self._node, NODES, self._watch)
         self._client = ActionCaller(self._node, RunJob, "run_job")
+        self._peers = Peers(self._node)
+        self._up, self._watched_s = False, time.monotonic()
         self._services = {
             name: self._node.create_client(kind, name)
             for name, kind in (("approve", Approve), ("reject", Reject), ("abort", Abort), ("job/abort", Abort))
@@ -68,6 +73,7 @@ class Supervision:
         try:
             try:
                 self._lifecycle.bring_up(START_TIMEOUT_S)
+                self._up = True
                 self._emit("ready", seconds=round(time.monotonic() - start, 2), nodes=self._processes.pids())
                 threading.Thread(target=self._read_answers, daemon=True, name="answers").start()
                 return self._stay_up() if self._up_only else self._run_job()
@@ -109,6 +115,14 @@ class Supervision:
     def _watch(self) -> None:
         for name, how in self._processes.dead().items():
             raise DeviceError(f"node {name} died ({how})", node=name)
+        now, before = time.monotonic(), self._watched_s
+        self._watched_s = now
+        if not self._up or now - before > SUSPENDED_S:
+            self._peers.forget()  # who configures itself sends none; and this process may have been suspended
+            return
+        for name, age_s in self._peers.ages_s().items():
+            if name in NODES and age_s > SILENT_MAX_S:
+                raise DeviceError(f"node {name}: silent for {age_s:.0f} s, limit {SILENT_MAX_S:g} s", node=name)
 
     def _fail(self, error: CellError) -> int:
         """Stop everything that still lives, tell, and leave the job's state behind."""

@@ -265,10 +265,16 @@ def test_every_third_party_import_is_a_pinned_dependency():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     lines = [line for group in (project["dependencies"], *project["optional-dependencies"].values()) for line in group]
     assert all(re.fullmatch(r"[\w-]+==[\w.]+", line) for line in lines), "exact pins only"
-    held = dict(line.split("==") for line in (ROOT / "tools" / "constraints.txt").read_text().split())
+    text = (ROOT / "tools" / "locked.txt").read_text()
+    entries = [entry for entry in re.split(r"^(?=[A-Za-z0-9])", text, flags=re.M) if not entry.startswith("#")]
+    held = {}
+    for entry in entries:
+        name, version, hashes = re.fullmatch(r"([\w.-]+)==([\w.]+)[^\\]*\\\n(.*)", entry, re.S).groups()
+        assert re.search(r"--hash=sha256:[0-9a-f]{64}\b", hashes), f"{name} in tools/locked.txt has no hash"
+        held[name] = version
     for line in lines:
         name, version = line.split("==")
-        assert held[name.lower()] == version, f"{name} in tools/constraints.txt"
+        assert held[name.lower()] == version, f"{name} in tools/locked.txt"
     module_of = {"coal": "coal", "jinja2": "jinja2", "mcap-ros2-support": "mcap_ros2",
                  "open3d-cpu": "open3d", "pillow": "PIL", "pin": "pinocchio", "py-opw-kinematics": "py_opw_kinematics",
                  "pycollada": "collada", "pyyaml": "yaml"}  # fmt: skip

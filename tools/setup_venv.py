@@ -13,6 +13,7 @@ import hashlib
 import importlib.util
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 OLDEST, NEWEST = (3, 11), (3, 13)
+LOCKED = ROOT / "tools" / "locked.txt"
 INTERFACES = ("overlay/control_msgs", "overlay/tf2_msgs", "cell_interfaces")
 LIBRARIES = {"libEGL.so.1": "libegl1", "libGL.so.1": "libgl1", "libusb-1.0.so.0": "libusb-1.0-0"}
 EXIT_SYSTEM = 5
@@ -120,7 +122,7 @@ def is_done(venv: Path, name: str, key: str) -> bool:
 
 def python_key(venv: Path, distribution: Path | None) -> str:
     """Hash of what decides which wheels go in."""
-    files = [ROOT / "pyproject.toml", ROOT / "setup.py", ROOT / "tools/constraints.txt"]
+    files = [ROOT / "pyproject.toml", ROOT / "setup.py", LOCKED]
     return digest(files, environment_version(venv), str(distribution))
 
 
@@ -128,7 +130,7 @@ def interfaces_key(venv: Path, distribution: Path | None) -> str:
     """Hash of what decides how the interface packages come out."""
     files = [p for folder in INTERFACES for p in sorted((ROOT / folder).rglob("*")) if p.is_file()]
     tools = ("ros-", "cmake=", "empy=", "lark=", "ninja=", "catkin-pkg=")
-    held = [line for line in (ROOT / "tools/constraints.txt").read_text().splitlines() if line.startswith(tools)]
+    held = [line for line in LOCKED.read_text().splitlines() if line.startswith(tools)]
     return digest(files, environment_version(venv), str(distribution), *held)
 
 
@@ -164,13 +166,19 @@ def install_python(venv: Path, distribution: Path | None) -> None:
         check_python()
         print(f"setup: new environment {venv.name} with Python {platform.python_version()}", flush=True)
         run([sys.executable, "-m", "venv", str(venv)])
-    extras = "dev" if distribution else "dev,ros,ros-build"
-    print("setup: installing the pinned wheels (about 1 GB once unpacked)", flush=True)
-    run(
-        [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
-         "--constraint", str(ROOT / "tools" / "constraints.txt"), "--editable", f"{ROOT}[{extras}]"],
-        clean_environment() | {"PYTHONWARNINGS": "ignore"},
-    )  # fmt: skip
+    print("setup: installing the pinned wheels, each with its hash (about 1 GB once unpacked)", flush=True)
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    environment = clean_environment() | {"PYTHONWARNINGS": "ignore"}
+    wanted = venv / "locked.txt"
+    wanted.write_text(locked_requirements(LOCKED.read_text(), ros=distribution is None))
+    run([*pip, "--require-hashes", "--requirement", str(wanted)], environment)
+    run([*pip, "--editable", str(ROOT)], environment)
+
+
+def locked_requirements(text: str, *, ros: bool) -> str:
+    """Return the locked packages, those of ROS among them only where no distribution brings them."""
+    entries = re.split(r"^(?=[A-Za-z0-9])", text, flags=re.M)
+    return "".join(entry for entry in entries if ros or not entry.startswith("ros-"))
 
 
 def install_interfaces(venv: Path, distribution: Path | None) -> None:

@@ -176,7 +176,7 @@ def test_a_node_ends_with_what_started_it_and_leaves_no_shared_memory(tmp_path):
         until(lambda: len(shared_memory(node.pid)) > 0)
         segments = shared_memory(node.pid)
         time.sleep(1.0)
-        assert node.poll() is None  # its parent is this process, not what SUPERVISOR_PID names: that is no reason to end
+        assert node.poll() is None  # that its parent is another than SUPERVISOR_PID names is no reason to end
         starter.kill()
         starter.wait(5.0)
         assert node.wait(10.0) in (0, 1)

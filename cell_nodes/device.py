@@ -37,6 +37,9 @@ class Device:
         """Machine time at which the process was last seen to go off [s]."""
         self.fastest_rad_per_s: dict[str, float] = {}
         """Speed limits by joint; without them no jump is seen."""
+        self.stands_at_rest = False
+        """Whether the device's time stands still while the arm does, as in lock-step: old stamps come again."""
+        self._motion: Following | None = None
         self._jump_rad = 0.0
         self._joint_heard_s = self._tool_heard_s = -float("inf")
         self.listeners: list[Any] = []
@@ -52,6 +55,7 @@ class Device:
         before = self.joint_state
         # the same moment told again tells nothing: a driver that hangs goes on publishing
         told = before is None or seconds(message.header.stamp) != seconds(before.header.stamp)
+        told = told or (self.stands_at_rest and (self._motion is None or self._motion.done))
         if before is not None and self.fastest_rad_per_s and list(before.name) == list(message.name):
             fastest = [self.fastest_rad_per_s.get(name, float("inf")) for name in message.name]
             past_s = seconds(message.header.stamp) - seconds(before.header.stamp)
@@ -144,6 +148,7 @@ class Device:
             motion.follow(self._follow.send(goal, motion.feedback))
         except DeviceError as error:
             raise DeviceError(f"{error}{': ' + self.refusal if self.refusal else ''}") from error
+        self._motion = motion
         return motion
 
     def disarm_now(self) -> None:
@@ -212,6 +217,11 @@ class Following:
         if self.zero_s is None or state is None:
             return 0.0
         return max(seconds(state.header.stamp) - self.zero_s, 0.0)
+
+    @property
+    def done(self) -> bool:
+        """Whether the result is there."""
+        return self._result.done()
 
     def wait(self, seconds: float) -> bool:
         """Wait for the result; return whether it is there."""

@@ -43,6 +43,7 @@ class ExecutionNode(CellNode):
         self.declare_parameter("required_nodes", [""])
         self.declare_parameter("pause_retract_m", 0.05)
         self.declare_parameter("monitors", "default")
+        self.declare_parameter("lockstep", False)
         for name in OVERRIDES:
             self.declare_parameter(name, 0.0)
         self._device = Device(self)
@@ -69,6 +70,7 @@ class ExecutionNode(CellNode):
         self._device.fastest_rad_per_s = dict(
             zip(self._cell.robot.joint_names, self._cell.robot.velocity_rad_per_s, strict=True)
         )
+        self._device.stands_at_rest = self.get_parameter("lockstep").get_parameter_value().bool_value
         names = self.get_parameter("required_nodes").get_parameter_value().string_array_value
         self._required = [name for name in names if name]
 

@@ -105,7 +105,7 @@ def _parameters(name: str, job_dir: Path, options: argparse.Namespace, cell: str
     if name == "execution":
         # a simulator that shares two busy cores with ten nodes is late more often than a robot controller
         parameters |= {"joint_state_age_s": 3.0, "tool_state_age_s": 3.0, "heartbeat_age_s": 5.0}
-        parameters |= {"required_nodes": [n for n in NODES if n != "execution"]}
+        parameters |= {"required_nodes": [n for n in NODES if n != "execution"], "lockstep": options.lockstep}
     return parameters
 
 

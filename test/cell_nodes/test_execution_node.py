@@ -27,10 +27,10 @@ from cell_nodes.simulator import SimulatorNode
 class Bench:
     """Simulator and execution node, each spun on its own."""
 
-    def __init__(self, ros, job, **parameters):
+    def __init__(self, ros, job, simulator=None, **parameters):
         self.ros, self.folder = ros, job.path / "execution"
         self.job_dir = job.path
-        self.simulator = ros.up(SimulatorNode, job_dir=str(job.path))
+        self.simulator = ros.up(SimulatorNode, job_dir=str(job.path), **(simulator or {}))
         self.node = ros.up(ExecutionNode, **parameters)
         self.home = np.array(self.simulator.cell.robot.home_rad)
         self.tool, self.joint = [], []
@@ -213,6 +213,16 @@ def test_stale_joint_states_stop_the_process(ros, job):
     assert time.monotonic() - silent_s < 1.0
     assert "joint states: silent" in bench.result(handle).message
     bench.simulator._joint_states = publisher
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_in_lockstep_joint_states_stay_fresh_however_long_the_arm_rests(ros, job, told):
+    bench = Bench(ros, job, {"lockstep": True, "rtf": 50.0}, lockstep=told, joint_state_age_s=1.0, tool_state_age_s=3.0)
+    until(lambda: bench.at_rest() and bench.simulator.loop is not None)
+    time.sleep(1.5)
+    result = bench.run(swing(bench.home, seconds=2.0), process="")
+    assert result.success == told, result.message
+    assert told or "joint states: silent" in result.message
 
 
 def test_a_trajectory_beyond_the_limits_is_reported_with_the_controllers_reason(bench):

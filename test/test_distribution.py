@@ -4,6 +4,8 @@ import ast
 import importlib.util
 import math
 import re
+import shutil
+import subprocess
 import xml.etree.ElementTree as ElementTree
 from functools import cache
 from pathlib import Path
@@ -204,6 +206,26 @@ def test_the_bridge_carries_what_the_nodes_listen_to():
         if importlib.util.find_spec(package):
             assert hasattr(importlib.import_module(f"{package}.msg"), name)
         assert entry["gz_type_name"].startswith("gz.msgs.")
+
+
+@pytest.mark.skipif(shutil.which("ign") is None, reason="apt install ignition-tools libsdformat-dev sdformat-sdf")
+def test_sdformat_takes_the_world_with_a_part_and_the_arm(tmp_path):
+    world = tmp_path / "cell.sdf"
+    world.write_text(world_sdf(cell(), (tmp_path / "part.stl", 0.001, np.eye(4))))
+    checked = subprocess.run(["ign", "sdf", "-k", str(world)], capture_output=True, text=True)
+    assert checked.returncode == 0 and "Valid." in checked.stdout, checked.stdout + checked.stderr
+    arm = tmp_path / "arm.urdf"
+    arm.write_text(gazebo_urdf(cell(), CONFIG / "ros2_control" / "controllers.yaml"))
+    converted = subprocess.run(["ign", "sdf", "-p", str(arm)], capture_output=True, text=True)
+    assert converted.returncode == 0, converted.stderr
+    (model,) = ElementTree.fromstring(converted.stdout[converted.stdout.index("<sdf") :]).iterfind("model")
+    joints = {j.get("name"): j for j in model.iterfind("joint")}
+    robot = cell().robot
+    for name, low, high in zip(robot.joint_names, robot.lower_rad, robot.upper_rad, strict=True):
+        assert joints[name].get("type") == "revolute"
+        assert float(joints[name].findtext("axis/limit/lower")) == pytest.approx(low, abs=1e-4)
+        assert float(joints[name].findtext("axis/limit/upper")) == pytest.approx(high, abs=1e-4)
+    assert model.find("link/sensor[@type='depth_camera']") is not None
 
 
 def test_gazebos_camera_is_the_cells_camera():

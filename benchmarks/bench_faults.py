@@ -3,9 +3,9 @@
 A small part is planned and its process run on the simulated cell, by the functions that the execution node calls
 (execution_run, execution_monitor, resume, remainder; only the middleware is left out), with one fault at a random
 moment of the process: interlock, safety inputs, joint and tool states that stop, freeze, jump or turn NaN, controllers
-that reject, abort, answer late or never, orders that get lost, sensors of force, spindle and valve that lie, a full
-disk, clocks that jump, operators, and the power of the computer. faulty_rig.py judges every tick of 4 ms by the
-simulated device's own state. A fault is *survived* where
+that reject, abort, answer late or never, orders and messages that get lost or come late, sensors of force, spindle and
+valve that lie, a full disk, clocks that jump, operators, and the power of the computer. faulty_rig.py judges every tick
+of 4 ms by the simulated device's own state. A fault is *survived* where
 
 - no tick was unsafe: the process on without interlock, ventilation, purge or arming, without a trajectory, or longer
   than the fault's bound; an arm that moves a second after it should stand;
@@ -16,7 +16,7 @@ simulated device's own state. A fault is *survived* where
 
     cell bench faults
     N=60 cell bench faults                 so many faults instead of 500
-    KINDS="power lost" SEED=7 cell bench faults
+    KINDS="power lost;disk full" SEED=7 cell bench faults
 """
 
 import errno
@@ -261,7 +261,7 @@ def main() -> int:
     """Run the campaign."""
     n, seed0 = int(os.environ.get("N", "500")), int(os.environ.get("SEED", "0"))
     asked = os.environ.get("KINDS")
-    kinds = [k for k in KINDS if asked is None or k in asked.split(",")]
+    kinds = [k for k in KINDS if asked is None or k in asked.split(";")]
     benches = {task.process: Bench(task) for task in _tasks()}
     cases = []
     for i in range(n):

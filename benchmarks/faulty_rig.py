@@ -11,7 +11,7 @@ from cell_core.config.monitors import MonitorsConfig
 from cell_core.errors import CellError, DeviceError
 from cell_core.trajectory import JointTrajectory
 from cell_core.transforms import Array
-from cell_nodes.direct_rig import TICK_S, DirectMotion, DirectRig
+from cell_nodes.direct_rig import TICK_S, TOOL_TICKS, DirectMotion, DirectRig
 from cell_nodes.execution_monitor import TOLD, Monitors, Nominal, Observation, jump_rad
 from cell_nodes.pausing import PausedError
 from cell_simulation import SimulatedCell
@@ -78,7 +78,13 @@ KINDS: dict[str, Kind] = {
     "spindle stalls": Kind(process="grind", says="spindle at", bound_s=1.0 + W, film=False),
     "valve sticks shut": Kind(process="spray", says="valve: gun is on", bound_s=0.5 + M, film=False),
     "valve leaks": Kind(process="spray", says="valve: gun is off", bound_s=0.3 + M, film=False),
+    "messages lost": Kind(process="", says=""),
+    "messages late": Kind(process="", says=""),
+    "pause, messages lost": Kind(process="", says="paused: fault", bound_s=M),
+    "pause, messages late": Kind(process="", says="paused: fault", bound_s=M),
 }
+LOST_MOST, LATE_MOST_S = 0.8, 0.15
+"""Of joint and tool states up to this share is lost, or all come up to so much later."""
 
 
 class FaultyRig(DirectRig):
@@ -90,6 +96,9 @@ class FaultyRig(DirectRig):
         self.monitors = Monitors(monitors)
         super().__init__(sim)
         self.unsafe: list[str] = []
+        self._sent = sim.tool_state()
+        self._under_way: list[tuple[float, Array, Any]] = []
+        self._dice = np.random.default_rng(0)
         self._joint = (float(sim.time_s), np.array(sim.position_rad))
         self._joint_heard_s = self._tool_heard_s = float(sim.time_s)
         self._jump_rad = 0.0
@@ -114,6 +123,7 @@ class FaultyRig(DirectRig):
         """Let a fault happen at a time [s]; size in 0..1 draws its strength or sign."""
         self.kind, self.at_s, self.size = kind, at_s, size
         self._struck = False
+        self._dice = np.random.default_rng(int(1e9 * size))
 
     def mend(self) -> None:
         """End the fault, and what it left in the monitors; an operator has looked."""
@@ -122,6 +132,7 @@ class FaultyRig(DirectRig):
             for _ in range(round(STOP_S / TICK_S)):
                 self.advance()
         self.kind, self.at_s, self.requested = "", math.inf, None
+        self._under_way.clear()
         self.sim.set_safety(interlock_closed=True, ventilation_on=True, purge_ok=True)
         self._hear_joint()
         self._jump_rad = 0.0
@@ -134,6 +145,7 @@ class FaultyRig(DirectRig):
 
     def advance(self) -> None:
         """Let one tick pass."""
+        self._deliver()
         super().advance()
         if self._broken and not self._struck:
             self._struck = True
@@ -141,9 +153,40 @@ class FaultyRig(DirectRig):
         if self.kind == "interlock flickers" and self.now_s >= self.at_s + 0.02:
             self.sim.set_safety(interlock_closed=True)
         muted = self._broken and self.kind in ("joint states stop", "joint states freeze")
-        if not muted:
+        if not muted and not self._unreliable:
             self._hear_joint()
         self._judge()
+
+    @property
+    def _unreliable(self) -> bool:
+        return "messages" in self.kind
+
+    def _tell(self, time_s: float, position_rad: Array) -> None:
+        if not self._unreliable:
+            super()._tell(time_s, position_rad)
+
+    def _deliver(self) -> None:
+        """Where messages get lost or come late, hear those that come now."""
+        if not self._unreliable:
+            return
+        late_s = LATE_MOST_S * self.size if "late" in self.kind else 0.0
+        share = LOST_MOST * self.size if "lost" in self.kind else 0.0
+        state = self.sim.tool_state()
+        joint = (self.now_s, np.array(self.sim.position_rad))
+        told = state.on != self._sent.on or state.armed != self._sent.armed or self._ticks % TOOL_TICKS == 0
+        kept, self._sent = self._dice.random(2) >= share, state
+        self._under_way += [(*joint, state if told and kept[1] else None)] if kept[0] or (told and kept[1]) else []
+        while self._under_way and self._under_way[0][0] <= self.now_s - late_s + 1e-9:
+            sent_s, position, tool = self._under_way.pop(0)
+            if tool is not None:
+                if self.tool_state.on and not tool.on:
+                    self.off_stamp_s = sent_s
+                self.tool_state, self._tool_heard_s = tool, self.now_s
+            past_s = sent_s - self._joint[0]
+            jump = jump_rad(self._joint[1].tolist(), position.tolist(), past_s, self._fastest)
+            self._jump_rad = max(self._jump_rad, jump)
+            self._joint, self._joint_heard_s = (sent_s, position), self.now_s
+            super()._tell(sent_s, position)
 
     def _strike(self) -> None:
         kind, sim = self.kind, self.sim
@@ -155,7 +198,7 @@ class FaultyRig(DirectRig):
             sim.set_safety(purge_ok=False)
         elif kind == "drive aborts":
             sim.stop("drive fault")
-        elif kind == "operator pauses":
+        elif kind in ("operator pauses", "pause, messages lost", "pause, messages late"):
             self.requested = PausedError("paused: fault")
         elif kind in ("operator aborts", "cancel lost", "disarm lost"):
             self.requested = DeviceError("aborted: fault")
@@ -175,7 +218,7 @@ class FaultyRig(DirectRig):
         self._joint, self._joint_heard_s = (self.now_s, position), self.now_s
 
     def _hear(self, every: int) -> None:
-        if self._broken and self.kind == "tool state stops":
+        if self._unreliable or (self._broken and self.kind == "tool state stops"):
             return
         before = self.tool_state
         super()._hear(every)

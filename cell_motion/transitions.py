@@ -3,7 +3,6 @@
 # OMPL's stubs know neither the indices of states nor the kinds of paths
 # pyright: reportIndexIssue=false, reportAttributeAccessIssue=false
 
-import time
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -17,6 +16,9 @@ from cell_motion.collision import Checker
 
 REACH_M = (2.3, 2.3, 1.6, 0.6, 0.5, 0.5)
 """Upper bounds of how far a turn of each joint moves the farthest point behind it [m/rad], for this size of arm."""
+CHECKS_PER_S = 20_000
+"""Time is counted in collision checks, so that the same query has the same answer on a busy machine [1/s]."""
+SHORTEN_S = 0.5
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -32,17 +34,24 @@ class Mover:
 
     def is_clear(self, start_rad: Array, end_rad: Array) -> bool:
         """Tell whether the straight joint move is free, ends included; coarse points first, so that hits show early."""
-        n = max(int(np.ceil(np.abs(end_rad - start_rad) @ np.array(REACH_M) / self.step_m)), 1)
-        fractions = _coarse_first(n)
+        fractions = _coarse_first(self.checks_between(start_rad, end_rad))
         points = start_rad + fractions[:, None] * (end_rad - start_rad)
         return all(self.checker.is_free(q) for q in points)
+
+    def checks_between(self, start_rad: Array, end_rad: Array) -> int:
+        """Return how many steps of the straight joint move have to be looked at."""
+        return max(int(np.ceil(np.abs(end_rad - start_rad) @ np.array(REACH_M) / self.step_m)), 1)
 
     def is_clear_path(self, path_rad: Array) -> bool:
         """Tell whether all straight moves between joint positions (K, 6) are free."""
         return all(self.is_clear(a, b) for a, b in pairwise(path_rad))
 
     def plan(self, start_rad: Array, goal_rad: Array, *, seed: int, time_s: float) -> Array | None:
-        """Return joint waypoints (K, 6) from start to goal, or None where none was found in time."""
+        """Return joint waypoints (K, 6) from start to goal, or None where none was found in time.
+
+        Args:
+            time_s: of CHECKS_PER_S collision checks each.
+        """
         if self.is_clear(start_rad, goal_rad):
             return np.stack([start_rad, goal_rad])
         if not (self.checker.is_free(start_rad) and self.checker.is_free(goal_rad)):
@@ -65,8 +74,11 @@ class Mover:
         space.setBounds(bounds)
         information = ompl_base.SpaceInformation(space)
         position = np.empty(n)
+        checks = 0
 
         def is_valid(state: "ompl_base.State") -> bool:
+            nonlocal checks
+            checks += 1
             for i in range(n):
                 position[i] = state[i]
             return self.checker.is_free(position)
@@ -85,7 +97,7 @@ class Mover:
         planner.setRange(1.0)
         planner.setProblemDefinition(problem)
         planner.setup()
-        planner.solve(ompl_base.timedPlannerTerminationCondition(float(time_s)))
+        planner.solve(ompl_base.PlannerTerminationCondition(lambda: checks > CHECKS_PER_S * time_s))
         if not problem.hasExactSolution():
             return None
         path = problem.getSolutionPath()
@@ -94,12 +106,11 @@ class Mover:
         # OMPL's resolution is a fraction of the space; ours bounds the motion of the arm
         return found if self.is_clear_path(found) else None
 
-    def _shortened(self, path_rad: Array, rng: np.random.Generator, rounds: int = 40, time_s: float = 0.5) -> Array:
+    def _shortened(self, path_rad: Array, rng: np.random.Generator, rounds: int = 40) -> Array:
         """Cut corners between random points of the path where that is free; then drop needless waypoints."""
-        path = path_rad
-        deadline = time.monotonic() + time_s
+        path, left = path_rad, CHECKS_PER_S * SHORTEN_S
         for _ in range(rounds):
-            if len(path) < 3 or time.monotonic() > deadline:
+            if len(path) < 3 or left < 0.0:
                 break
             length = np.abs(np.diff(path, axis=0)).max(axis=1)
             at = np.r_[0.0, np.cumsum(length)]
@@ -109,6 +120,7 @@ class Mover:
                 continue
             start = path[i] + (a - at[i]) / length[i] * (path[i + 1] - path[i])
             end = path[j] + (b - at[j]) / length[j] * (path[j + 1] - path[j])
+            left -= self.checks_between(start, end)
             if self.is_clear(start, end):
                 path = np.concatenate([path[: i + 1], [start, end], path[j + 1 :]])
         k = 0

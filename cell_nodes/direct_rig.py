@@ -32,8 +32,12 @@ class DirectRig:
         self.sim.step(TICK_S)
         self._ticks += 1
         self._hear(every=TOOL_TICKS)
+        self._tell(float(self.sim.time_s), self.sim.position_rad)
+
+    def _tell(self, time_s: float, position_rad: Array) -> None:
+        """Hand joint positions to the listeners."""
         for listener in self.listeners:
-            listener(float(self.sim.time_s), self.sim.position_rad, self.tool_state)
+            listener(time_s, position_rad, self.tool_state)
 
     def _hear(self, every: int) -> None:
         state = self.sim.tool_state()

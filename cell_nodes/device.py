@@ -14,6 +14,7 @@ from std_msgs.msg import String
 from cell_core.errors import DeviceError, InterlockError, LimitError
 from cell_core.trajectory import JointTrajectory
 from cell_nodes.clients import ActionCaller, call_service, wait
+from cell_nodes.execution_log import ExecutedLog
 from cell_nodes.execution_monitor import jump_rad
 from cell_nodes.messages import events_message, seconds, trajectory_message
 from cell_nodes.node_base import LATCHED, STREAM, CellNode
@@ -42,7 +43,7 @@ class Device:
         self._motion: Following | None = None
         self._jump_rad = 0.0
         self._joint_heard_s = self._tool_heard_s = -float("inf")
-        self.listeners: list[Any] = []
+        self._log: ExecutedLog | None = None
         node.create_subscription(JointState, "/joint_states", self._on_joint_state, STREAM)
         node.create_subscription(ToolState, "tool_state", self._on_tool_state, STREAM)
         node.create_subscription(String, "arm_controller/refusal", self._on_refusal, LATCHED)
@@ -63,16 +64,24 @@ class Device:
         self.joint_state = message
         if told:
             self._joint_heard_s = time.monotonic()
-        for listener in self.listeners:
-            listener(message)
+        if self._log is not None:
+            self._log.add(message)
 
     def _on_tool_state(self, message: ToolState) -> None:
         if self.tool_state is not None and self.tool_state.on and not message.on:
             self.off_stamp_s = seconds(message.header.stamp)
         self.tool_state, self._tool_heard_s = message, time.monotonic()
+        if self._log is not None:
+            self._log.add_tool(message)
 
     def _on_refusal(self, message: String) -> None:
         self.refusal = message.data
+
+    def log_to(self, log: ExecutedLog | None) -> None:
+        """Write down what is heard from now on; None: no longer."""
+        if log is not None and self.tool_state is not None:
+            log.add_tool(self.tool_state)
+        self._log = log
 
     def take_jump_rad(self) -> float:
         """Return the most that a joint jumped since this was last asked [rad]."""

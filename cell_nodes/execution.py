@@ -133,16 +133,15 @@ class ExecutionNode(CellNode):
             journal=journal,
             retractor=retractor,
         )
-        listener = (lambda m: log.add(m, self._device.tool_state)) if log is not None else None
         self._running = True
         try:
-            if listener is not None:
-                self._device.listeners.append(listener)
+            if log is not None:
+                self._device.log_to(log)
             run.run(goal.trajectory_path)
         finally:
             self._running = False
-            if listener is not None and log is not None:
-                self._device.listeners.remove(listener)
+            if log is not None:
+                self._device.log_to(None)
                 log.write()
         figures = {"path_duration_s": trajectory.duration_s, "segments": len(trajectory.segments)}
         if journal is not None:

@@ -36,22 +36,29 @@ class ExecutedLog:
         """
         self.path, self._rows_path = Path(path), Path(path).with_suffix(".rows")
         self._names, self._robot, self._tcp_frame = list(joint_names), robot, tcp_frame
-        self._rows: list[tuple[float, list[float], bool, float, float]] = []
+        self._rows: list[tuple[float, list[float]]] = []
+        self._tool: list[tuple[float, bool, float, float]] = []
         self._kept = 0
 
-    def add(self, joint_state: Any, tool_state: Any) -> None:
-        """Add one joint state with the tool state last heard."""
-        by_name = dict(zip(joint_state.name, joint_state.position, strict=True))
-        self.add_row(seconds(joint_state.header.stamp), [by_name[n] for n in self._names], tool_state)
+    def add(self, joint_state: Any) -> None:
+        """Add one joint state; one told again, as at rest in lock-step, is none."""
+        time_s = seconds(joint_state.header.stamp)
+        if not self._rows or time_s > self._rows[-1][0]:
+            by_name = dict(zip(joint_state.name, joint_state.position, strict=True))
+            self._rows.append((time_s, [by_name[n] for n in self._names]))
+
+    def add_tool(self, tool_state: Any) -> None:
+        """Add one tool state; it holds from its own stamp on, whenever it is heard."""
+        self._add_tool(seconds(tool_state.header.stamp), tool_state)
 
     def add_row(self, time_s: float, position_rad: Sequence[float], tool_state: Any) -> None:
-        """Add joint positions, in the log's order, at a time of the device."""
-        value = power = 0.0
-        if tool_state is not None:
-            power = tool_state.spindle_power_w
-            value = tool_state.force_n if tool_state.tool == "grind" else tool_state.flow_m3_per_s
-        on = bool(tool_state is not None and tool_state.on)
-        self._rows.append((time_s, list(position_rad), on, value, power))
+        """Add joint positions, in the log's order, and the tool state at a time of the device."""
+        self._rows.append((time_s, list(position_rad)))
+        self._add_tool(time_s, tool_state)
+
+    def _add_tool(self, time_s: float, state: Any) -> None:
+        value = state.force_n if state.tool == "grind" else state.flow_m3_per_s
+        self._tool.append((time_s, bool(state.on), value, state.spindle_power_w))
 
     def keep_until(self, time_s: float) -> None:
         """Put the rows up to a time of the device on disk."""
@@ -66,15 +73,19 @@ class ExecutedLog:
         write_npz(self.path, **self._arrays(list(self._rows)))
         self._rows_path.unlink(missing_ok=True)
 
-    def _arrays(self, rows: Sequence[tuple[float, list[float], bool, float, float]]) -> dict[str, np.ndarray]:
-        position = np.array([r[1] for r in rows], float).reshape(-1, len(self._names))
+    def _arrays(self, rows: Sequence[tuple[float, list[float]]]) -> dict[str, np.ndarray]:
+        time_s = np.array([row[0] for row in rows], float)
+        position = np.array([row[1] for row in rows], float).reshape(-1, len(self._names))
+        # before the first word of it the tool is off
+        tool = np.array([(-np.inf, False, 0.0, 0.0), *self._tool], float)
+        on, value, power = tool[np.searchsorted(tool[:, 0], time_s, side="right") - 1, 1:].T
         return {
-            "time_s": np.array([r[0] for r in rows], float),
+            "time_s": time_s,
             "position_rad": position,
             "T_base_tcp": self._robot.forward(position, self._tcp_frame) if len(rows) else np.zeros((0, 4, 4)),
-            "on": np.array([r[2] for r in rows], bool),
-            "process_value": np.array([r[3] for r in rows], float),
-            "spindle_power_w": np.array([r[4] for r in rows], float),
+            "on": on > 0.5,
+            "process_value": value,
+            "spindle_power_w": power,
         }
 
 

@@ -55,7 +55,7 @@ def cells_of(surface: Surface, size_m: float) -> Cells:
     _, of_vertex, count = np.unique(key, return_inverse=True, return_counts=True)
 
     def total(values: Array) -> Array:
-        return np.stack([np.bincount(of_vertex, values[:, i], len(count)) for i in range(3)], axis=1)
+        return np.stack([np.bincount(of_vertex, values[:, i], len(count)).astype(float) for i in range(3)], axis=1)
 
     return Cells(
         size_m=size_m,

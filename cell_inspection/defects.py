@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
-from scipy.special import ndtr
 
 from cell_core.surface import Surface
 from cell_core.transforms import Array
@@ -126,9 +125,8 @@ def mapped(
             small = len(members) < VERTICES_MIN or areas[members].sum() < AREA_MIN_M2
             if small or share > OPEN_SHARE_MAX or peak > settings.tallest_m:
                 continue
-            chance = reading.n_patches * 2.0 * float(ndtr(-value[members].max()))
-            confidence = (1.0 - min(chance, 1.0)) * (1.0 - float(share))
-            one = measured(surface, members, deviation, smooth, sigma, sign, edge_tree, confidence)
+            confidence = np.exp(-reading.expected_regions(float(value[members].max()))) * (1.0 - float(share))
+            one = measured(surface, members, deviation, smooth, sigma, sign, edge_tree, float(confidence))
             along_edge = reading.beside[members].mean() > FRINGE_SHARE
             if along_edge and one.length_m > FRINGE_ELONGATION * one.width_m:
                 continue

@@ -46,7 +46,7 @@ NOISE_CELLS_MIN = 8
 """Wide cells that the noise around a place is taken from, at least; fewer, and the whole part's counts."""
 ROUGH_FACTOR = 1.5
 """A ring holds few independent readings: what it scatters less than this much above the noise may be noise."""
-MISFIT_FACTOR = 4.0
+MISFIT_FACTOR = 2.5
 """Beyond, a ring is bent as its polynomial cannot be, and the polynomial errs in its middle by so much more."""
 
 

@@ -53,7 +53,7 @@ class DefectMap:
     label: NDArray[np.int64]
     """(V,) number of the defect in the list, -1: none."""
     defects: tuple[Defect, ...]
-    """Largest volume first."""
+    """The sure ones, largest volume first, then the faint ones, likeliest first; form errors last."""
     figures: Mapping[str, Any]
     """Area-weighted numbers; keys carry units."""
 
@@ -132,7 +132,8 @@ def mapped(
                 continue
             found.append(one)
             places.append(members)
-    order = sorted(range(len(found)), key=lambda i: -abs(found[i].volume_m3))
+    # the sure ones by what they hold, then the faint ones by how sure they are
+    order = sorted(range(len(found)), key=lambda i: (not found[i].sure, *_rank(found[i])))
     for number, i in enumerate(order):
         label[places[i]] = number
     defects = tuple(found[i] for i in order)
@@ -140,6 +141,7 @@ def mapped(
     figures = {
         "judged_area_fraction": float(areas[judged].sum() / surface.area_m2),
         "n_defects": len(defects),
+        "n_sure": sum(d.sure for d in defects),
         "defect_area_m2": flagged,
         "defect_area_fraction": flagged / float(areas[judged].sum()),
         "noise_sigma_m": median_known(sigma),
@@ -155,3 +157,7 @@ def mapped(
         defects=defects,
         figures=figures,
     )
+
+
+def _rank(defect: Defect) -> tuple[float, float]:
+    return (0.0 if defect.sure else -defect.confidence, -abs(defect.volume_m3))

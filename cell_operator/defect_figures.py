@@ -18,6 +18,7 @@ N_NUMBERED = 60
 N_PRINTED = 30
 LABEL_PX, LABEL_WIDE, LABEL_ROUNDS = 16.0, 1.5, 60
 """Least distance of two numbers in the picture upwards, so many times more sideways."""
+LABEL_OFF_PX = 22.0
 CLOSED_MEAN = 0.5
 """Surfaces whose mean normal is shorter have another side to show."""
 
@@ -69,7 +70,9 @@ def _outline(axes: Axes, found: DefectMap, view: View, shown: list[int]) -> None
     middle = 0.5 * (surface.vertices_m[a[across]] + surface.vertices_m[b[across]])
     slack = _slack_m(surface)
     pixels, seen = picture.visible(middle, slack)
-    axes.plot(*pixels[seen].T, ".", color="black", markersize=1.2)
+    # a thin sheet hides little: what faces away is on its other side
+    seen &= np.einsum("ij,ij->i", surface.vertex_normals[a[across]], view.eye_m - middle) > 0.0
+    axes.plot(*pixels[seen].T, ".", color="black", markersize=2.0)
     numbered, places = [], []
     for i in shown[:N_NUMBERED]:
         defect = found.defects[i]
@@ -96,7 +99,7 @@ def _outline(axes: Axes, found: DefectMap, view: View, shown: list[int]) -> None
 
 def _apart(places: Array) -> Array:
     # labels up and right of their places, pushed off one another
-    at = places + [LABEL_PX, -LABEL_PX]
+    at = places + [LABEL_OFF_PX, -LABEL_OFF_PX]
     for _ in range(LABEL_ROUNDS):
         gap = at[:, None] - at[None]
         gap[..., 0] /= LABEL_WIDE

@@ -46,8 +46,9 @@ NOISE_CELLS_MIN = 8
 """Wide cells that the noise around a place is taken from, at least; fewer, and the whole part's counts."""
 ROUGH_FACTOR = 1.5
 """A ring holds few independent readings: what it scatters less than this much above the noise may be noise."""
-MISFIT_FACTOR = 2.5
-"""Beyond, a ring is bent as its polynomial cannot be, and the polynomial errs in its middle by so much more."""
+MISFIT_FACTOR = 1.0
+"""Beyond, a ring is bent as its polynomial cannot be, and the polynomial errs in its middle by so much more: on parts
+without defects hardly anything lies farther off than four times the ring's own misfit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,6 +198,8 @@ class Reading:
         if self.noise_spread_m is None:
             self.noise_spread_m = local / ratio
         misfit = np.sqrt(np.maximum(off.spread_m**2 - (ROUGH_FACTOR * self.noise_spread_m) ** 2, 0.0))
+        # smoothing carries what fits err by to neighbours, and neighbours err alike
+        misfit = np.fmax(misfit, self.smoother.mean(misfit, self.smoothing_m))
         sigma = np.hypot(local, MISFIT_FACTOR * misfit)
         shared = self.shared_cells(smooth, counted, scales[0].rings)
         usual = median_known(off.leverage[counted])

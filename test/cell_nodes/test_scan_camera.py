@@ -30,6 +30,7 @@ from cell_nodes.camera_info import require_agreement
 from cell_nodes.messages import camera_info_message, depth_message, joint_state_message
 from cell_nodes.node_base import CellNode
 from cell_nodes.scan import ScanNode
+from cell_nodes.simulator import SimulatorNode
 from cell_scanning.lens import Lens
 from cell_simulation.camera import DepthCamera
 from cell_simulation.true_part import TruePart
@@ -156,6 +157,13 @@ def test_a_camera_that_does_not_tell_its_lens_is_refused(ros, monkeypatch):
         pytest.raises(DeviceError, match="no camera info on camera/depth/camera_info within"),
     ):
         camera.frames(1)
+
+
+@pytest.mark.parametrize("lockstep", [False, True])
+def test_the_simulators_camera_is_believed(ros, job, lockstep):
+    ros.up(SimulatorNode, job_dir=str(job.path), lockstep=lockstep)
+    with listening(ros.up(ScanNode)) as camera:
+        assert len(camera.frames(1)) == 1 and not camera.refused
 
 
 def told(**changes: Any) -> CameraInfo:

@@ -46,9 +46,9 @@ NOISE_CELLS_MIN = 8
 """Wide cells that the noise around a place is taken from, at least; fewer, and the whole part's counts."""
 ROUGH_FACTOR = 1.5
 """A ring holds few independent readings: what it scatters less than this much above the noise may be noise."""
-MISFIT_FACTOR = 1.0
-"""Beyond, a ring is bent as its polynomial cannot be, and the polynomial errs in its middle by so much more: on parts
-without defects hardly anything lies farther off than four times the ring's own misfit."""
+MISFIT_FACTORS = 1.0, 1.6
+"""Beyond, a ring is bent as its polynomial cannot be, and the polynomial errs in its middle by so much more: of the
+finest rings, of wider ones, which hold more of the part's own shape."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,12 +140,14 @@ class Reading:
     def of(self, scale: Scale, rows: NDArray[np.int64]) -> Background:
         """Return what the fits of a scale say about the vertices `rows`, nothing where the surface is blind."""
         off = off_fit(self.surface, scale.rings, scale.fit, rows)
-        return replace(off, residual_m=np.where(self.blind[rows], np.nan, off.residual_m))
+        wider = np.full(len(rows), scale.rings.cells.size_m > 1.01 * self.size_m)
+        return replace(off, residual_m=np.where(self.blind[rows], np.nan, off.residual_m), wider=wider)
 
     def combined(self, scales: Sequence[Scale], left_out: NDArray[np.bool_]) -> Background:
         """Return what the finest scale says that spans each piece of what was left out."""
         out = self.of(scales[0], np.arange(len(left_out)))
         residual, spread, leverage = out.residual_m.copy(), out.spread_m.copy(), out.leverage.copy()
+        wider = np.zeros(len(left_out), bool)
         labels = connected_regions(self.surface, left_out)
         n = int(labels.max()) + 1
         size = np.maximum(np.bincount(labels[left_out], minlength=n), 1)
@@ -164,8 +166,8 @@ class Reading:
                 fills |= left_out[rows] & np.isfinite(found.residual_m) & now[labels[rows]]
             at = rows[fills]
             residual[at], spread[at] = found.residual_m[fills], found.spread_m[fills]
-            leverage[at] = found.leverage[fills]
-        return Background(residual_m=residual, spread_m=spread, leverage=leverage)
+            leverage[at], wider[at] = found.leverage[fills], True
+        return Background(residual_m=residual, spread_m=spread, leverage=leverage, wider=wider)
 
     def noise(self, off: Background, scales: Sequence[Scale], left_out: NDArray[np.bool_]) -> tuple[Array, Array]:
         """Return the deviation (V,) and the standard deviation (V,) of its smoothed value [m].
@@ -200,7 +202,8 @@ class Reading:
         misfit = np.sqrt(np.maximum(off.spread_m**2 - (ROUGH_FACTOR * self.noise_spread_m) ** 2, 0.0))
         # smoothing carries what fits err by to neighbours, and neighbours err alike
         misfit = np.fmax(misfit, self.smoother.mean(misfit, self.smoothing_m))
-        sigma = np.hypot(local, MISFIT_FACTOR * misfit)
+        factor = MISFIT_FACTORS[0] if off.wider is None else np.where(off.wider, MISFIT_FACTORS[1], MISFIT_FACTORS[0])
+        sigma = np.hypot(local, factor * misfit)
         shared = self.shared_cells(smooth, counted, scales[0].rings)
         usual = median_known(off.leverage[counted])
         sigma = sigma * np.sqrt((1.0 + shared * off.leverage) / (1.0 + shared * usual))

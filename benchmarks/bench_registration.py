@@ -16,6 +16,7 @@ scans laid on the mirror image or on another part of the list, where only a refu
 import os
 import sys
 import time
+from collections import Counter
 
 import numpy as np
 from posed_scans import KINDS, Part, made_part, mirrored, parts, pose_error, random_pose, scan_of
@@ -72,6 +73,7 @@ def main() -> int:
         "part", "scan", "right", "off", "refused", "WRONG", "median mm", "worst mm", "worst deg", "CPU s, worst"
     )
     others, n_wrong = Table("scan of", "laid on", "refused", "WRONG"), 0
+    total: Counter[str] = Counter()
     rng = np.random.default_rng(6)
     for index, part in enumerate(chosen):
         scans = {kind: [scan_of(part, kind, seed) for seed in range(1, n_scans + 1)] for kind in KINDS}
@@ -85,12 +87,15 @@ def main() -> int:
             n_wrong += count["WRONG"]
             kept = np.array([r[1:3] for r in rows if r[0] != "refused"]).reshape(-1, 2)
             worst = kept.max(axis=0) if len(kept) else np.full(2, np.nan)
-            table.add_row(
+            cells = [
                 *(part.name, kind),
                 *(str(count[v]) for v in ("right", "off", "refused", "WRONG")),
                 *(f"{1e3 * np.median(kept[:, 0]) if len(kept) else np.nan:.3f}", f"{1e3 * worst[0]:.3f}"),
                 *(f"{np.rad2deg(worst[1]):.4f}", f"{max(r[3] for r in rows):.1f}"),
-            )
+            ]
+            table.add_row(*cells)
+            console.print(" | ".join(cells), style="dim", highlight=False, markup=False)
+            total.update(count)
         wrong = {"the next part": chosen[(index + 1) % len(chosen)].surface} if len(chosen) > 1 else {}
         if part.mirrored:
             wrong["its mirror image"] = mirrored(part.surface)
@@ -103,6 +108,7 @@ def main() -> int:
         console.print(f"{part.name}: done, wrong and confident so far: {n_wrong}")
     console.print(table)
     console.print(others)
+    console.print(f"of {total.total()} starts: " + ", ".join(f"{n} {verdict}" for verdict, n in total.items()))
     console.print(f"wrong and confident: {n_wrong}")
     return 0
 

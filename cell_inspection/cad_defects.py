@@ -64,7 +64,11 @@ def find_defects_on_cad(
     wide = _form_errors(scan, form, np.maximum(form_sigma, 1e-9), settings)
     figures = {**found.figures, "n_form_errors": len(wide), "pose_sigma_m": pose_sigma_m}
     defects = (*found.defects, *wide)
-    return replace(found, defects=defects, figures={**figures, "n_defects": len(defects)})
+    return replace(
+        found,
+        defects=defects,
+        figures={**figures, "n_defects": len(defects), "n_sure": sum(d.sure for d in defects)},
+    )
 
 
 def _off(scan: Surface, scale: Scale, deviation_m: Array, blind: NDArray[np.bool_]) -> Background:

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from cell_core.errors import InputRefusedError
 from cell_core.surface import Surface
@@ -27,10 +26,8 @@ DEFECT_CELLS = 2.4
 """Width of the smallest defect that is looked for, in cells."""
 RIM_SIGMAS = 2.0
 SIGMAS_MIN = 3.0
-FALSE_REGIONS = 1.0
+FALSE_REGIONS = 3.0
 """Regions of mere noise to be expected on a whole part."""
-PATCH_CELLS = 4.0
-"""Cells of the finest fits that one independent reading of the noise covers."""
 LEVERAGE_MAX = 0.6
 """Fits that say less than this about their centre count only where no other does."""
 EDGE_COHERENCE = 0.94
@@ -43,12 +40,15 @@ BESIDE_M = 6e-3
 JUDGED_MIN = 0.01
 SPANNED_SHARE = 0.9
 """Share of a region that the fits of a scale must speak about for it to be measured from that scale."""
+CALM_FACTOR = 1.5
+"""Cells that scatter about their fits by no more than this times the calmest quarter around tell the noise."""
 NOISE_CELLS_MIN = 8
 """Wide cells that the noise around a place is taken from, at least; fewer, and the whole part's counts."""
 ROUGH_FACTOR = 1.5
 """A ring holds few independent readings: what it scatters less than this much above the noise may be noise."""
-MISFIT_FACTOR = 4.0
-"""Beyond, a ring is bent as its polynomial cannot be, and the polynomial errs in its middle by so much more."""
+MISFIT_FACTORS = 1.0, 1.6
+"""Beyond, a ring is bent as its polynomial cannot be, and the polynomial errs in its middle by so much more: of the
+finest rings, of wider ones, which hold more of the part's own shape."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,19 +102,17 @@ class Reading:
         self.blind = smoother.grown(edge, BLIND_M) if blind is None else blind
         self.beside = smoother.grown(edge, BESIDE_M) if blind is None else np.zeros(len(edge), bool)
         """(V,) beside a sharp edge or rim; nowhere where a CAD knows them."""
-        area = float(surface.vertex_areas_m2[~self.blind].sum())
-        self.n_patches = max(N_SCALES * area / (PATCH_CELLS * size_m**2), 1.0)
-        """Independent readings of the noise."""
-        chance = min(0.5, 0.5 * FALSE_REGIONS / self.n_patches)
-        self.wanted = max(settings.sigmas, float(-ndtri(chance)))
-        """Standard deviations that noise alone hardly ever reaches anywhere."""
+        self.n_readings = 1.0
+        """Area over the squared length that noise changes over; known once deviations are read."""
+        self.wanted = settings.sigmas
+        """Standard deviations that noise alone hardly ever reaches anywhere; known once deviations are read."""
         self.smoothing_m = SMOOTHING_CELLS[1] * size_m
 
         self.noise_spread_m: Array | None = None
         """(V,) what cells of the finest fits scatter by noise alone [m]; known once those are read."""
 
     def settle_smoothing(self, deviation: Array) -> None:
-        """Choose the smoothing that the smallest defect stands out of the noise best with."""
+        """Choose the smoothing that the smallest defect stands out of the noise best with, and what is beyond noise."""
         best = 0.0
         for share in SMOOTHING_CELLS:
             sigma = share * self.size_m
@@ -122,16 +120,34 @@ class Reading:
             seen = kept / max(median_known(np.abs(self.smoother.mean(deviation, sigma))), 1e-12)
             if seen > best:
                 best, self.smoothing_m = seen, sigma
+        smooth = self.smoother.mean(deviation, self.smoothing_m)
+        a, b = self.surface.edges.T
+        length = np.linalg.norm(self.surface.vertices_m[a] - self.surface.vertices_m[b], axis=1)
+        slope = median_known(((smooth[a] - smooth[b]) / length) ** 2)
+        area = float(self.surface.vertex_areas_m2[np.isfinite(smooth)].sum())
+        self.n_readings = max(area * slope / max(median_known(smooth**2), 1e-30), 1.0)
+        beyond = np.arange(self.settings.sigmas, 8.0, 0.01)
+        often = np.array([self.expected_regions(float(u)) > FALSE_REGIONS for u in beyond])
+        self.wanted = float(beyond[min(int(often.sum()), len(beyond) - 1)])
+
+    def expected_regions(self, sigmas: float) -> float:
+        """Return how many regions noise alone is expected to raise or sink by so many standard deviations.
+
+        The mean number of peaks of a Gaussian field in the plane above a height (Adler).
+        """
+        return 2.0 * self.n_readings * (2.0 * np.pi) ** -1.5 * sigmas * float(np.exp(-0.5 * sigmas**2))
 
     def of(self, scale: Scale, rows: NDArray[np.int64]) -> Background:
         """Return what the fits of a scale say about the vertices `rows`, nothing where the surface is blind."""
         off = off_fit(self.surface, scale.rings, scale.fit, rows)
-        return replace(off, residual_m=np.where(self.blind[rows], np.nan, off.residual_m))
+        wider = np.full(len(rows), scale.rings.cells.size_m > 1.01 * self.size_m)
+        return replace(off, residual_m=np.where(self.blind[rows], np.nan, off.residual_m), wider=wider)
 
     def combined(self, scales: Sequence[Scale], left_out: NDArray[np.bool_]) -> Background:
         """Return what the finest scale says that spans each piece of what was left out."""
         out = self.of(scales[0], np.arange(len(left_out)))
         residual, spread, leverage = out.residual_m.copy(), out.spread_m.copy(), out.leverage.copy()
+        wider = np.zeros(len(left_out), bool)
         labels = connected_regions(self.surface, left_out)
         n = int(labels.max()) + 1
         size = np.maximum(np.bincount(labels[left_out], minlength=n), 1)
@@ -150,8 +166,8 @@ class Reading:
                 fills |= left_out[rows] & np.isfinite(found.residual_m) & now[labels[rows]]
             at = rows[fills]
             residual[at], spread[at] = found.residual_m[fills], found.spread_m[fills]
-            leverage[at] = found.leverage[fills]
-        return Background(residual_m=residual, spread_m=spread, leverage=leverage)
+            leverage[at], wider[at] = found.leverage[fills], True
+        return Background(residual_m=residual, spread_m=spread, leverage=leverage, wider=wider)
 
     def noise(self, off: Background, scales: Sequence[Scale], left_out: NDArray[np.bool_]) -> tuple[Array, Array]:
         """Return the deviation (V,) and the standard deviation (V,) of its smoothed value [m].
@@ -167,10 +183,16 @@ class Reading:
         n = np.bincount(cells.of_vertex, counted, len(cells.points_m))
         total = np.bincount(cells.of_vertex, np.where(counted, np.nan_to_num(smooth) ** 2, 0.0), len(n))
         rms = np.where(n > 0.5 * cells.n_vertices, np.sqrt(total / np.maximum(n, 1)), np.inf)
-        # the middle of the cells around: a rib or a row of bores among them does not count as noise
-        around = np.sort(np.where(wide.weight > 0.0, rms[wide.around], np.inf), axis=1)
-        n_known = np.isfinite(around).sum(axis=1)
-        middle = around[np.arange(len(around)), np.maximum(n_known - 1, 0) // 2]
+        # the middle of the cells around that their own surroundings explain: bosses, ribs, bores are no noise
+        around = np.where(wide.weight > 0.0, rms[wide.around], np.inf)
+        known = counted & np.isfinite(off.spread_m)
+        rough = np.bincount(cells.of_vertex, np.where(known, off.spread_m, 0.0), len(n)) / np.maximum(n, 1)
+        rough = np.where(np.isfinite(around), rough[wide.around], np.inf)
+        n_known = np.isfinite(rough).sum(axis=1)
+        calmest = np.sort(rough, axis=1)[np.arange(len(rough)), np.maximum(n_known - 1, 0) // 4]
+        around = np.sort(np.where(rough <= CALM_FACTOR * calmest[:, None], around, np.inf), axis=1)
+        n_calm = np.isfinite(around).sum(axis=1)
+        middle = around[np.arange(len(around)), np.maximum(n_calm - 1, 0) // 2]
         local = np.where(n_known >= NOISE_CELLS_MIN, middle, whole)
         nearest = wide.blend[cells.of_vertex, 0]
         local = np.where(nearest >= 0, local[nearest], whole)
@@ -178,10 +200,15 @@ class Reading:
         if self.noise_spread_m is None:
             self.noise_spread_m = local / ratio
         misfit = np.sqrt(np.maximum(off.spread_m**2 - (ROUGH_FACTOR * self.noise_spread_m) ** 2, 0.0))
-        sigma = np.hypot(local, MISFIT_FACTOR * misfit)
+        # smoothing carries what fits err by to neighbours, and neighbours err alike
+        misfit = np.fmax(misfit, self.smoother.mean(misfit, self.smoothing_m))
+        factor = MISFIT_FACTORS[0] if off.wider is None else np.where(off.wider, MISFIT_FACTORS[1], MISFIT_FACTORS[0])
+        sigma = np.hypot(local, factor * misfit)
         shared = self.shared_cells(smooth, counted, scales[0].rings)
         usual = median_known(off.leverage[counted])
-        return off.residual_m, sigma * np.sqrt((1.0 + shared * off.leverage) / (1.0 + shared * usual))
+        sigma = sigma * np.sqrt((1.0 + shared * off.leverage) / (1.0 + shared * usual))
+        # medians of few readings are low
+        return off.residual_m, sigma * max(1.0, 1.4826 * median_known(np.abs(smooth / sigma)[counted]))
 
     def shared_cells(self, smooth: Array, counted: NDArray[np.bool_], rings: Rings) -> float:
         """Return how many cells of the finest fits share their noise: the sum of its correlation, at least 1."""

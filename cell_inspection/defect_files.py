@@ -56,7 +56,7 @@ def write_defects(found: DefectMap, out_dir: Path, *, compared_with: str, deviat
 
 
 def defects_document(found: DefectMap, compared_with: str) -> dict[str, Any]:
-    """Return the defects as a document, numbered from 1, largest volume first."""
+    """Return the defects as a document, numbered from 1: sure ones by volume, faint ones by confidence."""
     rows = []
     for number, defect in enumerate(found.defects, 1):
         row = asdict(defect)

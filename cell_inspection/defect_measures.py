@@ -22,6 +22,9 @@ BURR_WIDTH_M = 6e-3
 DEEP_M = 3e-3
 """Deeper is missing material, taller is excess."""
 
+SURE = 0.9
+"""Confidence from which a defect is listed unasked: noise alone makes one on a part in ten at most."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Defect:
@@ -50,6 +53,11 @@ class Defect:
     """Largest smoothed deviation in standard deviations of the noise around it."""
     confidence: float
     """1 less the chance that noise alone makes such a place on this part, less what of its border was not judged."""
+
+    @property
+    def sure(self) -> bool:
+        """Whether it is listed unasked."""
+        return self.confidence >= SURE
 
 
 def measured(

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
-from scipy.special import ndtr
 
 from cell_core.surface import Surface
 from cell_core.transforms import Array
@@ -54,7 +53,7 @@ class DefectMap:
     label: NDArray[np.int64]
     """(V,) number of the defect in the list, -1: none."""
     defects: tuple[Defect, ...]
-    """Largest volume first."""
+    """The sure ones, largest volume first, then the faint ones, likeliest first; form errors last."""
     figures: Mapping[str, Any]
     """Area-weighted numbers; keys carry units."""
 
@@ -126,15 +125,15 @@ def mapped(
             small = len(members) < VERTICES_MIN or areas[members].sum() < AREA_MIN_M2
             if small or share > OPEN_SHARE_MAX or peak > settings.tallest_m:
                 continue
-            chance = reading.n_patches * 2.0 * float(ndtr(-value[members].max()))
-            confidence = (1.0 - min(chance, 1.0)) * (1.0 - float(share))
-            one = measured(surface, members, deviation, smooth, sigma, sign, edge_tree, confidence)
+            confidence = np.exp(-reading.expected_regions(float(value[members].max()))) * (1.0 - float(share))
+            one = measured(surface, members, deviation, smooth, sigma, sign, edge_tree, float(confidence))
             along_edge = reading.beside[members].mean() > FRINGE_SHARE
             if along_edge and one.length_m > FRINGE_ELONGATION * one.width_m:
                 continue
             found.append(one)
             places.append(members)
-    order = sorted(range(len(found)), key=lambda i: -abs(found[i].volume_m3))
+    # the sure ones by what they hold, then the faint ones by how sure they are
+    order = sorted(range(len(found)), key=lambda i: (not found[i].sure, *_rank(found[i])))
     for number, i in enumerate(order):
         label[places[i]] = number
     defects = tuple(found[i] for i in order)
@@ -142,6 +141,7 @@ def mapped(
     figures = {
         "judged_area_fraction": float(areas[judged].sum() / surface.area_m2),
         "n_defects": len(defects),
+        "n_sure": sum(d.sure for d in defects),
         "defect_area_m2": flagged,
         "defect_area_fraction": flagged / float(areas[judged].sum()),
         "noise_sigma_m": median_known(sigma),
@@ -157,3 +157,7 @@ def mapped(
         defects=defects,
         figures=figures,
     )
+
+
+def _rank(defect: Defect) -> tuple[float, float]:
+    return (0.0 if defect.sure else -defect.confidence, -abs(defect.volume_m3))

@@ -36,6 +36,8 @@ class Background:
     """(V,) robust standard deviation of the surroundings about their own fit [m], cells of `size_m` averaged."""
     leverage: Array
     """(V,) variance of the fit at the vertex in variances of one cell."""
+    wider: NDArray[np.bool_] | None = None
+    """(V,) where a ring wider than the finest spoke; None: nowhere."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

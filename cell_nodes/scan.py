@@ -5,6 +5,7 @@ The name of the folder that a goal names says how it looks: `check` takes one vi
 """
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,10 @@ class _Mover:
 
     def frames(self, count: int) -> list[tuple[NDArray[np.float32], Array, float]]:
         return self._camera.frames(count)
+
+    @property
+    def refused(self) -> Mapping[str, int]:
+        return self._camera.refused
 
 
 def main() -> None:

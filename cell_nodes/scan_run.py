@@ -1,6 +1,8 @@
 """One scan: views, motions to them, frames, fusion, and next best views until enough is measured."""
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,11 +26,14 @@ VIEWS = "views.npz"
 
 
 class Mover(Protocol):
-    """How a scan moves the arm and takes frames."""
+    """How a scan moves the arm and takes frames; `refused` counts images that could not be used, by reason."""
 
     def plan_views(self, T_base_camera: Array, surface_path: Path | None, folder: Path) -> Any: ...
     def move(self, trajectory_path: Path, first: int, last: int) -> None: ...
     def frames(self, count: int) -> list[tuple[NDArray[np.float32], Array, float]]: ...
+
+    @property
+    def refused(self) -> Mapping[str, int]: ...
 
 
 class ScanRun:
@@ -90,6 +95,10 @@ class ScanRun:
         )
         result = with_hole_reasons(result, self._frames, camera, self._crop, self._reachable(result.surface))
         write_frames(self._folder / "frames", self._frames, as_intrinsics(camera))
+        refused = dict(Counter(result.refused) + Counter(self._mover.refused))
+        result = replace(
+            result, refused=refused, figures={**result.figures, "n_frames_refused": sum(refused.values())}
+        )
         write_scan(self._folder, result)
         write_npz(self._folder / VIEWS, T_part_camera=np.stack(self._taken))
         own = {

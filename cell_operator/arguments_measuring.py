@@ -181,6 +181,7 @@ def inspect(add: Add) -> None:
         metavar="M",
         help="with --register: refuse a pose whose standard deviation is more [m] (default: 8e-5)",
     )
+    inspect.add_argument("--all", action="store_true", help="list and outline faint regions too, which may be noise")
     inspect.add_argument(
         "--smallest",
         dest="smallest_m",

@@ -28,8 +28,9 @@ def run_inspect(args: argparse.Namespace, console: Console) -> int:
         with StepProgress(console, "inspect") as progress:
             progress(0.1, "fitting surroundings")
             found = inspect_alone(scan, out, settings)
-        defect_figure(found, found.deviation_m, out / "inspection.png", f"{path.name} by its own surroundings")
-        print_figures(console, f"{path.name} by its own surroundings", found.figures)
+        title = f"{path.name} by its own surroundings"
+        defect_figure(found, found.deviation_m, out / "inspection.png", title, faint=args.all)
+        print_figures(console, title, found.figures)
     else:
         reference = read_surface(reference_path, args.reference_unit)
         register = args.register or args.cad is not None
@@ -46,10 +47,10 @@ def run_inspect(args: argparse.Namespace, console: Console) -> int:
         assert result.found is not None
         found = result.found
         title = f"{path.name} against {reference_path.name}"
-        defect_figure(found, result.deviation_m, out / "inspection.png", title)
+        defect_figure(found, result.deviation_m, out / "inspection.png", title, faint=args.all)
         if register:
             overlay_figure(result.surface, reference, out / "overlay.png")
         print_figures(console, f"deviation of {path.name} from {reference_path.name}", result.figures)
-    print_defects(console, found)
+    print_defects(console, found, faint=args.all)
     console.print(f"written to {out}")
     return 0

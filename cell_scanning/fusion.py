@@ -40,6 +40,9 @@ POSES_OFF_VOXELS = 0.4
 """They are when the median reading lies farther than this from the mean model."""
 REFINED_RESIDUAL = 0.97
 """Refined poses must bring the readings' distance from their mean surface below this share of what it was."""
+BLOCKS_AT_1MM, BLOCKS_MIN = 20_000, 4_000
+"""Room made at once: a part of 0.4 m takes some 10,000 blocks of 1 mm voxels and an image 3,000; fewer by the square of
+the voxel."""
 N_THREADS, FRAMES_AHEAD = 2, 3
 """Frames are filtered by so many threads while others are integrated, at most so many ahead."""
 CROP_MARGIN_M = 0.03
@@ -84,7 +87,8 @@ class Fusion:
             self._wide = self._crop + np.array([[-margin] * 3, [margin] * 3])
         self._depths: list[FilteredDepth] = []
         self._poses: list[Array] = []
-        self._grid = DistanceGrid(self.camera, self.voxel_m, fine=True)
+        n_blocks = int(np.clip(BLOCKS_AT_1MM * (1e-3 / self.voxel_m) ** 2, BLOCKS_MIN, BLOCKS_AT_1MM))
+        self._grid = DistanceGrid(self.camera, self.voxel_m, fine=True, n_blocks=n_blocks)
         self._pool = ThreadPoolExecutor(N_THREADS)
         self._ahead: deque[tuple[Future[tuple[FilteredDepth, PreparedDepth | None]], Array]] = deque()
 
@@ -182,7 +186,8 @@ class Fusion:
         reach_m = far_m if given_m > POSES_OFF_VOXELS * self.voxel_m else REACH_VOXELS * self.voxel_m
         refined = refined_poses(model, images, self._poses, self.camera, reach_m, caster)
         progress(0.6, "fusing with refined poses")
-        grid = DistanceGrid(self.camera, self.voxel_m, fine=True)
+        n_blocks = self._grid.n_blocks + BLOCKS_MIN
+        grid = DistanceGrid(self.camera, self.voxel_m, fine=True, n_blocks=n_blocks)
         grid.add_all(images, refined)
         surface = _surface(*grid.mesh(weight_min), "no surface in the crop box")
         # frames of a smooth part may slide over one another; poses that fit no better than those given are not taken

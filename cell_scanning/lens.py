@@ -12,6 +12,8 @@ from cell_scanning.camera import Intrinsics
 
 JUMP_SLOPES = 3.0
 """Four pixels are interpolated between unless they differ by this many times what the steepest trusted surface does."""
+COMPARED = 9
+"""Rays along each side of the image that two lenses are compared by."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -73,6 +75,18 @@ class Lens:
         u, v = np.meshgrid(np.arange(camera.width_px, dtype=float), np.arange(camera.height_px, dtype=float))
         x, y = distorted(distortion, (u - camera.cx_px) / camera.fx_px, (v - camera.cy_px) / camera.fy_px)
         return camera.fx_px * x + camera.cx_px, camera.fy_px * y + camera.cy_px
+
+
+def disagreement_px(one: Lens, other: Lens) -> float:
+    """Return how far apart two lenses put a ray on the image [px], at most, over an image of the first one."""
+    camera = one.camera
+    u, v = np.meshgrid(*(np.linspace(0.0, n - 1.0, COMPARED) for n in (camera.width_px, camera.height_px)))
+    x, y = (u - camera.cx_px) / camera.fx_px, (v - camera.cy_px) / camera.fy_px
+    pixels = []
+    for lens in (one, other):
+        bent = (x, y) if lens.distortion is None else distorted(lens.distortion, x, y)
+        pixels.append(lens.camera.project(np.stack([*bent, np.ones_like(x)], axis=-1)))
+    return float(np.linalg.norm(pixels[0] - pixels[1], axis=-1).max())
 
 
 def distorted(distortion: Distortion, x: Array, y: Array) -> tuple[Array, Array]:

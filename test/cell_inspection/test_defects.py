@@ -1,8 +1,11 @@
 import csv
+import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from cell_core.errors import InputRefusedError
 from cell_core.schemas import validate
@@ -15,6 +18,7 @@ from cell_inspection.defect_measures import classified
 from cell_inspection.defects import find_defects
 from cell_inspection.deviation import inspect
 from cell_inspection.offline import inspect_alone, inspect_surfaces
+from cell_operator.defect_figures import print_defects
 
 HALF_M, N = 0.05, 101
 
@@ -69,7 +73,33 @@ def test_noise_alone_is_no_defect(make_sheet, crown_height):
     for seed in range(3):
         found = find_defects(rough(make_sheet(crown_height, half_m=HALF_M, n=N), 5e-5, seed))
         assert found.figures["defect_area_fraction"] < 0.005
-        assert sum(d.confidence > 0.99 for d in found.defects) == 0
+        assert sum(d.sure for d in found.defects) == found.figures["n_sure"] == 0
+
+
+def test_sure_defects_come_first_and_faint_ones_are_listed_only_when_asked_for(marked):
+    found = find_defects(marked)
+    sure = [d.sure for d in found.defects]
+    assert sure == sorted(sure, reverse=True) and sum(sure) == 2
+    faint = replace(found.defects[1], confidence=0.4)
+    found = replace(found, defects=(found.defects[0], faint))
+    for asked in (False, True):
+        console = Console(width=160, record=True, file=io.StringIO())
+        print_defects(console, found, faint=asked)
+        text = console.export_text()
+        assert "dent" in text and ("bead" in text) == asked
+        assert ("1 faint regions not listed; --all shows them" in text) != asked
+
+
+def test_bosses_around_do_not_pass_for_noise(make_sheet):
+    def bossed(x, y):
+        z = -x**2
+        for cx, cy in ((-0.03, -0.03), (0.03, -0.03), (-0.03, 0.03), (0.03, 0.03)):
+            flank = 1.4 * (0.012 - np.hypot(x - cx, y - cy))
+            z = z + 3e-3 * (1.0 + np.tanh(np.clip(flank, -0.03, 0.03) / 3e-3))
+        return z + bump(x, y, (0.0, 0.0), 3e-4, 6e-3)
+
+    found = find_defects(rough(make_sheet(bossed, half_m=HALF_M, n=N), 3e-5))
+    assert any(d.sure and d.kind == "bead" and np.hypot(*d.centre_m[:2]) < 2e-3 for d in found.defects)
 
 
 def test_the_parts_own_edges_and_fillets_are_no_defects(make_sheet):

@@ -14,7 +14,7 @@ from cell_core.trajectory import Unreached
 from cell_core.transforms import Array
 from cell_motion.accounting import unreached_of
 from cell_motion.backends import free_mover
-from cell_motion.collision import Margins, Scene, contact_link
+from cell_motion.collision import Margins, Scene, contact_link, slide_back_m
 from cell_motion.compensation import least_value
 from cell_motion.connect import SWEPT_STEP_M, Connection, Connector, Station, station_after, station_before
 from cell_motion.hop import Hopper
@@ -108,6 +108,7 @@ class Desk:
             acceleration_m_per_s2=tool.config.acceleration_m_per_s2,
             period_s=config.controller_period_s,
             pivot_m=pivot_m,
+            slide_m=slide_back_m(tool.config),
         )
         half = 0.5 * SWEPT_STEP_M
         self.connector = Connector(

@@ -1,6 +1,5 @@
 """Plan the arm's motion for a whole tool path, and report exactly what could not be reached and why."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from cell_motion.accounting import with_gaps
 from cell_motion.assemble import assemble
 from cell_motion.connect import Station, station_after
 from cell_motion.desk import CONNECT_S, Clock, Desk
-from cell_motion.feedback import restored_steps
+from cell_motion.feedback import restored_steps, told_anew
 from cell_motion.limits import checked_position
 from cell_motion.order import batches, ordered
 from cell_motion.plan import MotionPlan
@@ -95,7 +94,7 @@ def plan_process(
     if home is None:
         raise CollisionError("motion: found no free way from the last stroke to the end position")
     plan = assemble(desk, steps, home, start, lost)
-    return replace(plan, figures={**plan.figures, **told})
+    return told_anew(plan, restorer, told)
 
 
 def _check_inputs(cell: Cell, part: Surface | None, T_base_part: Array) -> None:

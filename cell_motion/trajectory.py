@@ -9,7 +9,7 @@ from cell_core.errors import ConfigurationError
 from cell_core.surface import Surface
 from cell_core.trajectory import JointTrajectory, Segment
 from cell_core.transforms import Array
-from cell_motion.collision import Checker, Margins, Scene, contact_link
+from cell_motion.collision import Checker, Margins, Scene, contact_link, slide_back_m
 from cell_motion.runs import CONTACT_M
 from cell_motion.timing import Motion
 from robot_description.model import Cell
@@ -98,7 +98,7 @@ def collisions_at(
 ) -> list[Collision]:
     """Return every pair in collision at the given times [s]; `touching` counts where the pad may touch the part."""
     position, _ = trajectory.sample(time)
-    kinds, allowed = _phases(cell, trajectory, time, position, touch=touching is not strict)
+    kinds, allowed = _phases(cell, trajectory, time, position, None if touching is strict else strict)
     free = np.empty(len(time), bool)
     free[allowed] = touching.free(position[allowed])
     free[~allowed] = strict.free(position[~allowed])
@@ -120,20 +120,22 @@ def _process_of(cell: Cell, tool_frame: str) -> str | None:
 
 
 def _phases(
-    cell: Cell, trajectory: JointTrajectory, time: Array, position: Array, *, touch: bool
+    cell: Cell, trajectory: JointTrajectory, time: Array, position: Array, strict: Checker | None
 ) -> tuple[list[str], np.ndarray]:
-    """Return the segment kind at each time, and where the pad may touch the part."""
+    """Return the segment kind at each time, and where the pad may touch the part (never without a strict checker)."""
     kinds = ["transition"] * len(time)
     allowed = np.zeros(len(time), bool)
     segments = trajectory.segments
-    tip = cell.robot.forward(position, trajectory.tool_frame)[:, :3, 3] if touch else None
+    tip = None if strict is None else cell.robot.forward(position, trajectory.tool_frame)[:, :3, 3]
+    process = _process_of(cell, trajectory.tool_frame)
+    slide_m = slide_back_m(cell.tool(process).config) if process else 0.0
     for k, segment in enumerate(segments):
         inside = np.flatnonzero(
             (time >= trajectory.time_s[segment.i0] - 1e-9) & (time <= trajectory.time_s[segment.i1] + 1e-9)
         )
         for i in inside:
             kinds[i] = segment.kind
-        if tip is None:
+        if tip is None or strict is None:
             continue
         if segment.kind == "process":
             allowed[inside] = True
@@ -146,5 +148,24 @@ def _phases(
                 end = trajectory.position_rad[node]
                 T_end = cell.robot.forward(end, trajectory.tool_frame)
                 height = -(tip[inside] - T_end[:3, 3]) @ T_end[:3, 2]
-                allowed[inside] |= height <= CONTACT_M
+                outwards = np.arange(len(inside)) if segment.kind == "retract" else np.arange(len(inside))[::-1]
+                rows = inside[outwards]
+                allowed[rows] |= _still_touching(height[outwards], position[rows], strict, slide_m)
     return kinds, allowed
+
+
+def _still_touching(height_m: Array, position_rad: Array, strict: Checker, slide_m: float) -> np.ndarray:
+    """Tell where a pad that comes off a stroke may touch the part (N,): near it, and until it first is free.
+
+    Args:
+        height_m: (N,) how far off the stroke's end, nodes in the order in which the pad comes off.
+        position_rad: (N, 6).
+        strict: at zero margin, the pad included.
+        slide_m: how far the ground may have pushed the pad back on its slide.
+    """
+    near = height_m <= CONTACT_M
+    for i in np.flatnonzero(~near):
+        if height_m[i] > CONTACT_M + slide_m or strict.is_free(position_rad[i]):
+            break
+        near[i] = True
+    return near

@@ -152,6 +152,7 @@ def _fields_beside(toolpath: Path, n_vertices: int) -> dict[str, Array]:
 def _motion(args: argparse.Namespace) -> int:
     from cell_motion.planner import plan_process
     from cell_operator.figures import motion_figure
+    from cell_operator.restoring import restorer_for
     from robot_description import load_cell, resting_pose
 
     out = new_folder(args.out)
@@ -160,12 +161,7 @@ def _motion(args: argparse.Namespace) -> int:
     part = read_surface(_surface_of(toolpath, args), args.unit)
     pose = parse_pose(args.part_pose) if args.part_pose else None
     T_fixture_part = transform_from_xyz_rpy(*pose) if pose else resting_pose(part)
-    gun = cell.tool(toolpath.process).config
-    restorer = None
-    if isinstance(gun, GunConfig) and not args.no_restoring:
-        from spray_planner.restoring import FilmRestorer
-
-        restorer = FilmRestorer(part, toolpath, gun)
+    restorer = None if args.no_restoring else restorer_for(part, toolpath, cell.tool(toolpath.process).config)
     with StepProgress(console, "motion") as progress:
         plan = plan_process(
             cell,

@@ -67,7 +67,8 @@ from spray_planner.planner import plan_spray
 LIFT_M = 0.003
 """Parts stand so far above the fixture: what a scan holds does, too."""
 TOUCH_M, TOUCH_UP_M = 0.060, 0.006
-"""A pad may touch the part on its way in and out: so near to the stroke's end, and so little above it."""
+"""A pad may touch the part on its way in and out: so near to the stroke's end, and so little above it. As near, but up
+to half its slide's stroke higher, it is looked at where it really is: no force presses, the slide holds it back."""
 AXIS_SLACK_RAD = np.radians(0.05)
 POSITION_MAX_M, SPEED_KEPT_MIN, REACH_GAP_MAX = 1e-4, 0.995, 0.01
 SPIN_STEP_RAD = np.radians(5.0)
@@ -184,6 +185,8 @@ def checked(cell: Cell, planned: ToolPath, plan: MotionPlan, part: Surface) -> d
     as_run: list[tuple[Stroke, Followed]] = []
     speeds: tuple[list[tuple[Any, Any]], list[tuple[Any, Any]]] = ([], [])
     may_touch = np.zeros(len(replay.time_s), bool)
+    held = np.zeros(len(replay.time_s), bool)
+    slide_m = 0.0 if isinstance(tool.config, GunConfig) else 0.5 * tool.config.slide_stroke_m
     n_flips = 0
     for segment in (s for s in trajectory.segments if s.kind == "process"):
         assert segment.stroke is not None
@@ -199,12 +202,15 @@ def checked(cell: Cell, planned: ToolPath, plan: MotionPlan, part: Surface) -> d
         n_flips += flips(T_part_tool[rows], replay.q_rad[rows])
         for end in T_part_tool[rows[[0, -1]]]:
             apart = T_part_tool[:, :3, 3] - end[:3, 3]
-            may_touch |= (np.linalg.norm(apart, axis=1) <= TOUCH_M) & (-apart @ end[:3, 2] <= TOUCH_UP_M)
+            near, up = np.linalg.norm(apart, axis=1) <= TOUCH_M, -apart @ end[:3, 2]
+            may_touch |= near & (up <= TOUCH_UP_M)
+            held |= near & (up <= TOUCH_UP_M + slide_m)
         may_touch[rows] = True
     boxes = [(b.name, T_root_base @ b.T_base_box, np.asarray(b.size_m)) for b in cell.obstacles]
     pad = contact_link(cell, planned.process)
     scene = TrueScene(arm, part, T_root_part, boxes, disabled_pairs(robot.srdf_xml), pad)
-    meetings = scene.meetings(replay.q_rad, may_touch)
+    back = -slide_m * (T_root_part[:3, :3] @ T_part_tool[:, :3, 2].T).T
+    meetings = scene.meetings(replay.q_rad, may_touch, np.where(held[:, None], back, 0.0))
     freedom = max(s.freedom.tilt_rad for s in planned.strokes)
     ran = summary(as_run, 0.0)
     own = summary(as_planned, freedom)

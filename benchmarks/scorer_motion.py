@@ -213,9 +213,19 @@ class TrueScene:
             and frozenset((self._links[i].name, self._links[j].name)) not in never
         ]  # fmt: skip
 
-    def meetings(self, q: Array, may_touch: NDArray[np.bool_]) -> dict[str, NDArray[np.bool_]]:
-        """Return for each pair that ever meets, "link x thing", at which joint positions (N, J) it does (N,)."""
+    def meetings(
+        self, q: Array, may_touch: NDArray[np.bool_], held_back_m: Array | None = None
+    ) -> dict[str, NDArray[np.bool_]]:
+        """Return for each pair that ever meets, "link x thing", at which joint positions (N, J) it does (N,).
+
+        Args:
+            may_touch: (N,) where the pad may touch the part.
+            held_back_m: (N, 3) by how much its slide holds the pad off its nominal place, in the URDF's root.
+        """
         frames = [self._arm.frames(body.name, q) for body in self._links]
+        for body, T in zip(self._links, frames, strict=True):
+            if body.name == self._contact and held_back_m is not None:
+                T[:, :3, 3] += held_back_m
         found: dict[str, NDArray[np.bool_]] = {}
         pairs = [((self._links[i], frames[i]), (self._links[j], frames[j])) for i, j in self._own]
         pairs += [((a, T), b) for a, T in zip(self._links, frames, strict=True) if a.joints for b in self._still]

@@ -99,6 +99,7 @@ class Desk:
             pivot_m=pivot_m,
             leaving=self.checkers.leaving if grinding else None,
             least_value=least_value(tool.config),
+            is_late=lambda: clock.is_late,
         )
         self.runner = Runner(
             kinematics=self.kinematics,
@@ -135,11 +136,12 @@ class Desk:
         unreached: list[Unreached] = []
         for k, stroke in enumerate(self.strokes):
             progress(0.05 + 0.45 * k / len(self.strokes), f"searching stroke {k + 1} of {len(self.strokes)}")
-            if self.clock.is_late:
+            ladder = None if self.clock.is_late else self.builder.build(k, stroke)
+            if ladder is None:
                 unreached += [Unreached(stroke=k, sample=i, reason="time") for i in range(len(stroke))]
                 continue
-            ladders[k] = self.builder.build(k, stroke)
-            legs += legs_of(ladders[k])
+            ladders[k] = ladder
+            legs += legs_of(ladder)
         return ladders, legs, unreached
 
     def place(self, order: list[Leg], start: Array, progress: Progress) -> tuple[list[Step], list[Unreached]]:

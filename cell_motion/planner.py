@@ -15,7 +15,7 @@ from cell_motion.assemble import assemble
 from cell_motion.connect import Station, station_after
 from cell_motion.desk import CONNECT_S, Clock, Desk
 from cell_motion.feedback import restored_steps, told_anew
-from cell_motion.limits import checked_position
+from cell_motion.limits import check_freedoms, check_limits, checked_position
 from cell_motion.order import batches, ordered
 from cell_motion.plan import MotionPlan
 from robot_description.model import Cell
@@ -58,13 +58,15 @@ def plan_process(
         restorer: from whoever planned the tool path.
 
     Raises:
-        InputRefusedError: no part, or a pose that is none.
+        InputRefusedError: no part, a pose that is none, or limits or freedoms that contradict themselves.
         LimitError: start or end outside the joint limits.
         CollisionError: start or end in collision, or no way to the end.
         UnreachableError: not one stroke can be run; `facts["unreached"]` says why.
     """
     clock = Clock(time_budget_s)
     _check_inputs(cell, part, T_base_part)
+    check_limits(cell.robot)
+    check_freedoms(toolpath)
     start = checked_position(cell, start_rad, "start_rad")
     end = checked_position(cell, end_rad, "end_rad")
     progress(0.0, "building the collision scene")

@@ -158,8 +158,10 @@ class Runner:
                     continue
                 contacts = self._contacts(motion, start, end)
                 hit = self._first_hit(motion, (start, end), contacts)
-                if hit is None:
+                low = self._too_low(motion, ramps)
+                if hit is None and low is None:
                     return self._finished(leg, course, timing, motion, (start, end), contacts, reverse)
+                hit = (0 if low == "in" else len(s) - 1) if hit is None else hit
                 kinds = [h[0] for h in self.checkers.process.hits(motion.position_rad[hit])] or ["part"]
                 outcome = Fault(reason=kinds[0], s_m=float(s[hit]))
             side = "in" if outcome.s_m < 0.0 else "out" if outcome.s_m > course.path.length_m else ""
@@ -221,9 +223,15 @@ class Runner:
 
         It is where the pad comes free of what pushes it back on its slide, as far as the slide goes.
         """
+        height = self._free_from_m(joint_rad)
+        return CONTACT_M if height is None else height
+
+    def _free_from_m(self, joint_rad: Array) -> float | None:
+        """Return how far back along the tool axis, from CONTACT_M on, the pad comes free; None: not on its slide."""
         if not self.grinding or self.slide_m <= 0.0:
             return CONTACT_M
-        n = int(np.floor(self.slide_m / CONTACT_STEP_M + 1e-9))
+        # one step more: beyond what it touches the pad keeps a margin
+        n = int(np.floor(self.slide_m / CONTACT_STEP_M + 1e-9)) + 1
         T = self.kinematics.forward(joint_rad[None])[0]
         heights = CONTACT_M + CONTACT_STEP_M * np.arange(n + 1)
         frames = np.repeat(T[None], n + 1, axis=0)
@@ -232,7 +240,16 @@ class Runner:
         for height, position, distance in zip(heights, joints, away, strict=True):
             if distance < JUMP_RAD and self.checkers.leaving.is_free(position):
                 return float(height)
-        return CONTACT_M
+        return None
+
+    def _too_low(self, motion: Motion, ramps: dict[str, Ramp]) -> str | None:
+        """Return the side on which the pad, held back by its slide, would still meet the part beyond the stroke."""
+        for side, node in (("in", 0), ("out", -1)):
+            if self.grinding and ramps[side].exists:
+                height = self._free_from_m(motion.position_rad[node])
+                if height is None or height > max(self.slide_m, CONTACT_M):
+                    return side
+        return None
 
     def _contacts(self, motion: Motion, start: int, end: int) -> tuple[float, float]:
         """Return up to how far off the stroke's ends the pad may touch the part on its way in and out."""

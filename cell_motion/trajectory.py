@@ -80,7 +80,8 @@ def check_trajectory(
     """Return every pair in collision at zero margin, sampled each period and at every time node.
 
     The part is filled where it is closed. The pad of the active grinding tool may touch the part within process
-    segments and, on approach and retract, within 5 mm of the neighbouring stroke's end; nothing else may touch.
+    segments and, on approach and retract, up to 5 mm and half its slide's stroke off the neighbouring stroke's end: so
+    far ground may push it back, and the slide holds it back where no force presses. Nothing else may touch.
 
     Args:
         part: the part, or the true mesh that a judge knows, in its own frame.
@@ -98,7 +99,7 @@ def collisions_at(
 ) -> list[Collision]:
     """Return every pair in collision at the given times [s]; `touching` counts where the pad may touch the part."""
     position, _ = trajectory.sample(time)
-    kinds, allowed = _phases(cell, trajectory, time, position, None if touching is strict else strict)
+    kinds, allowed = _phases(cell, trajectory, time, position, touch=touching is not strict)
     free = np.empty(len(time), bool)
     free[allowed] = touching.free(position[allowed])
     free[~allowed] = strict.free(position[~allowed])
@@ -120,13 +121,13 @@ def _process_of(cell: Cell, tool_frame: str) -> str | None:
 
 
 def _phases(
-    cell: Cell, trajectory: JointTrajectory, time: Array, position: Array, strict: Checker | None
+    cell: Cell, trajectory: JointTrajectory, time: Array, position: Array, *, touch: bool
 ) -> tuple[list[str], np.ndarray]:
-    """Return the segment kind at each time, and where the pad may touch the part (never without a strict checker)."""
+    """Return the segment kind at each time, and where the pad may touch the part."""
     kinds = ["transition"] * len(time)
     allowed = np.zeros(len(time), bool)
     segments = trajectory.segments
-    tip = None if strict is None else cell.robot.forward(position, trajectory.tool_frame)[:, :3, 3]
+    tip = cell.robot.forward(position, trajectory.tool_frame)[:, :3, 3] if touch else None
     process = _process_of(cell, trajectory.tool_frame)
     slide_m = slide_back_m(cell.tool(process).config) if process else 0.0
     for k, segment in enumerate(segments):
@@ -135,7 +136,7 @@ def _phases(
         )
         for i in inside:
             kinds[i] = segment.kind
-        if tip is None or strict is None:
+        if tip is None:
             continue
         if segment.kind == "process":
             allowed[inside] = True
@@ -148,24 +149,5 @@ def _phases(
                 end = trajectory.position_rad[node]
                 T_end = cell.robot.forward(end, trajectory.tool_frame)
                 height = -(tip[inside] - T_end[:3, 3]) @ T_end[:3, 2]
-                outwards = np.arange(len(inside)) if segment.kind == "retract" else np.arange(len(inside))[::-1]
-                rows = inside[outwards]
-                allowed[rows] |= _still_touching(height[outwards], position[rows], strict, slide_m)
+                allowed[inside] |= height <= CONTACT_M + slide_m
     return kinds, allowed
-
-
-def _still_touching(height_m: Array, position_rad: Array, strict: Checker, slide_m: float) -> np.ndarray:
-    """Tell where a pad that comes off a stroke may touch the part (N,): near it, and until it first is free.
-
-    Args:
-        height_m: (N,) how far off the stroke's end, nodes in the order in which the pad comes off.
-        position_rad: (N, 6).
-        strict: at zero margin, the pad included.
-        slide_m: how far the ground may have pushed the pad back on its slide.
-    """
-    near = height_m <= CONTACT_M
-    for i in np.flatnonzero(~near):
-        if height_m[i] > CONTACT_M + slide_m or strict.is_free(position_rad[i]):
-            break
-        near[i] = True
-    return near

@@ -36,7 +36,7 @@ NODE_RADIUS_RAD = 0.3
 CONNECT_S = 4.0
 LOSS_S = 0.05
 LOSS_SHARE = 0.03
-CHOICES = 4
+CHOICES = 2
 """Where a stroke would lose more time than this by slowing down, so many ways are compared."""
 SLOWED_COST = 10.0
 SELF_MARGIN_M = 0.005

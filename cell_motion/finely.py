@@ -15,11 +15,11 @@ from cell_motion.run import Run
 
 SPEED_TOLERANCE = 0.003
 """Speed between samples may be off by this share."""
-STEP_M = 0.0005
+STEP_M = 0.00005
 """No samples are added nearer to one another than this."""
-SEEN_S = 0.002
+SEEN_S = 0.001
 """Speed is looked at in steps of this time."""
-ROUNDS = 12
+ROUNDS = 16
 
 
 def finely_sampled(run: Run, slowest_m_per_s: float) -> Run:

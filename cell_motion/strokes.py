@@ -160,6 +160,14 @@ class LadderBuilder:
             reference=reference,
         )
 
+    def reason(self, frame: Array, freedom: Freedom) -> str:
+        """Return why no pose within a freedom about a tool frame (4, 4) can be taken, or "" where one can."""
+        rung, _, reason = self._nodes(frame, nominal(freedom), freedom)
+        lanes = Lanes.full(freedom)
+        if len(rung.cost) == 0 and len(lanes):
+            rung, _, _ = self._nodes(frame, lanes.choices(1.0, 1), freedom)
+        return "" if len(rung.cost) else reason
+
     def _that_can_leave(self, rung: Rung) -> NDArray[np.int64]:
         """Return the nodes from which the tool can be drawn back along its axis; all of them where none can."""
         every = np.arange(len(rung.cost))

@@ -18,6 +18,8 @@ from cell_motion.transitions import REACH_M
 
 CONTACT_M = 0.005
 """The pad may touch the part until it is so far off the stroke's end, measured along the tool axis there."""
+CONTACT_NEAR_M = 0.05
+"""Nor may it touch farther than this from the stroke's end, however low it is."""
 CONTACT_STEP_M = 0.001
 """Where the ground pushes the pad back on its slide it touches for longer; how long is looked for in such steps."""
 LIFT_M = 0.004
@@ -210,6 +212,14 @@ class Runner:
             return Fault(reason="flip", s_m=float(s[start + np.argmax(flipped)]))
         return through(time, joints), start, end, s
 
+    def _apart(self, motion: Motion, start: int, end: int) -> Array:
+        """Return how far each node of lead-in and lead-out is from the stroke's end [m]."""
+        tcp = self.kinematics.forward(motion.position_rad)[:, :3, 3]
+        apart = np.zeros(len(tcp))
+        for node, part in ((start, slice(0, start)), (end, slice(end + 1, None))):
+            apart[part] = np.linalg.norm(tcp[part] - tcp[node], axis=1)
+        return apart
+
     def _heights(self, motion: Motion, start: int, end: int) -> Array:
         """Return how far each node of lead-in and lead-out is off the stroke's end, along the tool axis there [m]."""
         T = self.kinematics.forward(motion.position_rad)
@@ -266,10 +276,13 @@ class Runner:
         joints, height = motion.position_rad, self._heights(motion, *bounds)
         limit = np.full(len(joints), CONTACT_M)
         limit[: bounds[0]], limit[bounds[1] + 1 :] = contacts_m
+        if self.grinding:
+            limit[self._apart(motion, *bounds) > CONTACT_NEAR_M] = -np.inf
         moved = np.r_[0.0, np.cumsum(np.abs(np.diff(joints, axis=0)) @ np.array(REACH_M))]
         wanted = np.linspace(0.0, moved[-1], int(np.ceil(moved[-1] / CHECK_STEP_M)) + 2)
         index = np.searchsorted(moved, wanted).clip(0, len(joints) - 1)
-        index = np.unique(np.r_[index, np.flatnonzero(height > 0.5 * CONTACT_M)])  # no margin there: look at every node
+        bare = (height > 0.5 * CONTACT_M) | (limit < 0.0)  # no margin there: look at every node
+        index = np.unique(np.r_[index, np.flatnonzero(bare)])
         touching = (height[index] <= limit[index]) if self.grinding else np.ones(len(index), bool)
         free = np.empty(len(index), bool)
         free[touching] = self.checkers.process.free(joints[index[touching]])

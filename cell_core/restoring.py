@@ -1,6 +1,6 @@
 """What whoever plans motion asks of whoever planned the tool path: speeds that leave what was planned after all."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,6 +23,10 @@ class Restorer(Protocol):
 
     def off(self, run: ToolPath) -> float:
         """Return how far what the path as run leaves is off what was planned: RMS over the planned mean."""
+        ...
+
+    def predicted(self, run: ToolPath) -> Mapping[str, float]:
+        """Return what the path as run leaves where the path as planned serves the part, as `ToolPath.prediction`."""
         ...
 
     def restored(self, run: ToolPath, attainable: Sequence[Attainable]) -> ToolPath:

@@ -12,8 +12,10 @@ from cell_motion.connect import Connection
 from cell_motion.desk import Desk, Step
 from cell_motion.events import Passage, grind_events, spray_events
 from cell_motion.figures import plan_figures
+from cell_motion.finely import finely_sampled
 from cell_motion.plan import MotionPlan, Served
 from cell_motion.run import Run
+from cell_motion.runs import SLOWEST_M_PER_S
 from cell_motion.timing import hold
 from cell_motion.trajectory import Joiner, backwards, collisions_at
 
@@ -30,6 +32,7 @@ def assemble(
         CollisionError: something meets at zero margin after all; names the pair and the time.
     """
     runs, excess = as_run(desk, [step.run for step in steps])
+    runs = [finely_sampled(run, SLOWEST_M_PER_S) for run in runs]
     joiner, passages = _joined(steps, runs, home, start)
     make = spray_events if desk.toolpath.process == "spray" else grind_events
     time_s, position, velocity, acceleration = joiner.arrays()

@@ -13,6 +13,7 @@ import numpy as np
 import pinocchio as pin
 from numpy.typing import NDArray
 
+from cell_core.config import GrindToolConfig, GunConfig
 from cell_core.errors import ConfigurationError
 from cell_core.surface import Surface
 from cell_core.transforms import Array, apply, transform_from_xyz_rpy
@@ -208,6 +209,11 @@ def _mesh(surface: Surface) -> "coal.BVHModelOBBRSS":
     mesh.addTriangles(np.ascontiguousarray(surface.triangles))
     mesh.endModel()
     return mesh
+
+
+def slide_back_m(tool: GunConfig | GrindToolConfig) -> float:
+    """Return how far ground may push a tool back on its slide [m]: half its stroke; 0 for a gun."""
+    return 0.0 if isinstance(tool, GunConfig) else 0.5 * tool.slide_stroke_m
 
 
 def contact_link(cell: Cell, process: str) -> str | None:

@@ -10,7 +10,7 @@ from cell_core.transforms import Array
 from cell_motion.collision import Checker
 from cell_motion.hop import Hopper
 from cell_motion.run import Run
-from cell_motion.runs import Runner
+from cell_motion.runs import CONTACT_M, Runner
 from cell_motion.timing import Limits, Motion, polyline
 from cell_motion.transitions import close_by
 
@@ -45,6 +45,8 @@ class Station:
     """How far it is off the stroke already, along the tool axis."""
     stroke_rad: Array | None = None
     """(6,) joint position at the stroke's end that it stands beside."""
+    contact_m: float | None = None
+    """Up to which height over that end the pad may touch the part; None: as it stands there."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -88,7 +90,8 @@ class Connector:
                 return Connection(out=None, move=move, into=None)
         if here.stroke_rad is not None and there.stroke_rad is not None:
             ends = np.stack([here.joint_rad, there.joint_rad])
-            swing = self.hopper.hop(ends, np.stack([here.stroke_rad, there.stroke_rad]) if self.must_retract else None)
+            strokes = np.stack([here.stroke_rad, there.stroke_rad]) if self.must_retract else None
+            swing = self.hopper.hop(ends, strokes, (here.contact_m or CONTACT_M, there.contact_m or CONTACT_M))
             if swing is not None:
                 return Connection(out=None, move=swing.motion, into=None, ends=(swing.left, swing.arriving))
         ways_out, ways_in = self._ways(here), self._ways(there)
@@ -112,7 +115,7 @@ class Connector:
         last: Motion | str | None = _NONE_LEFT
         free = self.runner.checkers.free
         for distance in RETRACT_M if station.on_part else ():
-            line = self.runner.line(station.joint_rad, distance, station.height_m)
+            line = self.runner.line(station.joint_rad, distance, station.height_m, station.contact_m)
             if line is not None and free.is_free(line.position_rad[-1]):
                 last = line
                 yield line
@@ -138,7 +141,11 @@ def station_before(run: Run) -> Station:
     """Return where a run begins."""
     position = run.motion.position_rad
     return Station(
-        joint_rad=position[0], on_part=True, height_m=run.heights_m[0], stroke_rad=position[run.start]
+        joint_rad=position[0],
+        on_part=True,
+        height_m=run.heights_m[0],
+        stroke_rad=position[run.start],
+        contact_m=run.contacts_m[0],
     )
 
 
@@ -146,5 +153,9 @@ def station_after(run: Run) -> Station:
     """Return where a run ends."""
     position = run.motion.position_rad
     return Station(
-        joint_rad=position[-1], on_part=True, height_m=run.heights_m[1], stroke_rad=position[run.end]
+        joint_rad=position[-1],
+        on_part=True,
+        height_m=run.heights_m[1],
+        stroke_rad=position[run.end],
+        contact_m=run.contacts_m[1],
     )

@@ -14,7 +14,7 @@ from cell_core.trajectory import Unreached
 from cell_core.transforms import Array
 from cell_motion.accounting import unreached_of
 from cell_motion.backends import free_mover
-from cell_motion.collision import Margins, Scene, contact_link
+from cell_motion.collision import Margins, Scene, contact_link, slide_back_m
 from cell_motion.compensation import least_value
 from cell_motion.connect import SWEPT_STEP_M, Connection, Connector, Station, station_after, station_before
 from cell_motion.hop import Hopper
@@ -36,7 +36,7 @@ NODE_RADIUS_RAD = 0.3
 CONNECT_S = 4.0
 LOSS_S = 0.05
 LOSS_SHARE = 0.03
-CHOICES = 4
+CHOICES = 2
 """Where a stroke would lose more time than this by slowing down, so many ways are compared."""
 SLOWED_COST = 10.0
 SELF_MARGIN_M = 0.005
@@ -99,6 +99,7 @@ class Desk:
             pivot_m=pivot_m,
             leaving=self.checkers.leaving if grinding else None,
             least_value=least_value(tool.config),
+            is_late=lambda: clock.is_late,
         )
         self.runner = Runner(
             kinematics=self.kinematics,
@@ -108,6 +109,7 @@ class Desk:
             acceleration_m_per_s2=tool.config.acceleration_m_per_s2,
             period_s=config.controller_period_s,
             pivot_m=pivot_m,
+            slide_m=slide_back_m(tool.config),
         )
         half = 0.5 * SWEPT_STEP_M
         self.connector = Connector(
@@ -134,11 +136,12 @@ class Desk:
         unreached: list[Unreached] = []
         for k, stroke in enumerate(self.strokes):
             progress(0.05 + 0.45 * k / len(self.strokes), f"searching stroke {k + 1} of {len(self.strokes)}")
-            if self.clock.is_late:
+            ladder = None if self.clock.is_late else self.builder.build(k, stroke)
+            if ladder is None:
                 unreached += [Unreached(stroke=k, sample=i, reason="time") for i in range(len(stroke))]
                 continue
-            ladders[k] = self.builder.build(k, stroke)
-            legs += legs_of(ladders[k])
+            ladders[k] = ladder
+            legs += legs_of(ladder)
         return ladders, legs, unreached
 
     def place(self, order: list[Leg], start: Array, progress: Progress) -> tuple[list[Step], list[Unreached]]:

@@ -1,6 +1,7 @@
 """Where the arm tilts a tool or cannot keep a speed, speeds are found anew for what the path was to leave."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from cell_core.transforms import Array
 from cell_motion.as_run import as_run, path_of
 from cell_motion.connect import Station, station_after, station_before
 from cell_motion.desk import CONNECT_S, Desk, Step
+from cell_motion.plan import MotionPlan
 from cell_motion.run import Fault, Run
 
 ROUNDS = 2
@@ -56,6 +58,27 @@ def restored_steps(
         "restoring_rounds": rounds,
         "untilted_strokes": n_untilted,
     }
+
+
+def told_anew(plan: MotionPlan, restorer: Restorer | None, told: dict[str, Any]) -> MotionPlan:
+    """Return the plan with what its path as run leaves predicted anew; what was promised of the path as planned goes.
+
+    Args:
+        plan: with its path as run.
+        restorer: None: nobody knows what the path leaves, and it promises nothing but its length and duration.
+        told: figures so far.
+    """
+    path = plan.toolpath
+    if path is None:
+        return plan
+    prediction = {"duration_s": path.duration_s, "length_m": path.length_m}
+    figures = {**plan.figures, **told}
+    if restorer is not None:
+        left = restorer.predicted(path)
+        prediction = {**left, **prediction}
+        figures |= {f"run_{name}": value for name, value in left.items()}
+        figures["off_plan_rms_fraction"] = restorer.off(path)
+    return replace(plan, toolpath=replace(path, prediction=prediction), figures=figures)
 
 
 def _off(desk: Desk, runs: Sequence[Run], restorer: Restorer) -> float:

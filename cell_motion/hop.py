@@ -48,7 +48,9 @@ class Hopper:
     limits: Limits
     period_s: float
 
-    def hop(self, ends_rad: Array, strokes_rad: Array | None) -> Swing | None:
+    def hop(
+        self, ends_rad: Array, strokes_rad: Array | None, contacts_m: tuple[float, float] = (CONTACT_M, CONTACT_M)
+    ) -> Swing | None:
         """Return one motion from rest to rest beside the part, or None where none is free.
 
         The tool centre point runs on a cubic Bezier curve that leaves along the tool axis and arrives along it; the
@@ -56,8 +58,8 @@ class Hopper:
 
         Args:
             ends_rad: (2, 6) joint positions where the arm stands and shall stand.
-            strokes_rad: (2, 6) where the strokes beside them end and begin: up to CONTACT_M over those the pad may
-                touch the part; None: nothing may.
+            strokes_rad: (2, 6) where the strokes beside them end and begin; None: nothing may touch the part.
+            contacts_m: up to how far over those the pad may touch the part.
         """
         if np.abs(ends_rad[1] - ends_rad[0]).max() > JOINTS_APART_MAX_RAD:
             return None
@@ -68,7 +70,7 @@ class Hopper:
             return None
         for height in HEIGHTS_M:
             motion = self._over(T, ends_rad, height + HEIGHT_SHARE * distance)
-            swing = None if motion is None else self._free(motion, T, T_stroke)
+            swing = None if motion is None else self._free(motion, T, T_stroke, contacts_m)
             if swing is not None:
                 return swing
         return None
@@ -86,14 +88,16 @@ class Hopper:
         joints[[0, -1]] = ends_rad
         return along(joints, self.limits, self.period_s, shortest_s=PEAK * length / SPEED_MAX_M_PER_S)
 
-    def _free(self, motion: Motion, T: Array, T_stroke: Array | None) -> Swing | None:
+    def _free(
+        self, motion: Motion, T: Array, T_stroke: Array | None, contacts_m: tuple[float, float]
+    ) -> Swing | None:
         tcp = self.kinematics.forward(motion.position_rad)[:, :3, 3]
         n, half = len(tcp), len(tcp) // 2
         up = _heights(tcp, T)
         touches = np.zeros(n, bool)
         if T_stroke is not None:
             over = _heights(tcp, T_stroke)
-            touches = np.r_[over[0, :half] <= CONTACT_M, over[1, half:] <= CONTACT_M]
+            touches = np.r_[over[0, :half] <= contacts_m[0], over[1, half:] <= contacts_m[1]]
         low = (up.min(axis=0) < CLEAR_M) & ~touches
         high = ~(low | touches)
         phases = ((self.checkers.free, high), (self.checkers.leaving, low), (self.checkers.process, touches))

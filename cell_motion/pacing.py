@@ -34,6 +34,12 @@ class Course:
             pivot_m=self.pivot_m,
         )
 
+    def stretch(self, s: Array) -> Array:
+        """Return length run by the tool centre point per length of planned path (M,)."""
+        step = 1e-4
+        ahead, behind = (self.frames(s + d, np.zeros(len(s)))[:, :3, 3] for d in (step, -step))
+        return np.linalg.norm(ahead - behind, axis=1) / (2.0 * step)
+
     def _along(self, values: Array, s: Array) -> Array:
         return CubicSpline(self.at_m, values, bc_type="clamped")(np.clip(s, self.at_m[0], self.at_m[-1]))
 

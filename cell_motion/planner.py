@@ -1,6 +1,5 @@
 """Plan the arm's motion for a whole tool path, and report exactly what could not be reached and why."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,8 @@ from cell_motion.accounting import with_gaps
 from cell_motion.assemble import assemble
 from cell_motion.connect import Station, station_after
 from cell_motion.desk import CONNECT_S, Clock, Desk
-from cell_motion.feedback import restored_steps
-from cell_motion.limits import checked_position
+from cell_motion.feedback import restored_steps, told_anew
+from cell_motion.limits import check_freedoms, check_limits, checked_position
 from cell_motion.order import batches, ordered
 from cell_motion.plan import MotionPlan
 from robot_description.model import Cell
@@ -59,13 +58,15 @@ def plan_process(
         restorer: from whoever planned the tool path.
 
     Raises:
-        InputRefusedError: no part, or a pose that is none.
+        InputRefusedError: no part, a pose that is none, or limits or freedoms that contradict themselves.
         LimitError: start or end outside the joint limits.
         CollisionError: start or end in collision, or no way to the end.
         UnreachableError: not one stroke can be run; `facts["unreached"]` says why.
     """
     clock = Clock(time_budget_s)
     _check_inputs(cell, part, T_base_part)
+    check_limits(cell.robot)
+    check_freedoms(toolpath)
     start = checked_position(cell, start_rad, "start_rad")
     end = checked_position(cell, end_rad, "end_rad")
     progress(0.0, "building the collision scene")
@@ -95,7 +96,7 @@ def plan_process(
     if home is None:
         raise CollisionError("motion: found no free way from the last stroke to the end position")
     plan = assemble(desk, steps, home, start, lost)
-    return replace(plan, figures={**plan.figures, **told})
+    return told_anew(plan, restorer, told)
 
 
 def _check_inputs(cell: Cell, part: Surface | None, T_base_part: Array) -> None:

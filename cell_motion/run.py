@@ -6,6 +6,7 @@ from cell_core.toolpath import Stroke
 from cell_core.transforms import Array
 from cell_motion.collision import Checker
 from cell_motion.pacing import Course
+from cell_motion.path import Profile
 from cell_motion.strokes import Leg
 from cell_motion.timing import Motion
 
@@ -31,10 +32,14 @@ class Run:
     """The same samples as asked for at first, before speeds were found anew."""
     stroke: Stroke
     """The samples as really run, in the part's frame: axes, positions and speeds."""
+    timing: Profile
+    """Where along the path the tool is when, on the motion's clock."""
     motion: Motion
     """Lead-in, process, lead-out; at rest at both ends."""
     heights_m: tuple[float, float]
     """How far beginning and end of the motion are off the stroke, along the tool axis [m]."""
+    contacts_m: tuple[float, float]
+    """Up to how far off the stroke's first and last sample, along the tool axis there, the pad may touch the part."""
     start: int
     """Time node at the stroke's first sample."""
     end: int

@@ -1,6 +1,7 @@
 """The ways to run a stroke: joint positions over spin, tilt, standoff and branch at rungs, and continuous legs."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -95,6 +96,7 @@ class LadderBuilder:
         pivot_m: float = 0.0,
         leaving: Checker | None = None,
         least_value: float | None = None,
+        is_late: Callable[[], bool] = lambda: False,
     ) -> None:
         """Take what is needed.
 
@@ -105,7 +107,9 @@ class LadderBuilder:
             pivot_m: tilts turn about the point so far ahead of the tool centre point.
             leaving: what the tool must keep clear of when drawn back from a stroke's end; None: it need not draw back.
             least_value: to which the process value may follow a slower speed; None: it is fixed.
+            is_late: tells when no time is left.
         """
+        self._is_late = is_late
         self._least_value = least_value
         self._leaving = leaving
         self._pivot_m = pivot_m
@@ -114,14 +118,18 @@ class LadderBuilder:
         span = kinematics.upper_rad - kinematics.lower_rad
         self.rule = EdgeRule(velocity_rad_per_s=0.85 * velocity_rad_per_s, turns=span > TURN_RAD + 1e-6)
 
-    def build(self, index: int, stroke: Stroke) -> Ladder:
-        """Return the ladder of a stroke given in the base frame."""
+    def build(self, index: int, stroke: Stroke) -> Ladder | None:
+        """Return the ladder of a stroke given in the base frame, or None where time ran out over it."""
         reference = spin_reference(stroke)
         path = StrokePath(stroke, reference)
         sample = rung_samples(stroke)
         frames = path.frames(path.at_m[sample])
         spins = nominal(stroke.freedom)
-        found = [self._nodes(frame, spins, stroke.freedom) for frame in frames]
+        found = []
+        for frame in frames:
+            if self._is_late():
+                return None
+            found.append(self._nodes(frame, spins, stroke.freedom))
         rungs, choices, reasons = ([f[0] for f in found], [f[1] for f in found], [f[2] for f in found])
         durations = np.diff(stroke.times_s[sample])
         on = stroke.on[sample]
@@ -151,6 +159,14 @@ class LadderBuilder:
             break_cost=break_cost,
             reference=reference,
         )
+
+    def reason(self, frame: Array, freedom: Freedom) -> str:
+        """Return why no pose within a freedom about a tool frame (4, 4) can be taken, or "" where one can."""
+        rung, _, reason = self._nodes(frame, nominal(freedom), freedom)
+        lanes = Lanes.full(freedom)
+        if len(rung.cost) == 0 and len(lanes):
+            rung, _, _ = self._nodes(frame, lanes.choices(1.0, 1), freedom)
+        return "" if len(rung.cost) else reason
 
     def _that_can_leave(self, rung: Rung) -> NDArray[np.int64]:
         """Return the nodes from which the tool can be drawn back along its axis; all of them where none can."""
@@ -241,7 +257,7 @@ class LadderBuilder:
         first_lane = 1 + work.n_lanes
         work.n_lanes += len(lanes)
         for k, share in enumerate(shares(work.at_m, needy)):
-            if share <= 0.0:
+            if share <= 0.0 or self._is_late():
                 continue
             rung, choice, _ = self._nodes(work.frames[k], lanes.choices(float(share), first_lane), work.freedom)
             if len(rung.cost) == 0:

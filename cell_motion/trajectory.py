@@ -9,7 +9,7 @@ from cell_core.errors import ConfigurationError
 from cell_core.surface import Surface
 from cell_core.trajectory import JointTrajectory, Segment
 from cell_core.transforms import Array
-from cell_motion.collision import Checker, Margins, Scene, contact_link
+from cell_motion.collision import Checker, Margins, Scene, contact_link, slide_back_m
 from cell_motion.runs import CONTACT_M
 from cell_motion.timing import Motion
 from robot_description.model import Cell
@@ -80,7 +80,8 @@ def check_trajectory(
     """Return every pair in collision at zero margin, sampled each period and at every time node.
 
     The part is filled where it is closed. The pad of the active grinding tool may touch the part within process
-    segments and, on approach and retract, within 5 mm of the neighbouring stroke's end; nothing else may touch.
+    segments and, on approach and retract, up to 5 mm and half its slide's stroke off the neighbouring stroke's end: so
+    far ground may push it back, and the slide holds it back where no force presses. Nothing else may touch.
 
     Args:
         part: the part, or the true mesh that a judge knows, in its own frame.
@@ -127,6 +128,8 @@ def _phases(
     allowed = np.zeros(len(time), bool)
     segments = trajectory.segments
     tip = cell.robot.forward(position, trajectory.tool_frame)[:, :3, 3] if touch else None
+    process = _process_of(cell, trajectory.tool_frame)
+    slide_m = slide_back_m(cell.tool(process).config) if process else 0.0
     for k, segment in enumerate(segments):
         inside = np.flatnonzero(
             (time >= trajectory.time_s[segment.i0] - 1e-9) & (time <= trajectory.time_s[segment.i1] + 1e-9)
@@ -146,5 +149,5 @@ def _phases(
                 end = trajectory.position_rad[node]
                 T_end = cell.robot.forward(end, trajectory.tool_frame)
                 height = -(tip[inside] - T_end[:3, 3]) @ T_end[:3, 2]
-                allowed[inside] |= height <= CONTACT_M
+                allowed[inside] |= height <= CONTACT_M + slide_m
     return kinds, allowed

@@ -7,7 +7,7 @@ from cell_core.errors import CollisionError
 from cell_core.surface import Surface
 from cell_core.trajectory import JointTrajectory, Segment
 from cell_core.transforms import Array
-from cell_motion.collision import Margins, Scene, contact_link
+from cell_motion.collision import Margins, Scene, contact_link, slide_back_m
 from cell_motion.desk import PAD_MARGIN_M, PLANNED_FRACTION, SELF_MARGIN_M
 from cell_motion.kinematics import Kinematics
 from cell_motion.run import Checkers
@@ -44,6 +44,7 @@ class Retractor:
             acceleration_m_per_s2=tool.config.acceleration_m_per_s2,
             period_s=config.controller_period_s,
             pivot_m=tool.config.reference_standoff_m if isinstance(tool.config, GunConfig) else 0.0,
+            slide_m=slide_back_m(tool.config),
         )
 
     def away(self, position_rad: Array) -> tuple[JointTrajectory, float]:

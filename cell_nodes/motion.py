@@ -58,6 +58,7 @@ class MotionNode(CellNode):
         if goal.kind == PlanMotion.Goal.VIEWS:
             return self._views(work, cell, surface, start_rad, seed, folder, start)
         from cell_motion import plan_process
+        from grinding_planner.restoring import GroundRestorer, restores
         from spray_planner.restoring import FilmRestorer
 
         cell = cell.equipped(load_recipe_tool(job.recipe(), find_config("recipes", job.config.recipe)))
@@ -65,7 +66,11 @@ class MotionNode(CellNode):
             raise InputRefusedError("motion for a process needs the part's surface: surface_path is empty")
         toolpath = ToolPath.read(self.job_path(goal.toolpath_path))
         tool = cell.tool(toolpath.process).config
-        restorer = FilmRestorer(surface, toolpath, tool) if isinstance(tool, GunConfig) else None
+        restorer = None
+        if isinstance(tool, GunConfig):
+            restorer = FilmRestorer(surface, toolpath, tool)
+        elif restores(toolpath):
+            restorer = GroundRestorer(surface, toolpath, tool)
         plan = plan_process(
             cell,
             toolpath,

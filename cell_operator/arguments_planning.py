@@ -154,9 +154,15 @@ def motion(add: Add) -> None:
         help="leave the film as it comes out where the arm tilts or slows the gun; otherwise speeds are found anew",
     )
     motion.add_argument(
+        "--suggest",
+        action="store_true",
+        help="first look for poses of the part, turntable angles, standoffs and tilts that would reach more",
+    )
+    motion.add_argument(
         "--out",
         type=Path,
         required=True,
         metavar="DIR",
-        help="writes trajectory.json, toolpath.json (as run), figures.json, motion.png",
+        help="writes trajectory.json, toolpath.json (as run), figures.json, motion.png, speed.png, clearance.png, "
+        "reach.ply, reach.png; suggestions.json",
     )

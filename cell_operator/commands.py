@@ -14,7 +14,7 @@ from cell_core.config import (
     load_named,
     load_recipe,
 )
-from cell_core.errors import ConfigurationError, InputRefusedError
+from cell_core.errors import ConfigurationError, InputRefusedError, UnreachableError
 from cell_core.files import read_json, read_npz, sha256, write_json, write_npz
 from cell_core.statistics import field_statistics
 from cell_core.surface_io import load_surface, write_ply
@@ -151,7 +151,8 @@ def _fields_beside(toolpath: Path, n_vertices: int) -> dict[str, Array]:
 
 def _motion(args: argparse.Namespace) -> int:
     from cell_motion.planner import plan_process
-    from cell_operator.figures import motion_figure
+    from cell_operator.motion_files import suggest, write_motion, write_reach
+    from cell_operator.restoring import restorer_for
     from robot_description import load_cell, resting_pose
 
     out = new_folder(args.out)
@@ -160,27 +161,27 @@ def _motion(args: argparse.Namespace) -> int:
     part = read_surface(_surface_of(toolpath, args), args.unit)
     pose = parse_pose(args.part_pose) if args.part_pose else None
     T_fixture_part = transform_from_xyz_rpy(*pose) if pose else resting_pose(part)
-    gun = cell.tool(toolpath.process).config
-    restorer = None
-    if isinstance(gun, GunConfig) and not args.no_restoring:
-        from spray_planner.restoring import FilmRestorer
-
-        restorer = FilmRestorer(part, toolpath, gun)
-    with StepProgress(console, "motion") as progress:
-        plan = plan_process(
-            cell,
-            toolpath,
-            part,
-            cell.T_base_fixture @ T_fixture_part,
-            backend=args.backend,
-            seed=args.seed,
-            restorer=restorer,
-            progress=progress,
-        )
-    plan.trajectory.write(out / "trajectory.json")
-    plan.toolpath.write(out / "toolpath.json")
-    write_json(out / "figures.json", plan.figures)
-    motion_figure(cell.robot, plan.trajectory, out / "motion.png")
+    restorer = None if args.no_restoring else restorer_for(part, toolpath, cell.tool(toolpath.process).config)
+    T_base_part = cell.T_base_fixture @ T_fixture_part
+    if args.suggest:
+        suggest(cell, toolpath, part, T_base_part, out)
+    try:
+        with StepProgress(console, "motion") as progress:
+            plan = plan_process(
+                cell,
+                toolpath,
+                part,
+                T_base_part,
+                backend=args.backend,
+                seed=args.seed,
+                restorer=restorer,
+                progress=progress,
+            )
+    except UnreachableError as error:
+        write_reach(cell, toolpath, part, error.facts["unreached"], None, out)
+        console.print(f"reach map written to {out}")
+        raise
+    write_motion(cell, toolpath, part, plan, out)
     print_figures(console, f"motion, {plan.trajectory.duration_s:.1f} s", plan.figures)
     console.print(f"written to {out}")
     return 0

@@ -252,7 +252,7 @@ def joints_figure(robot: RobotModel, trajectory: JointTrajectory) -> Figure:
         axes[0].plot(t, (position[:, i] - middle[i]) / half[i], linewidth=1.0, label=name)
         axes[1].plot(t, velocity[:, i] / robot.velocity_rad_per_s[i], linewidth=1.0)
     for ax, label in zip(axes, ("position in its range", "velocity / limit"), strict=True):
-        _shade_segments(ax, trajectory)
+        shade_segments(ax, trajectory)
         ax.axhline(1.0, color="r", linewidth=0.8)
         ax.axhline(-1.0, color="r", linewidth=0.8)
         ax.set_ylim(-1.1, 1.1)
@@ -280,14 +280,15 @@ def speed_figure(robot: RobotModel, trajectory: JointTrajectory, toolpath: ToolP
         high = max(float(s.speed_m_per_s.max()) for s in toolpath.strokes)
         ax.set_ylim(0.0, 2.0 * high)
         ax.plot([], [], color="#d1495b", label="asked by the tool path")
-    _shade_segments(ax, trajectory)
+    shade_segments(ax, trajectory)
     ax.set_ylabel("tool speed [m/s]")
     ax.set_xlabel("time [s]")
     ax.legend(loc="upper right")
     return figure
 
 
-def _shade_segments(ax: Axes, trajectory: JointTrajectory) -> None:
+def shade_segments(ax: Axes, trajectory: JointTrajectory) -> None:
+    """Shade the process segments of a trajectory over time."""
     for segment in trajectory.segments:
         if segment.kind == "process":
             ax.axvspan(

@@ -1,7 +1,7 @@
 """The film of a plan, restored along the path that the arm really runs."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -62,11 +62,16 @@ class FilmRestorer:
         )
         self._known: CoverageOperator | None = None
         self._films: dict[bytes, Array] = {}
+        self._covered = float(planned.prediction.get("coverage_area_fraction", 1.0))
         self._wanted = {coat: self._left(own) for coat, own in _coats(planned.strokes).items()}
 
     def off(self, run: ToolPath) -> float:
         """Return how far the film of the path as run is off that planned: RMS over the planned mean."""
-        return self._goal(np.sum(list(self._wanted.values()), axis=0)).off(self._left(run.strokes))
+        return self._whole.off(self._left(run.strokes))
+
+    def predicted(self, run: ToolPath) -> Mapping[str, float]:
+        """Return what the path as run leaves where the path as planned serves the part."""
+        return self._whole.figures(self._left(run.strokes), self._covered)
 
     def restored(self, run: ToolPath, attainable: Sequence[Attainable]) -> ToolPath:
         """Return the path as run at speeds and flows that leave the film planned; later coats mend earlier ones."""
@@ -95,6 +100,10 @@ class FilmRestorer:
                 strokes[k] = stroke
             wanted = wanted - self._film(now, fitted)
         return replace(run, strokes=strokes)
+
+    @property
+    def _whole(self) -> Wanted:
+        return self._goal(np.sum(list(self._wanted.values()), axis=0))
 
     @property
     def _limits(self) -> SpeedLimits:

@@ -44,11 +44,38 @@ class Wanted:
         Raises:
             CoverageError: nothing is wanted anywhere.
         """
+        judged = self._judged
+        return float(np.sqrt(np.average((change_m - self.change_m) ** 2, weights=judged))) / self.mean_m
+
+    def figures(self, change_m: Array, covered: float) -> dict[str, float]:
+        """Return mean, variation and extremes of a change where at least half the mean was wanted, and what it covers.
+
+        Args:
+            change_m: (P,) film or depth [m].
+            covered: share of the ground a tool could serve that what was wanted covers; a change covers as much of that
+                as gets at least half of what was wanted there.
+
+        Raises:
+            CoverageError: nothing is wanted anywhere.
+        """
+        judged = self._judged
+        some, share = change_m[judged > 0.0], judged[judged > 0.0] / judged.sum()
+        mean = float(share @ some)
+        return {
+            "mean_m": mean,
+            "cv": float(np.sqrt(share @ (some - mean) ** 2)) / mean if mean > 0.0 else 0.0,
+            "min_m": float(some.min()),
+            "max_m": float(some.max()),
+            "coverage_area_fraction": covered * float(share @ (some >= 0.5 * self.change_m[judged > 0.0])),
+        }
+
+    @property
+    def _judged(self) -> Array:
         mean = self.mean_m
         judged = np.where(self.change_m >= 0.5 * mean, self.weights, 0.0)
         if mean <= 0.0 or judged.sum() <= 0.0:
             raise CoverageError("restoring: the tool path as planned leaves nothing on the surface")
-        return float(np.sqrt(np.average((change_m - self.change_m) ** 2, weights=judged))) / mean
+        return judged
 
 
 def restored_strokes(

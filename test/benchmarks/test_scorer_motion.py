@@ -1,7 +1,10 @@
 """The checker of motions sees what is wrong with one."""
 
+from dataclasses import replace
+
 import numpy as np
-from scorer_motion import Replay, TrueScene, UrdfArm, flips, follow
+import pytest
+from scorer_motion import Replay, TrueScene, UrdfArm, flips, follow, speed_errors
 
 from cell_core.surface import Surface
 from cell_core.toolpath import Stroke
@@ -63,11 +66,14 @@ def test_errors_of_place_axis_and_speed_are_told() -> None:
     T[:, 0, 3] = np.linspace(0.0, 0.2, n)
     right = follow(_stroke(), T)
     assert right.position_error_m.max() < 1e-12
-    assert np.abs(right.speed_ratio - 1.0).max() < 1e-9
+    error, length = speed_errors(_stroke(), T)
+    assert np.abs(error).max() < 1e-9 and length.sum() == pytest.approx(0.2, rel=1e-3)
     T[:, 1, 3] = 2e-4
     off = follow(_stroke(), T)
     np.testing.assert_allclose(off.position_error_m, 2e-4, atol=1e-9)
-    np.testing.assert_allclose(follow(_stroke(), T[::2]).speed_ratio, 2.0, atol=1e-6)
+    np.testing.assert_allclose(speed_errors(_stroke(), T[::2])[0], 1.0, atol=1e-6)
+    half = replace(_stroke(), on=np.arange(21) < 10)
+    assert speed_errors(half, T)[1].sum() == pytest.approx(0.095, rel=2e-3)
     turn = np.radians(1.0)
     T[:, :3, :3] = T[0, :3, :3] @ np.array(
         [[1.0, 0.0, 0.0], [0.0, np.cos(turn), -np.sin(turn)], [0.0, np.sin(turn), np.cos(turn)]]

@@ -158,6 +158,7 @@ def main() -> int:
         used = recipe.model_copy(update={"tool": tool.name, "force_n": force})
         cells, good = row(Path(name).stem, make(), tool, used)
         table.add_row(*cells)
+        console.print("  ".join(f"{column.header} {cell}" for column, cell in zip(table.columns, cells, strict=True)))
         missed += not good
     console.print(table)
     console.print(

@@ -13,8 +13,9 @@ from cell_core.errors import CoverageError
 from cell_core.transforms import Array, unit
 from grinding_planner.bead import Bead
 from grinding_planner.bead_ground import BeadGround
+from grinding_planner.bead_leans import lean_rad, leant_over
 from grinding_planner.bead_parent import Parent
-from grinding_planner.strokes import Line, line_through
+from grinding_planner.strokes import Line, line_through, smoothed
 
 STEP_RADII, STEP_MIN_M, STEP_MAX_M = 0.16, 0.0008, 0.002
 PITCH_M = 0.003
@@ -38,7 +39,7 @@ def step_of(tool: PadTool) -> float:
 
 
 def lines_over(ground: BeadGround, bead: Bead, tool: PadTool) -> list[Line]:
-    """Return lines of pad poses along the bead, at most PITCH_M apart, all in one direction.
+    """Return lines of pad poses along the bead, at most PITCH_M apart, all in one direction; in hollows leant ones too.
 
     Raises:
         CoverageError: the parent is too hollow for the disc.
@@ -55,6 +56,8 @@ def lines_over(ground: BeadGround, bead: Bead, tool: PadTool) -> list[Line]:
             f"of radius {tool.radius_m:g} m would stand on its rim {rise * 1e3:.2g} mm above the middle, at most "
             f"{RISE_MAX_M * 1e3:g} mm: a smaller tool is needed"
         )
+    lean, ends, own = lean_rad(rise, tool), middle[past <= 0.0], ground.feet.points_m[ground.bead]
+    leant = leant_over(parent, ends, _outward(parent, ends), own, lean, tool) if lean > 0.0 else []
     reach = 0.5 * width + OVERHANG_M - _contact_radius(rise, tool)
     longest_cut = 0.5 * (past <= 0.0).sum() * step_of(tool) - LEAST_M
     middle = middle[past <= max(reach - 0.5 * width, -END_RADII * tool.radius_m, -longest_cut)]
@@ -66,11 +69,11 @@ def lines_over(ground: BeadGround, bead: Bead, tool: PadTool) -> list[Line]:
     for offset in np.linspace(-half, half, n) if n > 1 else (0.0,):
         shifted = middle + offset * side
         height, normal, _ = parent.at(shifted, outward)
-        normal = gaussian_filter1d(normal, AXIS_SMOOTHING_M / step_of(tool), axis=0, mode="nearest")
+        normal = smoothed(normal, AXIS_SMOOTHING_M / step_of(tool))
         line = line_through(shifted - height[:, None] * outward, -unit(normal))
         if line is not None:
             lines.append(line)
-    return lines
+    return lines + leant
 
 
 def _contact_radius(rise_m: float, tool: PadTool) -> float:

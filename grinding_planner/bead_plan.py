@@ -25,7 +25,7 @@ from grinding_planner.wanted import guarded
 
 LOOK_SPACING_M = 0.002
 LOOK_SAMPLES_MAX = 80_000
-WORK_SPACING_M = (0.0007, 0.0015)
+WORK_SPACING_M = (0.0005, 0.0015)
 """Samples of the ground stand a twelfth of the disc's radius apart within these bounds."""
 MARGIN_RADII = 1.3
 KNOWN_LEFT_MIN_M = 20e-6

@@ -22,6 +22,8 @@ POSES_PER_BLOCK = 500
 """Blocks whose pairs fit a processor's cache are several times faster than all poses at once."""
 FACING_COSINE_MIN = 0.2
 """Steeper faces than this are walls to the pad, not ground."""
+RUBBED_COSINE_MIN = 0.05
+"""Yet where a layer wraps an edge it rubs the wall behind it, as far down as it yields, unless that is as good as square."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -102,7 +104,7 @@ def _pairs_of_block(
     pose = np.repeat(np.arange(len(frames)), counts)
     axis = frames[:, :3, 2]
     cosine = -np.einsum("ij,ij->i", samples.normals[point], axis[pose])
-    facing = cosine > FACING_COSINE_MIN
+    facing = cosine > RUBBED_COSINE_MIN
     pose, point, cosine = pose[facing], point[facing], cosine[facing]
     offset = samples.points_m[point] - frames[pose, :3, 3]
     x, y, z = (np.einsum("ij,ij->i", offset, frames[pose, :3, k]) for k in range(3))

@@ -12,7 +12,7 @@ from cell_core.transforms import Array, tool_frames
 from grinding_planner.contact import nominal_speed, removal_rates
 from grinding_planner.face import reach_m
 from grinding_planner.results import Served
-from grinding_planner.samples import SurfaceSamples, sample_surface
+from grinding_planner.samples import SurfaceSamples, finer_at_rims, sample_surface
 from grinding_planner.seating import PRESSED_FRACTION_MIN, Seating, any_perpendicular, pad_axes, pressed_by, seat
 
 SAMPLES_PER_RADIUS = 12.0
@@ -50,7 +50,7 @@ class Ground(Served):
 def ground_samples(surface: Surface, tool: GrindToolConfig) -> SurfaceSamples:
     """Return the samples a pad is tried on."""
     finest = np.sqrt(surface.area_m2 / SAMPLES_MAX)
-    return sample_surface(surface, max(reach_m(tool) / SAMPLES_PER_RADIUS, finest))
+    return finer_at_rims(surface, sample_surface(surface, max(reach_m(tool) / SAMPLES_PER_RADIUS, finest)))
 
 
 def survey(surface: Surface, tool: GrindToolConfig, force_n: float, *, samples: SurfaceSamples | None = None) -> Ground:

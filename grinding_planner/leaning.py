@@ -5,7 +5,7 @@ within speed and acceleration, the force gives way where that is too slow, and t
 tilt. Small changes of force and of tilt about two axes, pressed again, tell what a step does; bounded least squares,
 smooth along every line, finds the next one, which is kept where it lowers the error as pressed anew. Where the axis
 turns suddenly, by the line's own axes and the leans together, that has a price: an arm would be late there. A small
-tilt changes the gaps under the pad by slope times distance, so the poses are seated anew only once, at the end.
+tilt changes the gaps under the pad by slope times distance, so the poses are seated anew only twice, near the end.
 """
 
 from collections.abc import Sequence
@@ -19,6 +19,7 @@ from cell_core.transforms import Array, tool_frames, unit
 from grinding_planner.contact import PadContact, removal_rates
 from grinding_planner.face import press, reach_m
 from grinding_planner.ground import Ground
+from grinding_planner.samples import RIM_SHARE
 from grinding_planner.layout import Laid
 from grinding_planner.schedule import Schedule, Wish, driven, lowest_shares, roughness
 from grinding_planner.seating import seat
@@ -26,15 +27,17 @@ from grinding_planner.strokes import Line
 from grinding_planner.thinning import LeastSquares
 from grinding_planner.turning import bending, haste
 
-ROUNDS, STILL_ROUNDS = 20, 4
-"""With tilt, and then without: on the poses seated anew only speed and force settle."""
+ROUNDS, AGAIN_ROUNDS, STILL_ROUNDS = 20, 5, 4
+"""With tilt, again on the poses seated anew, and then without: only speed and force settle."""
+AGAIN_TRUST, STILL_TRUST = 0.25, 0.4
+"""Steps then begin so much smaller."""
 ITERATIONS = 120
 PROBE = 0.1
 """Differences are taken over this share of the largest tilt, and of the force."""
 TILT_TRUST, SLOWNESS_TRUST = 0.2, 0.3
 """A step changes the tilt by at most this share of the largest one, the slowness by this share of itself."""
 SHRINK = 0.4
-GAIN_MIN = 3e-3
+GAIN_SLOW, GAIN_MIN, TRUST_MIN = 0.03, 3e-3, 0.1
 SMOOTH = 3e-4
 """Weight of the squared change of tilt over a radius along a line, relative to the largest tilt."""
 UPRIGHT = 1e-5
@@ -42,6 +45,9 @@ UPRIGHT = 1e-5
 UNDER_RISE, UNDER_MAX = 1.5, 6.0
 OVER_RISE, OVER_MAX = 3.0, 24.0
 """How much more an error above the aim counts after a round, and after all: what is cut too deep nothing puts back."""
+RIM_SLACK, RIM_MORE = 3.5, 1.0 / RIM_SHARE**2
+"""Beside a sharp edge so much more is no fault: its strip is narrow, and what keeps it shallow leaves more beside it.
+Beyond that a small piece may count as much as a large one."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -60,19 +66,23 @@ def settled(
 ) -> tuple[Laid, Schedule]:
     """Return the lines with the pad leant, at most by the tool's tilt along and across travel, and their schedule."""
     factor = np.ones(len(wish.goal_m))
+    leant = laid
     if tool.tilt_max_rad > 0.0:
-        leaning = _Solver(tool, laid, wish, factor)
-        now = leaning.run(
-            leaning.pressed(np.zeros((len(plan.dwell_s), 2)), plan.slowness(laid.lines)), ROUNDS, leans=True
-        )
-        laid, plan, factor = _leant(ground, tool, force_n, laid, now.tilt, step_m), now.plan, leaning.factor
-    still = _Solver(tool, laid, wish, factor)
-    start = still.pressed(np.zeros((len(plan.dwell_s), 2)), plan.slowness(laid.lines))
-    return laid, still.run(start, STILL_ROUNDS, leans=False).plan
+        tilt = np.zeros((len(plan.dwell_s), 2))
+        for rounds, trust in ((ROUNDS, 1.0), (AGAIN_ROUNDS, AGAIN_TRUST)):
+            leaning = _Solver(tool, Laid(lines=laid.lines, seats=leant.seats), wish, factor, tilt)
+            now = leaning.run(leaning.pressed(tilt, plan.slowness(laid.lines)), rounds, trust)
+            leant, tilt = _leant(ground, tool, force_n, laid, now.tilt, step_m)
+            plan, factor = now.plan, leaning.factor
+    still = _Solver(tool, leant, wish, factor)
+    start = still.pressed(np.zeros((len(plan.dwell_s), 2)), plan.slowness(leant.lines))
+    return leant, still.run(start, STILL_ROUNDS, STILL_TRUST, leans=False).plan
 
 
-def _leant(ground: Ground, tool: GrindToolConfig, force_n: float, laid: Laid, tilt: Array, step_m: float) -> Laid:
-    """Return the lines at a tilt (N, 2); where the pad would no longer stand it stays upright."""
+def _leant(
+    ground: Ground, tool: GrindToolConfig, force_n: float, laid: Laid, tilt: Array, step_m: float
+) -> tuple[Laid, Array]:
+    """Return the lines at a tilt (N, 2), and that tilt; where the pad would no longer stand it stays upright."""
 
     def stand(tilt: Array) -> Laid:
         lines = _tilted(laid.lines, np.tan(tool.tilt_max_rad) * tilt)
@@ -82,7 +92,10 @@ def _leant(ground: Ground, tool: GrindToolConfig, force_n: float, laid: Laid, ti
 
     leant = stand(tilt)
     lost = laid.seats.valid & ~leant.seats.valid
-    return stand(np.where(lost[:, None], 0.0, tilt)) if lost.any() else leant
+    if not lost.any():
+        return leant, tilt
+    upright = np.where(lost[:, None], 0.0, tilt)
+    return stand(upright), upright
 
 
 def _tilted(lines: Sequence[Line], slope: Array) -> list[Line]:
@@ -96,8 +109,10 @@ def _tilted(lines: Sequence[Line], slope: Array) -> list[Line]:
 
 
 class _Solver:
-    def __init__(self, tool: GrindToolConfig, laid: Laid, wish: Wish, factor: Array) -> None:
+    def __init__(self, tool: GrindToolConfig, laid: Laid, wish: Wish, factor: Array, base: Array | None = None) -> None:
+        # the pad is seated at the tilt `base` (N, 2) already, upright without one
         self._tool, self._lines, self._seats, self._wish = tool, laid.lines, laid.seats, wish
+        self._base = np.zeros((sum(len(line) for line in laid.lines), 2)) if base is None else base
         self._scale = float(wish.weights @ wish.goal_m / wish.weights.sum())
         self._goal, self._even = wish.goal_m / self._scale, wish.weights / wish.weights.sum()
         self.factor = factor
@@ -110,18 +125,18 @@ class _Solver:
         # slowness counts in its mean over the way
         self._unit = 0.0
 
-    def run(self, now: _State, rounds: int, *, leans: bool) -> _State:
+    def run(self, now: _State, rounds: int, trust: float, *, leans: bool = True) -> _State:
         """Return the state after so many rounds, or when they gain no more."""
-        trust = 1.0
         for _ in range(rounds):
             now = self._raised(now)
             tried = self._step(now, trust, leans=leans)
-            if tried.value >= now.value:
-                trust *= SHRINK
-                continue
             better = 1.0 - tried.value / now.value
-            now = tried
-            if better < GAIN_MIN:
+            if better < GAIN_SLOW:
+                # steps too long go to and fro about what they are to reach
+                trust *= SHRINK
+            if better > 0.0:
+                now = tried
+            if trust < TRUST_MIN and better < GAIN_MIN:
                 break
         return now
 
@@ -134,7 +149,7 @@ class _Solver:
         return replace(state, value=self._value(state))
 
     def _rates(self, tilt: Array, plan: Schedule, harder: float = 1.0) -> tuple[PadContact, scipy.sparse.csr_matrix]:
-        pairs, slope = self._seats.pairs, np.tan(self._tool.tilt_max_rad) * tilt
+        pairs, slope = self._seats.pairs, np.tan(self._tool.tilt_max_rad) * (tilt - self._base)
         gap = pairs.gap_m + slope[pairs.pose, 0] * pairs.x_m + slope[pairs.pose, 1] * pairs.y_m
         contact = press(pairs, harder * plan.force_share * self._seats.force_n, self._tool, gap)
         feed = float(np.mean(np.concatenate(plan.speed_m_per_s)))
@@ -158,8 +173,10 @@ class _Solver:
             deepest = self._goal.max()
             error = np.where(brushed, np.maximum(left - deepest, 0.0), left)
             due = np.where(brushed, deepest, np.maximum(self._goal, 0.2))
-            missed = np.abs(error) / (self._wish.aim_fraction * due)
+            burnt = np.zeros(len(left), bool) if self._wish.rim is None else self._wish.rim & (error > 0.0)
+            missed = np.abs(error) / (self._wish.aim_fraction * np.where(burnt, RIM_SLACK, 1.0) * due)
             rise, most = np.where(error > 0.0, [[OVER_RISE], [OVER_MAX]], [[UNDER_RISE], [UNDER_MAX]])
+            most = np.where(burnt, RIM_MORE, 1.0) * most
             self.factor = np.maximum(self.factor, np.minimum(self.factor * np.clip(missed, 1.0, rise), most))
         return replace(now, value=self._value(now))
 

@@ -17,6 +17,10 @@ from cell_core.transforms import Array, unit
 DENSE_PER_SAMPLE = 8
 # a normal turned by 90 degrees counts like this many spacings of distance: faces across an edge stay apart
 NORMAL_WEIGHT = 2.0
+RIM_SHARE = 0.4
+"""Pieces beside a sharp edge are so much narrower."""
+RIM_REACH, RIM_TURN_RAD, FAR_SIDE_COSINE = 1.2, np.deg2rad(30.0), -0.2
+"""A sharp edge lies between samples so many spacings apart that turn by more; opposite faces have none between them."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -33,6 +37,8 @@ class SurfaceSamples:
     """Nominal distance between neighbours [m]."""
     forbidden: NDArray[np.bool_] | None = None
     """(S,) samples that no tool may press; None: all may be."""
+    rim: NDArray[np.bool_] | None = None
+    """(S,) pieces beside a sharp edge, smaller than the others; None: there are none."""
 
     def __len__(self) -> int:
         return len(self.points_m)
@@ -43,7 +49,8 @@ class SurfaceSamples:
         return KDTree(self.points_m)
 
     @cached_property
-    def _tree_6d(self) -> KDTree:
+    def tree_6d(self) -> KDTree:
+        """Nearest-sample tree over positions and normals, so that faces across an edge stay apart."""
         return KDTree(_lifted(self.points_m, self.normals, self.spacing_m))
 
     def subset(self, keep: NDArray) -> "SurfaceSamples":
@@ -54,6 +61,7 @@ class SurfaceSamples:
             areas_m2=self.areas_m2[keep],
             spacing_m=self.spacing_m,
             forbidden=None if self.forbidden is None else self.forbidden[keep],
+            rim=None if self.rim is None else self.rim[keep],
         )
 
     def weights_at(self, points_m: Array, normals: Array, n_nearest: int = 4) -> scipy.sparse.csr_matrix:
@@ -62,7 +70,7 @@ class SurfaceSamples:
         Gaussian weights over the nearest samples in position and normal, so that nothing bleeds round an edge.
         """
         k = min(n_nearest, len(self))
-        distance, index = self._tree_6d.query(_lifted(points_m, normals, self.spacing_m), k=k)
+        distance, index = self.tree_6d.query(_lifted(points_m, normals, self.spacing_m), k=k)
         distance, index = distance.reshape(len(points_m), k), index.reshape(len(points_m), k)
         weight = np.exp(-((distance - distance[:, :1]) * (distance + distance[:, :1])) / (0.5 * self.spacing_m**2))
         weight /= weight.sum(axis=1, keepdims=True)
@@ -116,9 +124,57 @@ def sample_surface(surface: Surface, spacing_m: float) -> SurfaceSamples:
 
     Positions are averaged along the normal only: scan noise shorter than the spacing goes, edges stay.
     """
-    n_dense = max(64, int(np.ceil(DENSE_PER_SAMPLE * surface.area_m2 / spacing_m**2)))
+    n_dense = _n_dense(surface, spacing_m)
     points, triangle = scatter(surface, n_dense)
-    normals = surface.triangle_normals[triangle]
+    return _gathered(surface, points, surface.triangle_normals[triangle], surface.area_m2 / n_dense, spacing_m)
+
+
+def finer_at_rims(surface: Surface, samples: SurfaceSamples) -> SurfaceSamples:
+    """Return the samples with those beside sharp convex edges in smaller pieces.
+
+    A pad presses hardest where the ground turns away under it: a strip there loses more than the piece that a coarse
+    sample stands for, the middle of which lies beyond it.
+    """
+    rim = _at_rims(samples)
+    if not rim.any():
+        return samples
+    fine_m = RIM_SHARE * samples.spacing_m
+    n_dense = _n_dense(surface, fine_m)
+    points, triangle = scatter(surface, n_dense)
+    near = KDTree(samples.points_m[rim]).query(points, distance_upper_bound=2.0 * samples.spacing_m)[0] < np.inf
+    points, normals = points[near], surface.triangle_normals[triangle[near]]
+    _, owner = samples.tree_6d.query(_lifted(points, normals, samples.spacing_m))
+    points, normals = points[rim[owner]], normals[rim[owner]]
+    fine = _gathered(surface, points, normals, surface.area_m2 / n_dense, fine_m)
+    rest = samples.subset(~rim)
+    return SurfaceSamples(
+        points_m=np.concatenate([rest.points_m, fine.points_m]),
+        normals=np.concatenate([rest.normals, fine.normals]),
+        areas_m2=np.concatenate([rest.areas_m2, fine.areas_m2]),
+        spacing_m=samples.spacing_m,
+        rim=np.arange(len(rest) + len(fine)) >= len(rest),
+    )
+
+
+def _at_rims(samples: SurfaceSamples) -> NDArray[np.bool_]:
+    # beside each other, turned away from each other, and each below the other's face
+    pairs = samples.tree.query_pairs(RIM_REACH * samples.spacing_m, output_type="ndarray")
+    normals = samples.normals[pairs]
+    turn = np.einsum("ij,ij->i", normals[:, 0], normals[:, 1])
+    pairs, normals = (v[(turn < np.cos(RIM_TURN_RAD)) & (turn > FAR_SIDE_COSINE)] for v in (pairs, normals))
+    offset = np.diff(samples.points_m[pairs], axis=1)[:, 0]
+    falls = [-np.einsum("ij,ij->i", sign * offset, normals[:, k]) for k, sign in ((0, 1.0), (1, -1.0))]
+    rim = np.zeros(len(samples), bool)
+    rim[pairs[np.min(falls, axis=0) > 0.0]] = True
+    return rim
+
+
+def _n_dense(surface: Surface, spacing_m: float) -> int:
+    return max(64, int(np.ceil(DENSE_PER_SAMPLE * surface.area_m2 / spacing_m**2)))
+
+
+def _gathered(surface: Surface, points: Array, normals: Array, area_m2: float, spacing_m: float) -> SurfaceSamples:
+    """Return dense points (D, 3), each for the same area, gathered into pieces about spacing_m wide."""
     cell = np.floor((points - surface.bounds_m[0]) / spacing_m).astype(np.int64)
     side = np.argmax(np.abs(normals), axis=1) * 2 + (
         np.take_along_axis(normals, np.argmax(np.abs(normals), axis=1)[:, None], 1)[:, 0] > 0
@@ -142,7 +198,7 @@ def sample_surface(surface: Surface, spacing_m: float) -> SurfaceSamples:
     return SurfaceSamples(
         points_m=seeds + height[:, None] * mean_normal,
         normals=mean_normal,
-        areas_m2=count.astype(float) * (surface.area_m2 / n_dense),
+        areas_m2=count.astype(float) * area_m2,
         spacing_m=spacing_m,
     )
 

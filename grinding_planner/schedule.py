@@ -35,6 +35,8 @@ class Wish:
     """Errors above this share of the goal count for more; None: all the same."""
     brushed: NDArray[np.bool_] | None = None
     """(S,) where the pad gets by chance: errors count for more only as far as it takes more than the deepest goal."""
+    rim: NDArray[np.bool_] | None = None
+    """(S,) beside a sharp edge: only errors RIM_SLACK times above the share count for more."""
     smoothness: float = SMOOTHNESS
     """Weight of the squared change of dwell per length along a line, relative to the mean one, over a radius."""
     turning: float = 0.0

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from cell_core.config import GrindToolConfig, RollerTool
 from cell_core.raycast import RayCaster
 from cell_core.transforms import Array, tool_frames, unit
-from grinding_planner.contact import PadContact, PadPairs, pad_pairs
+from grinding_planner.contact import FACING_COSINE_MIN, PadContact, PadPairs, pad_pairs
 from grinding_planner.face import pairs_under, press, reach_m
 from grinding_planner.roller import roller_is_free
 from grinding_planner.samples import SurfaceSamples
@@ -258,7 +258,8 @@ def pressed_by(seating: Seating) -> Array:
     square = np.bincount(pairs.pose, contact.pressure_pa**2 * pairs.area_m2, pairs.n_poses)
     typical = square / np.maximum(contact.force_n, 1e-12)
     relative = contact.pressure_pa / np.maximum(typical[pairs.pose], 1e-12)
-    relative = np.where(seating.valid[seating.pairs.pose] & (seating.pairs.share > 0.5), relative, 0.0)
+    own = seating.valid[pairs.pose] & (pairs.share > 0.5) & (pairs.cosine > FACING_COSINE_MIN)
+    relative = np.where(own, relative, 0.0)
     best = np.zeros(seating.pairs.n_points)
     np.maximum.at(best, seating.pairs.point, relative)
     return best

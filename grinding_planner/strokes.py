@@ -215,6 +215,17 @@ def line_through(position_m: Array, axis: Array) -> Line | None:
     return Line(position_m=position_m, tool_axis=unit(axis), travel=unit(travel))
 
 
+def smoothed(values: Array, samples: float) -> Array:
+    """Return even values (N, D) smoothed along by a Gaussian of so many samples; past the ends they run on straight.
+
+    Held at their last value instead they would lag there: on a parent of radius R axes by 0.8 reaches over R.
+    """
+    n = min(int(np.ceil(4.0 * samples)), len(values) - 1)
+    before, behind = 2.0 * values[0] - values[n:0:-1], 2.0 * values[-1] - values[-2 : -n - 2 : -1]
+    smooth = gaussian_filter1d(np.concatenate([before, values, behind]), samples, axis=0, mode="nearest")
+    return np.asarray(smooth[n : n + len(values)])
+
+
 def turned(line: Line, tool_axis: Array, smoothing_samples: float) -> Line:
     """Return the line with other tool axes (N, 3), smoothed along it."""
     closed = np.allclose(line.position_m[0], line.position_m[-1])

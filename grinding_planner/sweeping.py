@@ -235,6 +235,7 @@ def _one_pass(
         weights=weights,
         aim_fraction=aim,
         brushed=~ground.serviceable if forbidden is None else ~(ground.serviceable | forbidden),
+        rim=ground.samples.rim,
         smoothness=MAP_SMOOTHNESS if is_map else SMOOTHNESS,
         turning=0.0 if is_map else TURNING,
         acceleration_share=1.0 if is_map else ACCELERATION_SHARE,

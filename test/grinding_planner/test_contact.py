@@ -109,6 +109,33 @@ def test_edge_overhang_raises_pressure_by_the_missing_area(make_sheet, orbital):
     assert contact.centre_offset_m[0] == pytest.approx(0.171 * orbital.radius_m, rel=0.05)
 
 
+def test_a_layer_wraps_an_edge_and_rubs_the_wall_behind_it(orbital):
+    # the top of a block up to x = 0, and a wall 84 degrees steep from there on
+    xy = np.stack(np.meshgrid(np.arange(-0.0495, 0.0, 0.001), np.arange(-0.0495, 0.05, 0.001)), axis=-1).reshape(-1, 2)
+    depth, y = np.meshgrid(np.arange(0.00025, 0.01, 0.0005), np.arange(-0.0495, 0.05, 0.001))
+    wall = np.c_[0.105 * depth.ravel(), y.ravel(), -depth.ravel()]
+    normal = np.array([1.0, 0.0, 0.105]) / np.hypot(1.0, 0.105)
+    top = np.c_[xy, np.zeros(len(xy))]
+    samples = SurfaceSamples(
+        points_m=np.r_[top, wall],
+        normals=np.r_[np.tile([0.0, 0.0, 1.0], (len(top), 1)), np.tile(normal, (len(wall), 1))],
+        areas_m2=np.r_[np.full(len(top), 1e-6), np.full(len(wall), 0.5e-6)],
+        spacing_m=0.001,
+    )
+    pairs = pad_pairs(samples, frame_at(-0.01, 0.0), orbital.radius_m)
+    contact = balance(pairs, 30.0, orbital.stiffness_pa_per_m)
+    rate = np.asarray(removal_rates(pairs, contact, orbital).todense())[:, 0]
+    advance = float(contact.advance_m[0])
+    assert 0.0005 < advance < 0.005
+    rubbed, depth = rate[len(top) :], -wall[:, 2]
+    under = np.abs(wall[:, 1]) < 0.04
+    assert (rubbed[under & (depth < 0.9 * advance)] > 0.0).all()
+    assert (rubbed[depth > advance] == 0.0).all()
+    # as far as the layer is pressed in there, of what it is pressed in on top
+    deep = under & (depth < 0.6 * advance)
+    assert rubbed[deep] / rate[: len(top)].max() == pytest.approx(1.0 - depth[deep] / advance, rel=0.02)
+
+
 def test_orbital_speed_with_feed_matches_the_mean_over_a_turn(orbital):
     circle = orbital.rpm * 2 * np.pi / 60 * orbital.orbit_radius_m
     phase = np.linspace(0.0, 2 * np.pi, 20_000, endpoint=False)

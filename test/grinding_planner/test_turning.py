@@ -5,7 +5,7 @@ import pytest
 
 from cell_core.toolpath import Freedom, Stroke
 from grinding_planner.planner import plan_grind
-from grinding_planner.strokes import Line, turned
+from grinding_planner.strokes import Line, smoothed, turned
 from grinding_planner.turning import bending, haste, turn_figures
 
 STEP_M, RADIUS_M, SLOPE_MAX = 0.0125, 0.0625, 0.05
@@ -60,6 +60,19 @@ def test_smoothed_axes_of_a_plane_stay_and_a_jump_is_spread():
     assert np.diff(angle).max() < 0.25 * np.deg2rad(20.0)
     assert angle[[0, -1]] == pytest.approx([0.0, np.deg2rad(20.0)], abs=1e-6)
     assert np.abs(np.einsum("ij,ij->i", out.travel, out.tool_axis)).max() < 1e-12
+
+
+def test_smoothing_keeps_axes_square_to_an_arc_up_to_its_ends():
+    step, radius, reach = 0.001, 0.2, 0.010
+    angle = np.arange(-0.06, 0.06, step) / radius
+    true = np.c_[np.sin(angle), np.cos(angle)]
+    calm = smoothed(true, reach / step)
+    calm /= np.linalg.norm(calm, axis=1)[:, None]
+    assert np.arccos(np.einsum("ij,ij->i", calm, true).clip(-1.0, 1.0)).max() < 1e-3
+    noise = np.random.default_rng(2).normal(0.0, 1.0, (400, 1))
+    assert np.std(smoothed(noise, 10.0)[50:-50]) < 0.3
+    # fewer values than the smoothing reaches over
+    assert smoothed(np.arange(3.0)[:, None], 8.0).shape == (3, 1)
 
 
 def test_figures_tell_turns_and_steps():

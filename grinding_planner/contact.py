@@ -23,7 +23,7 @@ POSES_PER_BLOCK = 500
 FACING_COSINE_MIN = 0.2
 """Steeper faces than this are walls to the pad, not ground."""
 RUBBED_COSINE_MIN = 0.05
-"""Yet where a layer wraps an edge it rubs the wall behind it, as far down as it yields, unless that is as good as square."""
+"""Where a layer wraps an edge it rubs the wall behind it as far down as it yields, unless that is all but square."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -19,8 +19,8 @@ from cell_core.transforms import Array, tool_frames, unit
 from grinding_planner.contact import PadContact, removal_rates
 from grinding_planner.face import press, reach_m
 from grinding_planner.ground import Ground
-from grinding_planner.samples import RIM_SHARE
 from grinding_planner.layout import Laid
+from grinding_planner.samples import RIM_SHARE
 from grinding_planner.schedule import Schedule, Wish, driven, lowest_shares, roughness
 from grinding_planner.seating import seat
 from grinding_planner.strokes import Line
@@ -37,7 +37,7 @@ PROBE = 0.1
 TILT_TRUST, SLOWNESS_TRUST = 0.2, 0.3
 """A step changes the tilt by at most this share of the largest one, the slowness by this share of itself."""
 SHRINK = 0.4
-GAIN_SLOW, GAIN_MIN, TRUST_MIN = 0.03, 3e-3, 0.1
+GAIN_SLOW, GAIN_MIN, TRUST_MIN = 0.01, 3e-3, 0.05
 SMOOTH = 3e-4
 """Weight of the squared change of tilt over a radius along a line, relative to the largest tilt."""
 UPRIGHT = 1e-5
@@ -48,6 +48,8 @@ OVER_RISE, OVER_MAX = 3.0, 24.0
 RIM_SLACK, RIM_MORE = 3.5, 1.0 / RIM_SHARE**2
 """Beside a sharp edge so much more is no fault: its strip is narrow, and what keeps it shallow leaves more beside it.
 Beyond that a small piece may count as much as a large one."""
+LOST = ("body_blocked", "slide_stroke", "kept_out", "pressure_too_high")
+"""For these a leant pose leans half as much, or stands up again."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -66,23 +68,25 @@ def settled(
 ) -> tuple[Laid, Schedule]:
     """Return the lines with the pad leant, at most by the tool's tilt along and across travel, and their schedule."""
     factor = np.ones(len(wish.goal_m))
-    leant = laid
+    leant, slowness = laid, plan.slowness(laid.lines)
     if tool.tilt_max_rad > 0.0:
-        tilt = np.zeros((len(plan.dwell_s), 2))
+        tilt = np.zeros((len(slowness), 2))
         for rounds, trust in ((ROUNDS, 1.0), (AGAIN_ROUNDS, AGAIN_TRUST)):
             leaning = _Solver(tool, Laid(lines=laid.lines, seats=leant.seats), wish, factor, tilt)
-            now = leaning.run(leaning.pressed(tilt, plan.slowness(laid.lines)), rounds, trust)
+            now = leaning.run(leaning.pressed(tilt, slowness), rounds, trust)
+            factor, before = leaning.factor, leant.seats.force_n
             leant, tilt = _leant(ground, tool, force_n, laid, now.tilt, step_m)
-            plan, factor = now.plan, leaning.factor
+            # the force over an edge goes by the ground found there: what it is to do stays
+            slowness = now.plan.slowness(laid.lines) * before / leant.seats.force_n
     still = _Solver(tool, leant, wish, factor)
-    start = still.pressed(np.zeros((len(plan.dwell_s), 2)), plan.slowness(leant.lines))
+    start = still.pressed(np.zeros((len(slowness), 2)), slowness)
     return leant, still.run(start, STILL_ROUNDS, STILL_TRUST, leans=False).plan
 
 
 def _leant(
     ground: Ground, tool: GrindToolConfig, force_n: float, laid: Laid, tilt: Array, step_m: float
 ) -> tuple[Laid, Array]:
-    """Return the lines at a tilt (N, 2), and that tilt; where the pad would no longer stand it stays upright."""
+    """Return the lines at a tilt (N, 2), and that tilt; where the pad may not lean so far it leans less."""
 
     def stand(tilt: Array) -> Laid:
         lines = _tilted(laid.lines, np.tan(tool.tilt_max_rad) * tilt)
@@ -91,11 +95,15 @@ def _leant(
         return Laid(lines=lines, seats=seats)
 
     leant = stand(tilt)
-    lost = laid.seats.valid & ~leant.seats.valid
-    if not lost.any():
-        return leant, tilt
-    upright = np.where(lost[:, None], 0.0, tilt)
-    return stand(upright), upright
+    for share in (0.5, 0.0):
+        # the pad has not moved: it overhangs no more than it did
+        lost = [leant.seats.reasons[name] for name in leant.seats.reasons if name in LOST]
+        fallen = laid.seats.valid & np.any(lost, axis=0)
+        if not fallen.any():
+            break
+        tilt = np.where(fallen[:, None], share * tilt, tilt)
+        leant = stand(tilt)
+    return leant, tilt
 
 
 def _tilted(lines: Sequence[Line], slope: Array) -> list[Line]:
@@ -136,7 +144,7 @@ class _Solver:
                 trust *= SHRINK
             if better > 0.0:
                 now = tried
-            if trust < TRUST_MIN and better < GAIN_MIN:
+            if 0.0 < better < GAIN_MIN or trust < TRUST_MIN:
                 break
         return now
 

@@ -161,7 +161,8 @@ def _at_rims(samples: SurfaceSamples) -> NDArray[np.bool_]:
     pairs = samples.tree.query_pairs(RIM_REACH * samples.spacing_m, output_type="ndarray")
     normals = samples.normals[pairs]
     turn = np.einsum("ij,ij->i", normals[:, 0], normals[:, 1])
-    pairs, normals = (v[(turn < np.cos(RIM_TURN_RAD)) & (turn > FAR_SIDE_COSINE)] for v in (pairs, normals))
+    turned = (turn < np.cos(RIM_TURN_RAD)) & (turn > FAR_SIDE_COSINE)
+    pairs, normals = pairs[turned], normals[turned]
     offset = np.diff(samples.points_m[pairs], axis=1)[:, 0]
     falls = [-np.einsum("ij,ij->i", sign * offset, normals[:, k]) for k, sign in ((0, 1.0), (1, -1.0))]
     rim = np.zeros(len(samples), bool)

@@ -60,7 +60,9 @@ class SimCamera:
                     self._asked.clear()
                     self._render()
                 elif self._is_due():
-                    self._next_s = float(self._sim.time_s) + 1.0 / self._cell.camera.rate_hz
+                    period_s = 1.0 / self._cell.camera.rate_hz
+                    # on the camera's own beat, unless it fell behind
+                    self._next_s = max(self._next_s + period_s, float(self._sim.time_s))
                     cost_s = self._render(self._elsewhere())
                     self._free_s = time.monotonic() + cost_s * (1.0 / DUTY_MAX - 1.0)
         except Exception:

@@ -149,7 +149,8 @@ class SimLoop:
                 self._serve_calls()
                 status, path_s, _ = self.sim.trajectory_status()
                 if status == "running":
-                    self._zero_s = float(self.sim.time_s) - path_s
+                    # their difference is the same at every tick but for the last bits
+                    self._zero_s = round(float(self.sim.time_s) - path_s, 9)
                 busy = self.busy
                 self._step(tick - last, busy)
                 last = tick

@@ -30,6 +30,23 @@ def test_only_times_differ(tmp_path: Path) -> None:
     assert "3 files in both, 0 differ" in said
 
 
+def test_progress_of_a_journal_and_hashes_of_what_is_compared_anyway_are_no_difference(tmp_path: Path) -> None:
+    folders = []
+    for name, n, wall in (("a", 2, 1.0), ("b", 3, 1.7)):
+        folder = job(tmp_path / name, depth=1e-5, unix_s=1.0)
+        progress = [{"event": "progress", "path_time_s": wall * i} for i in range(n)]
+        entries = [{"event": "start", "attempt": 0}, *progress, {"event": "done"}]
+        (folder / "journal.jsonl").write_text("".join(json.dumps(e) + "\n" for e in entries))
+        manifest = {"duration_s": wall, "outputs": {"x": str(wall)}, "figures": {"duration_s": 4.0}}
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+        folders.append(folder)
+    code, said = compare(*folders)
+    assert code == 0, said
+    (folders[1] / "manifest.json").write_text(json.dumps({"figures": {"duration_s": 4.1}}))
+    code, said = compare(*folders)
+    assert code == 1 and "manifest.json: .figures.duration_s: 4.0 and 4.1" in said
+
+
 def test_what_differs_is_named(tmp_path: Path) -> None:
     b = job(tmp_path / "b", depth=2e-5, unix_s=1.0, text="another")
     (b / "more.txt").write_text("x")

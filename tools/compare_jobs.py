@@ -2,8 +2,9 @@
 
     python tools/compare_jobs.py JOB_A JOB_B
 
-Wall times are no difference: JSON keys of TIMES are left out, and files of IGNORED are not looked at. Exit code 0 when
-nothing else differs, 1 when something does.
+Wall times are no difference: JSON keys of TIMES and PLACES are left out, so are the journal's progress entries, written
+every half second of the wall, and files of IGNORED are not looked at. Exit code 0 when nothing else differs, 1 when
+something does.
 """
 
 import argparse
@@ -20,6 +21,10 @@ IGNORED = re.compile(r"(^|/)(log/|report\.html$|state\.json$|record(_\d+)?\.mcap
 """Logs, the report with its times, the job's state with its clock, recordings of message traffic."""
 TIMES = re.compile(r"(unix_s|wall|seconds|plan_time|elapsed|duration_wall|created|_at$|sha256|time_s$)")
 """Keys that hold wall times, or hashes of files that do."""
+PLACES = re.compile(
+    r"manifest\.json\.(duration_s|inputs|outputs)$|(^|/)(re)?scan/(report|manifest)\.json\.figures\.duration_s$"
+)
+"""Wall times, and hashes of files that are compared themselves, whose keys mean something else elsewhere."""
 
 
 def main() -> int:
@@ -39,7 +44,7 @@ def main() -> int:
             print(f"{name}: only in {options.a if name in a else options.b}")
             n_different += 1
         elif _hash(a[name]) != _hash(b[name]):
-            differences = _differences(a[name], b[name])
+            differences = _differences(a[name], b[name], name)
             n_different += bool(differences)
             for text in differences:
                 print(f"{name}: {text}")
@@ -56,16 +61,23 @@ def _hash(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _differences(a: Path, b: Path) -> list[str]:
+def _differences(a: Path, b: Path, name: str) -> list[str]:
     if a.suffix == ".json":
-        return _json(json.loads(a.read_text()), json.loads(b.read_text()), "")
+        found = _json(json.loads(a.read_text()), json.loads(b.read_text()), name)
+        return [text.removeprefix(f"{name}") for text in found]
     if a.suffix == ".jsonl":
         lines = [[json.loads(line) for line in p.read_text().splitlines()] for p in (a, b)]
-        return _json(lines[0], lines[1], "")
+        kept = [_told(entries) for entries in lines]
+        return [text.removeprefix(f"{name}") for text in _json(kept[0], kept[1], name)]
     if a.suffix == ".npz":
         with np.load(a) as x, np.load(b) as y:
             return [text for key in sorted({*x.files, *y.files}) if (text := _arrays(x, y, key))]
     return [f"{a.stat().st_size} and {b.stat().st_size} bytes"]
+
+
+def _told(entries: list[Any]) -> list[Any]:
+    """Return a journal's entries but progress, in an order of their own: begins are written ahead by the wall's clock."""
+    return sorted((e for e in entries if not (isinstance(e, dict) and e.get("event") == "progress")), key=json.dumps)
 
 
 def _arrays(x: Any, y: Any, key: str) -> str:
@@ -85,7 +97,7 @@ def _json(a: Any, b: Any, place: str) -> list[str]:
     if isinstance(a, dict) and isinstance(b, dict):
         found = []
         for key in sorted(a.keys() | b.keys()):
-            if TIMES.search(key):
+            if TIMES.search(key) or PLACES.search(f"{place}.{key}"):
                 continue
             if key not in a or key not in b:
                 found.append(f"{place}.{key}: in one only")

@@ -76,7 +76,7 @@ def _differences(a: Path, b: Path, name: str) -> list[str]:
 
 
 def _told(entries: list[Any]) -> list[Any]:
-    """Return a journal's entries but progress, in an order of their own: begins are written ahead by the wall's clock."""
+    """Return a journal's entries but progress, sorted: begins are written ahead by the wall's clock."""
     return sorted((e for e in entries if not (isinstance(e, dict) and e.get("event") == "progress")), key=json.dumps)
 
 

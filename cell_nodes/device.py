@@ -17,7 +17,7 @@ from cell_nodes.clients import ActionCaller, call_service, wait
 from cell_nodes.execution_log import ExecutedLog
 from cell_nodes.execution_monitor import jump_rad
 from cell_nodes.messages import events_message, seconds, trajectory_message
-from cell_nodes.node_base import LATCHED, STREAM, CellNode
+from cell_nodes.node_base import LATCHED, LOSSLESS, STREAM, CellNode
 
 SERVICE_WAIT_S = 3.0
 POLL_S = 0.005
@@ -29,8 +29,13 @@ QUIET_N = 2.0
 class Device:
     """Last heard joint and tool state, and blocking commands for worker threads."""
 
-    def __init__(self, node: CellNode) -> None:
-        self._node = node
+    def __init__(self, node: CellNode, *, lockstep: bool = False) -> None:
+        """Listen to the device.
+
+        Args:
+            lockstep: its time stands still while the arm does, so that old stamps are told again then.
+        """
+        self._node, self._lockstep = node, lockstep
         self.joint_state: JointState | None = None
         self.tool_state: ToolState | None = None
         self.refusal = ""
@@ -38,14 +43,13 @@ class Device:
         """Machine time at which the process was last seen to go off [s]."""
         self.fastest_rad_per_s: dict[str, float] = {}
         """Speed limits by joint; without them no jump is seen."""
-        self.stands_at_rest = False
-        """Whether the device's time stands still while the arm does, as in lock-step: old stamps come again."""
         self._motion: Following | None = None
         self._jump_rad = 0.0
         self._joint_heard_s = self._tool_heard_s = -float("inf")
         self._log: ExecutedLog | None = None
-        node.create_subscription(JointState, "/joint_states", self._on_joint_state, STREAM)
-        node.create_subscription(ToolState, "tool_state", self._on_tool_state, STREAM)
+        stream = LOSSLESS if lockstep else STREAM
+        node.create_subscription(JointState, "/joint_states", self._on_joint_state, stream)
+        node.create_subscription(ToolState, "tool_state", self._on_tool_state, stream)
         node.create_subscription(String, "arm_controller/refusal", self._on_refusal, LATCHED)
         self._select = node.create_client(SelectTool, "select_tool")
         self._arm = node.create_client(ArmTool, "arm_tool")
@@ -56,7 +60,7 @@ class Device:
         before = self.joint_state
         # the same moment told again tells nothing: a driver that hangs goes on publishing
         told = before is None or seconds(message.header.stamp) != seconds(before.header.stamp)
-        told = told or (self.stands_at_rest and (self._motion is None or self._motion.done))
+        told = told or (self._lockstep and (self._motion is None or self._motion.done))
         if before is not None and self.fastest_rad_per_s and list(before.name) == list(message.name):
             fastest = [self.fastest_rad_per_s.get(name, float("inf")) for name in message.name]
             past_s = seconds(message.header.stamp) - seconds(before.header.stamp)

@@ -46,7 +46,7 @@ class ExecutionNode(CellNode):
         self.declare_parameter("lockstep", False)
         for name in OVERRIDES:
             self.declare_parameter(name, 0.0)
-        self._device = Device(self)
+        self._device = Device(self, lockstep=self.get_parameter("lockstep").get_parameter_value().bool_value)
         self._peers = Peers(self)
         self._stop_request: CellError | None = None
         self._running = False
@@ -70,7 +70,6 @@ class ExecutionNode(CellNode):
         self._device.fastest_rad_per_s = dict(
             zip(self._cell.robot.joint_names, self._cell.robot.velocity_rad_per_s, strict=True)
         )
-        self._device.stands_at_rest = self.get_parameter("lockstep").get_parameter_value().bool_value
         names = self.get_parameter("required_nodes").get_parameter_value().string_array_value
         self._required = [name for name in names if name]
 

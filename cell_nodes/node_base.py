@@ -28,6 +28,8 @@ URGENT, PATIENT = -15, 5
 """Niceness of nodes that watch motion, and of those that only compute."""
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL, reliability=ReliabilityPolicy.RELIABLE)
 STREAM = QoSProfile(depth=20, reliability=ReliabilityPolicy.RELIABLE)
+LOSSLESS = QoSProfile(depth=1000, reliability=ReliabilityPolicy.RELIABLE)
+"""For states in lock-step, where nothing must depend on how soon a listener gets to hear them."""
 
 
 class CellNode(LifecycleNode):

@@ -16,7 +16,7 @@ from std_msgs.msg import Bool
 from cell_core.errors import CellError, ConfigurationError
 from cell_core.trajectory import ProcessEvent
 from cell_nodes.messages import events_from, joint_state_message, time_message, tool_state_message
-from cell_nodes.node_base import STREAM, URGENT, CellNode, run_node
+from cell_nodes.node_base import LOSSLESS, STREAM, URGENT, CellNode, run_node
 from cell_nodes.sim_loop import SimLoop
 
 SWITCH_S = 5e-4
@@ -44,9 +44,10 @@ class SimulatorNode(CellNode):
         self.loop: SimLoop | None = None
         self.sim: Any = None
         self._pending: list[ProcessEvent] = []
-        self._joint_states = self.create_publisher(JointState, "/joint_states", STREAM)
+        stream = LOSSLESS if self.get_parameter("lockstep").get_parameter_value().bool_value else STREAM
+        self._joint_states = self.create_publisher(JointState, "/joint_states", stream)
         self._clock_publisher = self.create_publisher(Clock, "/clock", STREAM)
-        self._tool_state = self.create_publisher(ToolState, "tool_state", STREAM)
+        self._tool_state = self.create_publisher(ToolState, "tool_state", stream)
         self._wrench = self.create_publisher(WrenchStamped, "wrench", STREAM)
         self.create_service(SelectTool, "select_tool", self._select_tool)
         self.create_service(ArmTool, "arm_tool", self._arm_tool)

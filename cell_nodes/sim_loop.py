@@ -53,7 +53,7 @@ class SimLoop:
         rtf: simulated seconds per wall second while something moves or the process is on; 0: as fast as possible.
             At rest time never runs faster than the wall.
         on_tick: called in the loop's thread after every step; publishes.
-        dead_man_s: wall time without `alive()` after which a moving, processing or armed cell is stopped and disarmed.
+        dead_man_s: wall time without `alive()` after which a moving or processing cell is stopped and disarmed.
         state_path: where the part's state is kept; None: nowhere.
         period_s: wall time between two publications.
         lockstep: time moves in steps of LOCKED_S while something moves or the process is on, however long they take,
@@ -196,8 +196,7 @@ class SimLoop:
 
     def _guard(self) -> None:
         silent_s = time.monotonic() - self._alive_s
-        # what is armed and at rest has no one either who would disarm it
-        if silent_s > self._dead_man_s and (self.busy or self.sim.tool_state().armed):
+        if silent_s > self._dead_man_s and self.busy:
             self.sim.stop(f"no heartbeat of the execution node for {silent_s:.2f} s")
             self.sim.arm(False)
             self._log(f"dead-man: execution silent for {silent_s:.2f} s, limit {self._dead_man_s:g} s; stopped")

@@ -15,7 +15,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ WORKS_IN = {
     "inspection": ("inspection",),
 }
 """Steps in which a fault of a node matters."""
+STEPS = ("scan", "plan", "motion", "execution", "inspection")
 KINDS = ("killed", "frozen", "halted")
 """SIGKILL; SIGSTOP; SIGSTOP and SIGCONT after HALT_S, which the cell has to bear."""
 HALT_S = 1.0
@@ -101,72 +102,88 @@ def true_cv(folder: Path) -> float:
     return float(verdict["truth"]["figures"]["cv"])
 
 
-def campaign(scratch: Path, console: Console) -> int:
-    """Run faults until there are enough, on as many jobs as it takes."""
-    rng = np.random.default_rng(int(os.environ.get("SEED", "0")))
-    n = int(os.environ.get("N", "20"))
-    kinds = tuple(k for k in os.environ.get("KINDS", "").split(",") if k) or KINDS
-    nodes = tuple(k for k in os.environ.get("NODES", "").split(",") if k) or NODES
-    (scratch / "quick.yaml").write_text(RECIPE)
-    plain = make_job(scratch / "plain", dome(radius_m=0.2), recipe=str(scratch / "quick.yaml")).path
-    if cell_run(plain, False).finish(END_WAIT_S) != 0:
-        raise SystemExit("the undisturbed job failed")
-    table = Table(title="nodes killed or frozen in a running cell, over DDS")
-    for name in ("fault", "in step", "after, s", "ended in, s", "said", "complaints"):
-        table.add_column(name)
-    struck = lost = jobs = 0
-    while struck < n:
-        jobs += 1
-        folder = make_job(scratch / f"job_{jobs}", dome(radius_m=0.2), recipe=str(scratch / "quick.yaml")).path
-        resume = False
-        for step in ("scan", "plan", "motion", "execution", "inspection"):
-            if struck >= n:
-                break
-            node = str(rng.choice([k for k in nodes if step in WORKS_IN[k]] or ["-"]))
-            kind, after_s = str(rng.choice(kinds)), float(rng.uniform(0.0, LATEST_S))
-            if node == "-":
+def asked(name: str, known: Sequence[str]) -> tuple[str, ...]:
+    """Return the words of an environment variable, all that are known where it is empty."""
+    return tuple(word for word in os.environ.get(name, "").split(",") if word) or tuple(known)
+
+
+class Campaign:
+    """Faults on one job after the other."""
+
+    def __init__(self, scratch: Path, console: Console) -> None:
+        self._scratch, self._console = scratch, console
+        self._rng = np.random.default_rng(int(os.environ.get("SEED", "0")))
+        self._n = int(os.environ.get("N", "20"))
+        self._kinds, self._nodes = asked("KINDS", KINDS), asked("NODES", NODES)
+        self._struck = self._lost = self._spoilt = 0
+        self._table = Table(title="nodes killed or frozen in a running cell, over DDS")
+        for name in ("fault", "in step", "after, s", "ended in, s", "said", "complaints"):
+            self._table.add_column(name)
+        (scratch / "quick.yaml").write_text(RECIPE)
+
+    def run(self) -> int:
+        """Strike until there are enough; return 0 where all were survived."""
+        plain = self._job("plain")
+        if cell_run(plain, False).finish(END_WAIT_S) != 0:
+            raise SystemExit("the undisturbed job failed")
+        cv, jobs = true_cv(plain), 0
+        while self._struck < self._n:
+            jobs += 1
+            self._spoil(self._job(f"job_{jobs}"), f"job {jobs}", cv)
+        self._console.print(self._table)
+        self._console.print(
+            f"injected {self._struck}, survived {self._struck - self._lost}, lost {self._lost}; "
+            f"jobs {jobs}, not made good {self._spoilt}; left in /dev/shm: {clear_shared_memory()}"
+        )
+        return 0 if self._lost == self._spoilt == 0 else 1
+
+    def _job(self, name: str) -> Path:
+        recipe = str(self._scratch / "quick.yaml")
+        return make_job(self._scratch / name, dome(radius_m=0.2), recipe=recipe).path
+
+    def _spoil(self, folder: Path, name: str, cv: float) -> None:
+        """Strike a job in its steps until a run bears it to the end, and hold its film against the undisturbed one."""
+        resume, code = False, -1
+        for step in STEPS:
+            nodes = [node for node in self._nodes if step in WORKS_IN[node]]
+            if not nodes or self._struck >= self._n:
                 continue
-            run = cell_run(folder, resume)
-            hit, begun = strike(run, node, kind, step, after_s), time.monotonic()
-            try:
-                code = run.finish(END_WAIT_S)
-                wrong = complaints(run, node, kind, code) if hit else []
-            except Exception as error:
-                code, wrong = -1, [f"did not end: {type(error).__name__}: {error}"[:200]]
+            code = self._strike(folder, resume, str(self._rng.choice(nodes)), step)
             resume = True
-            if not hit:
-                continue
-            struck += 1
-            lost += bool(wrong)
-            said = next((e["message"] for e in run.events if e["event"] == "error"), "accepted")
-            table.add_row(
-                f"{node} {kind}", step, f"{after_s:.1f}", f"{time.monotonic() - begun:.0f}", said[:70], "; ".join(wrong)
-            )
-            console.print(f"{struck}/{n} {node} {kind} in {step}: {said[:100]} {wrong or ''}")
             if code == 0:
                 break
-        last = (
-            cell_run(folder, resume).finish(END_WAIT_S)
-            if JobFolder(path=folder).read_state()["status"] != "finished"
-            else 0
-        )
-        points = 100.0 * abs(true_cv(folder) - true_cv(plain)) if last == 0 else float("inf")
-        if last != 0 or points > CV_POINTS_MOST:
-            lost += 1
-            table.add_row(f"job {jobs}", "", "", "", f"exit code {last}", f"CV {points:.2f} points off")
-        else:
-            table.add_row(f"job {jobs}", "", "", "", "accepted", "")
-    console.print(table)
-    console.print(
-        f"injected {struck}, survived {struck - lost}, lost {lost}; left in /dev/shm: {clear_shared_memory()}"
-    )
-    return 0 if lost == 0 else 1
+        if code != 0:
+            code = cell_run(folder, resume).finish(END_WAIT_S)
+        points = 100.0 * abs(true_cv(folder) - cv) if code == 0 else float("inf")
+        good = points <= CV_POINTS_MOST
+        self._spoilt += not good
+        said = "accepted" if code == 0 else f"exit code {code}"
+        self._table.add_row(name, "", "", "", said, "" if good else f"CV {points:.2f} points off")
+
+    def _strike(self, folder: Path, resume: bool, node: str, step: str) -> int:
+        """Run with a fault in a step; return the exit code, -1 where the run did not end."""
+        kind, after_s = str(self._rng.choice(self._kinds)), float(self._rng.uniform(0.0, LATEST_S))
+        run = cell_run(folder, resume)
+        hit, begun = strike(run, node, kind, step, after_s), time.monotonic()
+        try:
+            code = run.finish(END_WAIT_S)
+            wrong = complaints(run, node, kind, code) if hit else []
+        except Exception as error:
+            code, wrong = -1, [f"did not end: {type(error).__name__}: {error}"[:200]]
+        if hit:
+            self._struck += 1
+            self._lost += bool(wrong)
+            said = next((e["message"] for e in run.events if e["event"] == "error"), "accepted")
+            ended_s = time.monotonic() - begun
+            self._table.add_row(f"{node} {kind}", step, f"{after_s:.1f}", f"{ended_s:.0f}", said[:70], "; ".join(wrong))
+            self._console.print(f"{self._struck}/{self._n} {node} {kind} in {step}: {said[:100]} {wrong or ''}")
+        return code
 
 
 def main() -> int:
     """Run the campaign."""
     with tempfile.TemporaryDirectory() as folder:
-        return campaign(Path(folder), Console(width=200))
+        return Campaign(Path(folder), Console(width=200)).run()
 
 
 if __name__ == "__main__":

@@ -182,10 +182,7 @@ class FaultyRig(DirectRig):
                 if self.tool_state.on and not tool.on:
                     self.off_stamp_s = sent_s
                 self.tool_state, self._tool_heard_s = tool, self.now_s
-            past_s = sent_s - self._joint[0]
-            jump = jump_rad(self._joint[1].tolist(), position.tolist(), past_s, self._fastest)
-            self._jump_rad = max(self._jump_rad, jump)
-            self._joint, self._joint_heard_s = (sent_s, position), self.now_s
+            self._take_joint(sent_s, position)
             super()._tell(sent_s, position)
 
     def _strike(self) -> None:
@@ -211,11 +208,13 @@ class FaultyRig(DirectRig):
             position[int(5.99 * self.size)] = np.nan
         if self._broken and self.kind == "joint state jumps" and self.now_s < self.at_s + 0.05:
             position[int(5.99 * self.size)] += 0.3
-        past_s = self.now_s - self._joint[0]
-        self._jump_rad = max(
-            self._jump_rad, jump_rad(self._joint[1].tolist(), position.tolist(), past_s, self._fastest)
-        )
-        self._joint, self._joint_heard_s = (self.now_s, position), self.now_s
+        self._take_joint(self.now_s, position)
+
+    def _take_joint(self, stamp_s: float, position: Array) -> None:
+        before_s, before = self._joint
+        jump = jump_rad(before.tolist(), position.tolist(), stamp_s - before_s, self._fastest)
+        self._jump_rad = max(self._jump_rad, jump)
+        self._joint, self._joint_heard_s = (stamp_s, position), self.now_s
 
     def _hear(self, every: int) -> None:
         if self._unreliable or (self._broken and self.kind == "tool state stops"):

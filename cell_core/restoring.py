@@ -1,10 +1,11 @@
 """What whoever plans motion asks of whoever planned the tool path: speeds that leave what was planned after all."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from cell_core.toolpath import ToolPath
+from cell_core.toolpath import Stroke, ToolPath
 from cell_core.transforms import Array
 
 
@@ -37,3 +38,12 @@ class Restorer(Protocol):
             attainable: one per stroke.
         """
         ...
+
+
+def content_key(stroke: Stroke) -> bytes:
+    """Return a digest of what decides what a stroke leaves, so that it is computed once while paths are compared."""
+    digest = hashlib.blake2b(digest_size=16)
+    for values in (stroke.position_m, stroke.tool_axis, stroke.travel, stroke.speed_m_per_s, stroke.process_value):
+        digest.update(values.tobytes())
+    digest.update(stroke.on.tobytes())
+    return digest.digest()

@@ -10,8 +10,9 @@ from cell_core.transforms import Array
 from cell_motion.collision import Checker
 from cell_motion.hop import Hopper
 from cell_motion.run import Run
-from cell_motion.runs import CONTACT_M, Runner
+from cell_motion.runs import Runner
 from cell_motion.timing import Limits, Motion, polyline
+from cell_motion.touching import CONTACT_M
 from cell_motion.transitions import close_by
 
 RETRACT_M = (0.06, 0.10, 0.03, 0.15)

@@ -8,8 +8,8 @@ from scipy.spatial.transform import Rotation
 from cell_core.transforms import Array
 from cell_motion.kinematics import Kinematics
 from cell_motion.run import Checkers
-from cell_motion.runs import CONTACT_M
 from cell_motion.timing import Limits, Motion, along
+from cell_motion.touching import CONTACT_M
 
 DISTANCE_MAX_M = 0.6
 AXES_APART_MAX_RAD = 1.0

@@ -13,6 +13,7 @@ from cell_core.toolpath import Stroke, ToolPath
 from cell_core.trajectory import Unreached
 from cell_core.transforms import Array, inverse, transform_from_xyz_rpy
 from cell_motion.collision import Margins, Scene, contact_link
+from cell_motion.desk import SELF_MARGIN_M
 from cell_motion.figures import on_lengths_m
 from cell_motion.freedom import nominal
 from cell_motion.kinematics import Kinematics
@@ -136,7 +137,7 @@ class Reach:
     def _builder(self, T_base_part: Array) -> LadderBuilder:
         cell, config = self._cell, self._cell.config
         scene = Scene(cell, part=self._part, T_base_part=T_base_part)
-        margins = Margins(self_m=0.005, cell_m=config.collision_margin_m, part_m=max(config.part_margin_m, 0.0))
+        margins = Margins(self_m=SELF_MARGIN_M, cell_m=config.collision_margin_m, part_m=max(config.part_margin_m, 0.0))
         checker = scene.checker(margins, contact=contact_link(cell, self._process))
         return LadderBuilder(self._kinematics, checker, cell.robot.velocity_rad_per_s, pivot_m=self._pivot_m)
 

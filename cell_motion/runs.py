@@ -1,6 +1,7 @@
 """A leg in time: lead-in, the stroke at its own speed, lead-out, and the straight ways in and out of it."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,19 +15,10 @@ from cell_motion.path import Profile, SpeedLaw, StrokePath, profile, rounded, un
 from cell_motion.run import Checkers, Fault, Run
 from cell_motion.strokes import Leg
 from cell_motion.timing import Limits, Motion, along, through
-from cell_motion.transitions import REACH_M
+from cell_motion.touching import CHECK_STEP_M, JUMP_RAD, Touching
 
-CONTACT_M = 0.005
-"""The pad may touch the part until it is so far off the stroke's end, measured along the tool axis there."""
-CONTACT_NEAR_M = 0.05
-"""Nor may it touch farther than this from the stroke's end, however low it is."""
-CONTACT_STEP_M = 0.001
-"""Where the ground pushes the pad back on its slide it touches for longer; how long is looked for in such steps."""
 LIFT_M = 0.004
 """A pad comes down by this on the lead-in and goes up by it on the lead-out."""
-CHECK_STEP_M = 0.006
-JUMP_RAD = 0.2
-"""A larger turn of a joint on the way out along the tool axis is a jump to another branch."""
 LINE_SPEED_M_PER_S = {"spray": 0.5, "grind": 0.25}
 SLOWEST_M_PER_S = 0.002
 RAMP_S = {"spray": 0.1, "grind": 0.3}
@@ -56,10 +48,16 @@ class Runner:
     pivot_m: float = 0.0
     """Tilts turn about the point so far ahead of the tool centre point [m]."""
     slide_m: float = 0.0
-    """The ground may push the pad back on its slide by so much: in hollows its rim stands on ground that lies higher
-    than the tool centre point."""
+    """The ground may push the pad back on its slide by so much (see `Touching`)."""
     jerk_fraction: float = 0.97
     """Jerk may exceed its planning limit by the inverse; it is still within the robot's."""
+
+    @cached_property
+    def touching(self) -> Touching:
+        """What the tool may touch beside its strokes."""
+        return Touching(
+            kinematics=self.kinematics, checkers=self.checkers, grinding=self.grinding, slide_m=self.slide_m
+        )
 
     def run(self, leg: Leg, stroke: Stroke, nodes: list[int], reverse: bool, entry_rad: Array) -> Run | Fault:
         """Return the leg's motion through the chosen nodes, or what prevents it.
@@ -158,12 +156,13 @@ class Runner:
                         ratio[:] = max(float(ratio.max()), 1.0)
                     factor = factor * dip(law.s_m, place, ratio)
                     continue
-                contacts = self._contacts(motion, start, end)
-                hit = self._first_hit(motion, (start, end), contacts)
-                low = self._too_low(motion, ramps)
-                if hit is None and low is None:
+                freed = self.touching.freed(motion, start, end)
+                contacts = self.touching.contacts_m(motion, start, end, freed)
+                hit = self.touching.first_hit(motion, (start, end), contacts)
+                low = np.array(self.touching.too_low(freed)) & [ramps[side].exists for side in ("in", "out")]
+                if hit is None and not low.any():
                     return self._finished(leg, course, timing, motion, (start, end), contacts, reverse)
-                hit = (0 if low == "in" else len(s) - 1) if hit is None else hit
+                hit = (0 if low[0] else len(s) - 1) if hit is None else hit
                 kinds = [h[0] for h in self.checkers.process.hits(motion.position_rad[hit])] or ["part"]
                 outcome = Fault(reason=kinds[0], s_m=float(s[hit]))
             side = "in" if outcome.s_m < 0.0 else "out" if outcome.s_m > course.path.length_m else ""
@@ -212,83 +211,6 @@ class Runner:
             return Fault(reason="flip", s_m=float(s[start + np.argmax(flipped)]))
         return through(time, joints), start, end, s
 
-    def _apart(self, motion: Motion, start: int, end: int) -> Array:
-        """Return how far each node of lead-in and lead-out is from the stroke's end [m]."""
-        tcp = self.kinematics.forward(motion.position_rad)[:, :3, 3]
-        apart = np.zeros(len(tcp))
-        for node, part in ((start, slice(0, start)), (end, slice(end + 1, None))):
-            apart[part] = np.linalg.norm(tcp[part] - tcp[node], axis=1)
-        return apart
-
-    def _heights(self, motion: Motion, start: int, end: int) -> Array:
-        """Return how far each node of lead-in and lead-out is off the stroke's end, along the tool axis there [m]."""
-        T = self.kinematics.forward(motion.position_rad)
-        height = np.zeros(len(T))
-        for node, part in ((start, slice(0, start)), (end, slice(end + 1, None))):
-            height[part] = (T[node, :3, 3] - T[part, :3, 3]) @ T[node, :3, 2]
-        return height
-
-    def contact_m(self, joint_rad: Array) -> float:
-        """Return up to how far back along the tool axis a pad that works at joint position (6,) may touch the part.
-
-        It is where the pad comes free of what pushes it back on its slide, as far as the slide goes.
-        """
-        height = self._free_from_m(joint_rad)
-        return CONTACT_M if height is None else height
-
-    def _free_from_m(self, joint_rad: Array) -> float | None:
-        """Return how far back along the tool axis, from CONTACT_M on, the pad comes free; None: not on its slide."""
-        if not self.grinding or self.slide_m <= 0.0:
-            return CONTACT_M
-        # one step more: beyond what it touches the pad keeps a margin
-        n = int(np.floor(self.slide_m / CONTACT_STEP_M + 1e-9)) + 1
-        T = self.kinematics.forward(joint_rad[None])[0]
-        heights = CONTACT_M + CONTACT_STEP_M * np.arange(n + 1)
-        frames = np.repeat(T[None], n + 1, axis=0)
-        frames[:, :3, 3] -= heights[:, None] * T[:3, 2]
-        joints, away = self.kinematics.follow(frames, np.tile(joint_rad, (n + 1, 1)))
-        for height, position, distance in zip(heights, joints, away, strict=True):
-            if distance < JUMP_RAD and self.checkers.leaving.is_free(position):
-                return float(height)
-        return None
-
-    def _too_low(self, motion: Motion, ramps: dict[str, Ramp]) -> str | None:
-        """Return the side on which the pad, held back by its slide, would still meet the part beyond the stroke."""
-        for side, node in (("in", 0), ("out", -1)):
-            if self.grinding and ramps[side].exists:
-                height = self._free_from_m(motion.position_rad[node])
-                if height is None or height > max(self.slide_m, CONTACT_M):
-                    return side
-        return None
-
-    def _contacts(self, motion: Motion, start: int, end: int) -> tuple[float, float]:
-        """Return up to how far off the stroke's ends the pad may touch the part on its way in and out."""
-        if not self.grinding:
-            return CONTACT_M, CONTACT_M
-        heights, found = self._heights(motion, start, end), []
-        for at, outer in ((start, 0), (end, -1)):
-            # on a lead-out no force presses: the slide holds the pad back as far as it goes
-            outside = min(float(heights[outer]) + self.contact_m(motion.position_rad[outer]), CONTACT_M + self.slide_m)
-            found.append(max(self.contact_m(motion.position_rad[at]), outside))
-        return found[0], found[1]
-
-    def _first_hit(self, motion: Motion, bounds: tuple[int, int], contacts_m: tuple[float, float]) -> int | None:
-        joints, height = motion.position_rad, self._heights(motion, *bounds)
-        limit = np.full(len(joints), CONTACT_M)
-        limit[: bounds[0]], limit[bounds[1] + 1 :] = contacts_m
-        if self.grinding:
-            limit[self._apart(motion, *bounds) > CONTACT_NEAR_M] = -np.inf
-        moved = np.r_[0.0, np.cumsum(np.abs(np.diff(joints, axis=0)) @ np.array(REACH_M))]
-        wanted = np.linspace(0.0, moved[-1], int(np.ceil(moved[-1] / CHECK_STEP_M)) + 2)
-        index = np.searchsorted(moved, wanted).clip(0, len(joints) - 1)
-        bare = (height > 0.5 * CONTACT_M) | (limit < 0.0)  # no margin there: look at every node
-        index = np.unique(np.r_[index, np.flatnonzero(bare)])
-        touching = (height[index] <= limit[index]) if self.grinding else np.ones(len(index), bool)
-        free = np.empty(len(index), bool)
-        free[touching] = self.checkers.process.free(joints[index[touching]])
-        free[~touching] = self.checkers.leaving.free(joints[index[~touching]])
-        return None if free.all() else int(index[np.argmin(free)])
-
     def _lift(self, s: Array, length_m: float, timing: Profile) -> Array:
         """Return how far the pad is off the surface on lead-in and lead-out; it comes down without a kink."""
         if not self.grinding:
@@ -315,7 +237,7 @@ class Runner:
         axis_turn = np.arccos(np.clip(np.sum(frames[:, :3, 2] * planned.tool_axis, axis=1), -1.0, 1.0))
         shift = np.linalg.norm(frames[:, :3, 3] - planned.position_m, axis=1)
         start, end = bounds
-        heights = self._heights(motion, start, end)
+        heights = self.touching.heights_m(motion, start, end)
         inner = slice(start, end + 1)
         node_s = timing.at(motion.time_s[inner])
         velocity = motion.velocity_rad_per_s[inner]
@@ -373,24 +295,19 @@ class Runner:
             height_m: how far it begins off the stroke.
             contact_m: up to which height the pad may touch the part; None: as it stands there.
         """
-        contact = self.contact_m(joint_rad) if contact_m is None else contact_m
-        T = self.kinematics.forward(joint_rad[None])[0]
+        contact = self.touching.contact_m(joint_rad) if contact_m is None else contact_m
         n = max(int(np.ceil(distance_m / CHECK_STEP_M)), 4)
-        back = np.linspace(0.0, distance_m, n + 1)
-        frames = np.repeat(T[None], n + 1, axis=0)
-        frames[:, :3, 3] -= back[:, None] * T[:3, 2]
-        joints, away = self.kinematics.follow(frames, np.tile(joint_rad, (n + 1, 1)))
+        joints, away = self.touching.drawn_back(joint_rad, np.linspace(0.0, distance_m, n + 1))
         if not np.isfinite(away).all() or np.abs(np.diff(joints, axis=0)).max() > JUMP_RAD:
             return None
         if ((joints < self.kinematics.lower_rad) | (joints > self.kinematics.upper_rad)).any():
             return None
         speed = LINE_SPEED_M_PER_S["grind" if self.grinding else "spray"]
         motion = along(joints, self.limits, self.period_s, shortest_s=1.875 * distance_m / speed)
+        T = self.kinematics.forward(joint_rad[None])[0]
         moved = (T[:3, 3] - self.kinematics.forward(motion.position_rad)[:, :3, 3]) @ T[:3, 2]
         near = height_m + moved <= contact if self.grinding else np.zeros(len(moved), bool)
-        process, leaving = self.checkers.process, self.checkers.leaving
-        free = process.free(motion.position_rad[near]).all() and leaving.free(motion.position_rad[~near]).all()
-        return motion if free else None
+        return motion if self.touching.free(motion.position_rad, near).all() else None
 
 
 def flips(tcp_m: Array, joints: Array) -> NDArray[np.bool_]:

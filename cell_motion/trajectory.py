@@ -10,8 +10,8 @@ from cell_core.surface import Surface
 from cell_core.trajectory import JointTrajectory, Segment
 from cell_core.transforms import Array
 from cell_motion.collision import Checker, Margins, Scene, contact_link, slide_back_m
-from cell_motion.runs import CONTACT_M
 from cell_motion.timing import Motion
+from cell_motion.touching import CONTACT_M
 from robot_description.model import Cell
 
 Kind = Literal["approach", "process", "transition", "retract"]

@@ -1,6 +1,5 @@
 """The depth of a plan, restored along the path that the arm really runs."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -12,7 +11,7 @@ from cell_core.errors import CoverageError
 from cell_core.operator.coverage import CoverageOperator
 from cell_core.optimise.dwell import SpeedLimits
 from cell_core.optimise.restored import Wanted, restored_strokes
-from cell_core.restoring import Attainable
+from cell_core.restoring import Attainable, content_key
 from cell_core.surface import Surface
 from cell_core.toolpath import Stroke, ToolPath
 from cell_core.transforms import Array
@@ -97,16 +96,8 @@ class GroundRestorer:
             self._depths = {}
         total = np.zeros(len(self._samples))
         for stroke in strokes:
-            key = _key(stroke)
+            key = content_key(stroke)
             if key not in self._depths:
                 self._depths[key] = self._rates(stroke, stroke.process_value) @ stroke.dwell_s
             total += self._depths[key]
         return total
-
-
-def _key(stroke: Stroke) -> bytes:
-    digest = hashlib.blake2b(digest_size=16)
-    for values in (stroke.position_m, stroke.tool_axis, stroke.travel, stroke.speed_m_per_s, stroke.process_value):
-        digest.update(values.tobytes())
-    digest.update(stroke.on.tobytes())
-    return digest.digest()

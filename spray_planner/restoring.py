@@ -1,6 +1,5 @@
 """The film of a plan, restored along the path that the arm really runs."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -15,7 +14,7 @@ from cell_core.operator.pair_rates import PairRates
 from cell_core.optimise.dwell import SpeedLimits
 from cell_core.optimise.restored import Wanted, restored_strokes
 from cell_core.raycast import RayCaster
-from cell_core.restoring import Attainable
+from cell_core.restoring import Attainable, content_key
 from cell_core.sampling import sample_surface
 from cell_core.surface import Surface
 from cell_core.toolpath import Stroke, ToolPath
@@ -130,7 +129,7 @@ class FilmRestorer:
 
     def _left(self, strokes: Sequence[Stroke]) -> Array:
         """Return the film of strokes (P,), each computed once while paths are compared."""
-        keys = [_key(stroke) for stroke in strokes]
+        keys = [content_key(stroke) for stroke in strokes]
         missing = {key: stroke for key, stroke in zip(keys, strokes, strict=True) if key not in self._films}
         if len(self._films) + len(missing) > FILMS_MAX:
             self._films, missing = {}, dict(zip(keys, strokes, strict=True))
@@ -148,11 +147,3 @@ class FilmRestorer:
 
 def _coats(strokes: Sequence[Stroke]) -> dict[int, list[Stroke]]:
     return {coat: [s for s in strokes if s.coat == coat] for coat in sorted({s.coat for s in strokes})}
-
-
-def _key(stroke: Stroke) -> bytes:
-    digest = hashlib.blake2b(digest_size=16)
-    for values in (stroke.position_m, stroke.tool_axis, stroke.travel, stroke.speed_m_per_s, stroke.process_value):
-        digest.update(values.tobytes())
-    digest.update(stroke.on.tobytes())
-    return digest.digest()

@@ -64,11 +64,10 @@ def _hash(path: Path) -> str:
 def _differences(a: Path, b: Path, name: str) -> list[str]:
     if a.suffix == ".json":
         found = _json(json.loads(a.read_text()), json.loads(b.read_text()), name)
-        return [text.removeprefix(f"{name}") for text in found]
+        return [text.removeprefix(name) for text in found]
     if a.suffix == ".jsonl":
-        lines = [[json.loads(line) for line in p.read_text().splitlines()] for p in (a, b)]
-        kept = [_told(entries) for entries in lines]
-        return [text.removeprefix(f"{name}") for text in _json(kept[0], kept[1], name)]
+        kept = [_told([json.loads(line) for line in path.read_text().splitlines()]) for path in (a, b)]
+        return [text.removeprefix(name) for text in _json(*kept, name)]
     if a.suffix == ".npz":
         with np.load(a) as x, np.load(b) as y:
             return [text for key in sorted({*x.files, *y.files}) if (text := _arrays(x, y, key))]

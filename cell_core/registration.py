@@ -60,10 +60,11 @@ def register(
     standing = _standing(source)
     poses = search.poses(standing)
     found = search.judged(poses)
-    if standing is not source and misfit_of(found, search, overlap_min):
+    misfit = misfit_of(found, search, overlap_min)
+    if misfit and standing is not source:
         # the plane taken for a table may have been the part's own
         found = search.judged([*(c.T_target_source for c in found.candidates), *search.poses(source)])
-    misfit = misfit_of(found, search, overlap_min)
+        misfit = misfit_of(found, search, overlap_min)
     if misfit:
         raise InputRefusedError(
             f"registration: {misfit}: another part or a mirrored one, too little of it scanned, or other units"

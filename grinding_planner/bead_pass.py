@@ -101,13 +101,13 @@ def plan_pass(track: Track, state: BeadState, force_n: float, tool: PadTool) -> 
     slowness = track.knots @ knots / np.asarray(track.knots.sum(axis=1)).ravel()
     slowness = np.where(slowness > LIFT_SHARE * fast, np.clip(slowness, fast, slow), 0.0)
     taken = own @ np.where(knots > LIFT_SHARE * fast, np.maximum(knots, fast), 0.0)
-    rest = left.copy()
-    rest[touched] -= taken * surely
-    return Dwell(slowness_s_per_m=slowness, contact=contact, cost=cost_of(areas, rest))
+    before, rest = left[touched], left[touched] - taken * surely
+    change = cost_of(areas[touched], rest) - cost_of(areas[touched], before)
+    return Dwell(slowness_s_per_m=slowness, contact=contact, cost=state.cost + change)
 
 
-def strokes_of(track: Track, plan: Dwell, force_n: float, tool: PadTool) -> list[Stroke]:
-    """Return the pass as strokes where the disc is down."""
+def strokes_of(track: Track, plan: Dwell, force_n: float, tool: PadTool) -> list[tuple[slice, Stroke]]:
+    """Return the pass as strokes where the disc is down, each with the samples of the line it is made of."""
     line, keep = track.line, plan.slowness_s_per_m > 0.0
     raised = replace(line, position_m=line.position_m + plan.contact.advance_m[:, None] * line.tool_axis)
     speed = 1.0 / np.maximum(plan.slowness_s_per_m, 1.0 / tool.speed_m_per_s.high)
@@ -118,7 +118,7 @@ def strokes_of(track: Track, plan: Dwell, force_n: float, tool: PadTool) -> list
         part, own = raised.part(run), speed[run]
         steps = np.linalg.norm(np.diff(part.position_m, axis=0), axis=1)
         own = limit_acceleration(own, steps, tool.acceleration_m_per_s2)
-        strokes.append(stroke_of(part, np.full(len(part), force_n), "bead", own, tool))
+        strokes.append((run, stroke_of(part, np.full(len(part), force_n), "bead", own, tool)))
     return strokes
 
 

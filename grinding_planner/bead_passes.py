@@ -14,7 +14,7 @@ from cell_core.config import PadTool
 from cell_core.toolpath import Stroke
 from cell_core.transforms import Array
 from grinding_planner.bead_pass import Dwell, Track, plan_pass, strokes_of, track_of
-from grinding_planner.bead_run import run_strokes
+from grinding_planner.bead_run import part_of, run_passes
 from grinding_planner.bead_state import TOUCHED_M, BeadState, Care
 from grinding_planner.samples import SurfaceSamples
 from grinding_planner.strokes import Line
@@ -125,11 +125,13 @@ def _run_within_bounds(
     before = state
     for _ in range(TRIES):
         # there and back: a pad that takes much works with the side it moves towards, so the run goes the same way
-        passes = strokes_of(track, plan, force_n, tool)
-        passes = [_reversed(stroke) for stroke in reversed(passes)] if back else passes
-        taken = run_strokes(state.surface, state.removed_m, passes, tool)
+        cut = strokes_of(track, plan, force_n, tool)[:: -1 if back else 1]
+        passes = [stroke.reversed() if back else stroke for _, stroke in cut]
+        under = [part_of(track.pairs, run, back=back) for run, _ in cut]
+        over = list(zip(passes, under, strict=True))
+        taken = run_passes(state.removed_m, over, tool)
         # were the bead as low as it may be, the parent would be met sooner
-        worst = np.maximum(taken, run_strokes(state.surface, state.removed_m + state.doubt_m, passes, tool))
+        worst = np.maximum(taken, run_passes(state.removed_m + state.doubt_m, over, tool))
         after = state.without(taken, np.where(state.wanted, 0.0, worst), force_n)
         deep = after.too_deep(state)
         if not passes or not deep.any():
@@ -141,14 +143,3 @@ def _run_within_bounds(
             break
         plan = again
     return [], state
-
-
-def _reversed(stroke: Stroke) -> Stroke:
-    return replace(
-        stroke,
-        position_m=stroke.position_m[::-1],
-        tool_axis=stroke.tool_axis[::-1],
-        travel=-stroke.travel[::-1],
-        speed_m_per_s=stroke.speed_m_per_s[::-1],
-        process_value=stroke.process_value[::-1],
-    )

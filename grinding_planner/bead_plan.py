@@ -25,12 +25,14 @@ from grinding_planner.wanted import guarded
 
 LOOK_SPACING_M = 0.002
 LOOK_SAMPLES_MAX = 80_000
-WORK_SPACING_M = (0.0005, 0.0015)
-"""Samples of the ground stand a twelfth of the disc's radius apart within these bounds."""
+SAMPLES_PER_RADIUS, WORK_SPACING_M = (12.0, 24.0), (0.00025, 0.0015)
+"""Samples of the ground stand such a part of the disc's radius apart within these bounds: where a bead is found, and
+where it is known. What is left of a known one is no higher than what the end of a leant disc's contact loses more on
+one side of a coarse sample than in its mean."""
 MARGIN_RADII = 1.3
 KNOWN_LEFT_MIN_M = 20e-6
 """Less than this above the parent, where a bead is known to have stood, is not worth another pass."""
-KNOWN_AREA_MIN_M2 = 10e-6
+KNOWN_AREA_MIN_M2 = 3e-6
 SURE_SIGMAS = 2.5
 DOUBT_SHARE = 0.7
 FORCE_ERROR_N = 1.5
@@ -56,7 +58,7 @@ def plan_bead(task: GrindTask, tool: PadTool) -> tuple[Served, Removal]:
     look = sample_surface(surface, max(LOOK_SPACING_M, float(np.sqrt(surface.area_m2 / LOOK_SAMPLES_MAX))))
     beads, refused_told = _beads(task, look)
     progress(0.2, f"{len(beads)} bead(s) found" + (f"; refused: {refused_told}" if refused_told else ""))
-    spacing = float(np.clip(tool.radius_m / 12.0, *WORK_SPACING_M))
+    spacing = float(np.clip(tool.radius_m / SAMPLES_PER_RADIUS[int(task.wanted_m is not None)], *WORK_SPACING_M))
     reach = MARGIN_RADII * tool.radius_m
     standing = np.concatenate([bead.points_m for bead in beads])
     caster = RayCaster(surface)

@@ -1,6 +1,7 @@
 """The ground under a bead between two passes, and what is wrong with it."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,19 +48,19 @@ class BeadState:
     """How much more than others a sample's undercut weighs."""
     care: Care
 
-    @property
+    @cached_property
     def left_m(self) -> Array:
         """What surely stands above the parent, or is missing of it."""
         return np.where(
             self.wanted, self.height_m - self.removed_m - self.doubt_m, np.minimum(self.height_m - self.harmed_m, 0.0)
         )
 
-    @property
+    @cached_property
     def cost(self) -> float:
         """What is wrong with the ground: squares over its area [m4]."""
         return cost_of(self.surface.areas_m2, self.left_m)
 
-    @property
+    @cached_property
     def enough(self) -> float:
         """The cost at which no more passes are worth it."""
         own = self.wanted

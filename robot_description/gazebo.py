@@ -27,6 +27,8 @@ TRACKING_GAIN = 0.8
 Their default, 0.1, lets the arm lag by ten periods: at 1.25 rad/s by the 0.05 rad at which the execution node stops it.
 """
 
+CENTRED_PX = 0.01
+
 # a Gazebo camera looks along x with z up, an optical frame along z with y down
 R_OPTICAL_SENSOR = ((0.0, -1.0, 0.0), (0.0, 0.0, -1.0), (1.0, 0.0, 0.0))
 
@@ -63,6 +65,9 @@ def gazebo_urdf(cell: Cell, controllers: Path, generation: Generation = GZ) -> s
         cell: robot and camera.
         controllers: parameter file of the controller manager.
         generation: of Gazebo.
+
+    Raises:
+        ConfigurationError: a camera that Gazebo cannot render.
     """
     root = ElementTree.fromstring(control_urdf(cell, generation.hardware_plugin))
     _mount(root, cell)
@@ -84,7 +89,7 @@ def trajectory_urdf(cell: Cell, generation: Generation = GZ) -> str:
     gravity but what their integral learns.
 
     Raises:
-        ConfigurationError: the URDF tells no masses or no torque limits.
+        ConfigurationError: the URDF tells no masses or no torque limits, or a camera that Gazebo cannot render.
     """
     root = ElementTree.fromstring(robot_urdf(cell))
     _mount(root, cell)
@@ -150,6 +155,14 @@ def _mount(root: ElementTree.Element, cell: Cell) -> None:
 def _camera(root: ElementTree.Element, cell: Cell, generation: Generation) -> None:
     link, T_link_sensor = camera_mount(cell)
     config = cell.camera
+    middle_px = (0.5 * (config.width_px - 1), 0.5 * (config.height_px - 1))
+    told = (config.fx_px - config.fy_px, config.cx_px - middle_px[0], config.cy_px - middle_px[1])
+    if max(map(abs, told)) > CENTRED_PX or config.distortion is not None:
+        raise ConfigurationError(
+            f"camera {config.name!r}: fx {config.fx_px:g}, fy {config.fy_px:g}, cx {config.cx_px:g}, "
+            f"cy {config.cy_px:g} px; Gazebo renders depth only through a lens without distortion, fx = fy and its axis in the image's "
+            f"middle ({middle_px[0]:g}, {middle_px[1]:g} px): give the cell such a camera file for Gazebo"
+        )
     mount = next(j.name for j in cell.robot.tree.joints if j.child == link)
     add(add(root, "gazebo", reference=mount), "preserveFixedJoint", "true")
     sensor = add(add(root, "gazebo", reference=link), "sensor", name="wrist_camera", type="depth_camera")
@@ -165,6 +178,8 @@ def _camera(root: ElementTree.Element, cell: Cell, generation: Generation) -> No
     clip = add(camera, "clip")
     add(clip, "near", config.range_m.low)
     add(clip, "far", config.range_m.high)
+    if not generation.lens:
+        return
     intrinsics = add(add(camera, "lens"), "intrinsics")
     # Gazebo counts pixels from the image's corner, the cell from the first pixel's centre
     focal = {"fx": config.fx_px, "fy": config.fy_px, "cx": config.cx_px + 0.5, "cy": config.cy_px + 0.5, "s": 0.0}

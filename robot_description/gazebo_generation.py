@@ -16,6 +16,8 @@ class Generation:
     """Of the classes of Gazebo's systems."""
     frame_tag: str
     """SDF element for the frame a sensor's messages are in."""
+    lens: bool
+    """Whether a depth camera's SDF has to tell its intrinsics; images follow the field of view alone."""
     hardware_plugin: str
     """ros2_control system plugin that drives the arm in Gazebo."""
     control_file: str
@@ -38,6 +40,8 @@ GZ = Generation(
     file_prefix="gz-sim",
     class_prefix="gz::sim::systems",
     frame_tag="gz_frame_id",
+    # from gz-rendering 8.2 on intrinsics bend the depth: by 32 mm at 0.55 m between planes at 0.25 and 1.5 m
+    lens=False,
     hardware_plugin="gz_ros2_control/GazeboSimSystem",
     control_file="gz_ros2_control-system",
     control_class="gz_ros2_control::GazeboSimROS2ControlPlugin",
@@ -49,6 +53,8 @@ FORTRESS = Generation(
     file_prefix="ignition-gazebo",
     class_prefix="ignition::gazebo::systems",
     frame_tag="ignition_frame_id",
+    # without intrinsics camera_info tells a default camera
+    lens=True,
     hardware_plugin="ign_ros2_control/IgnitionSystem",
     control_file="ign_ros2_control-system",
     control_class="ign_ros2_control::IgnitionROS2ControlPlugin",

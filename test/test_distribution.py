@@ -27,7 +27,7 @@ from robot_description.gazebo import (
     gazebo_urdf,
     trajectory_urdf,
 )
-from robot_description.gazebo_generation import FORTRESS, GENERATIONS
+from robot_description.gazebo_generation import FORTRESS, GENERATIONS, GZ
 from robot_description.gazebo_world import STEP_S, world_sdf
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -266,9 +266,10 @@ def test_fortress_gets_its_own_names():
 
 
 def test_gazebos_camera_is_the_cells_camera():
-    root = ElementTree.fromstring(gazebo_urdf(cell(), CONFIG / "ros2_control" / "controllers.yaml"))
-    (sensor,) = root.iterfind("gazebo/sensor")
     camera = cell().camera
+    newer, root = (ElementTree.fromstring(gazebo_urdf(cell(), CONFIG, g)) for g in (GZ, FORTRESS))
+    assert newer.find("gazebo/sensor/camera/lens") is None, "there intrinsics bend the depth"
+    (sensor,) = root.iterfind("gazebo/sensor")
     assert sensor.findtext("topic") == DEPTH_TOPIC
     assert float(sensor.findtext("camera/lens/intrinsics/fx", "")) == camera.fx_px
     assert float(sensor.findtext("camera/lens/intrinsics/cx", "")) == camera.cx_px + 0.5

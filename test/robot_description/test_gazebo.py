@@ -88,6 +88,14 @@ def test_an_arm_without_torque_limits_is_refused():
         trajectory_urdf(bare)
 
 
+@pytest.mark.parametrize("change", [{"cx_px": 322.0}, {"cy_px": 239.0}, {"fy_px": 500.0}], ids=str)
+def test_a_camera_that_gazebo_cannot_render_is_refused(change):
+    other = replace(cell(), camera=cell().camera.model_copy(update=change))
+    for generation in GENERATIONS.values():
+        with pytest.raises(ConfigurationError, match=r"camera 'wrist_640': .*image's middle \(319.5, 239.5 px\)"):
+            trajectory_urdf(other, generation)
+
+
 def test_a_part_tells_its_contacts_and_the_arm_is_included(tmp_path):
     arm = tmp_path / "arm.urdf"
     root = ElementTree.fromstring(world_sdf(cell(), (tmp_path / "p.stl", 1.0, np.eye(4)), arm=arm))

@@ -160,8 +160,9 @@ def _camera(root: ElementTree.Element, cell: Cell, generation: Generation) -> No
     if max(map(abs, told)) > CENTRED_PX or config.distortion is not None:
         raise ConfigurationError(
             f"camera {config.name!r}: fx {config.fx_px:g}, fy {config.fy_px:g}, cx {config.cx_px:g}, "
-            f"cy {config.cy_px:g} px; Gazebo renders depth only through a lens without distortion, fx = fy and its axis in the image's "
-            f"middle ({middle_px[0]:g}, {middle_px[1]:g} px): give the cell such a camera file for Gazebo"
+            f"cy {config.cy_px:g} px; Gazebo renders depth only through a lens without distortion, fx = fy and its "
+            f"axis in the image's middle ({middle_px[0]:g}, {middle_px[1]:g} px): give the cell such a camera file "
+            f"for Gazebo"
         )
     mount = next(j.name for j in cell.robot.tree.joints if j.child == link)
     add(add(root, "gazebo", reference=mount), "preserveFixedJoint", "true")

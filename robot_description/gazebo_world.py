@@ -116,7 +116,9 @@ def _static_model(
             for key, value in values.items():
                 add(body, key, value)
         if tag == "visual":
-            add(add(shape, "material"), "diffuse", text_of([*rgb, 1.0]))
+            material = add(shape, "material")
+            for light in ("ambient", "diffuse"):
+                add(material, light, text_of([*rgb, 1.0]))
     return link
 
 

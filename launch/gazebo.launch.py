@@ -46,7 +46,9 @@ def part_of(job_dir: str, cell: Cell, made: Path) -> tuple | None:
 
 
 def simulation(context: LaunchContext) -> list:
-    value = lambda name: LaunchConfiguration(name).perform(context)  # noqa: E731
+    def value(name: str) -> str:
+        return LaunchConfiguration(name).perform(context)
+
     cell = load_cell(value("cell"))
     made = Path(tempfile.mkdtemp(prefix="grind_spray_cell_gazebo_"))
     world = made / "world.sdf"

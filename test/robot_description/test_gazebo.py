@@ -57,6 +57,21 @@ def test_joint_inertia_is_that_of_mujoco():
         assert joint_inertia_kg_m2(robot, q) == pytest.approx(expected, rel=1e-6)
 
 
+def test_joint_inertia_of_joints_without_limits_and_of_arms_without_masses():
+    robot = cell().robot
+    root = ElementTree.fromstring(robot.urdf_xml)
+    for joint in root.iterfind("joint[@name='joint_4']"):
+        joint.set("type", "continuous")
+    endless = replace(robot, urdf_xml=ElementTree.tostring(root, encoding="unicode"))
+    q = np.array([0.1, -0.2, 0.3, 1.1, -0.5, 0.6])
+    assert joint_inertia_kg_m2(endless, q) == pytest.approx(joint_inertia_kg_m2(robot, q))
+    for link in root.iterfind("link"):
+        for inertial in link.findall("inertial"):
+            link.remove(inertial)
+    with pytest.raises(ConfigurationError, match="joint_1: no link beyond it has a mass"):
+        joint_inertia_kg_m2(replace(robot, urdf_xml=ElementTree.tostring(root, encoding="unicode")), q)
+
+
 @pytest.mark.parametrize("generation", GENERATIONS.values(), ids=lambda g: g.name)
 def test_alone_the_arm_has_gazebos_controller_on_every_joint(generation):
     robot = cell().robot

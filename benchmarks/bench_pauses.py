@@ -279,6 +279,8 @@ def _watchman(task: Task, rig: DirectRig) -> Callable[[Motion, bool], CellError 
             heartbeat_ages_s={},
             tracking_error_rad=motion.tracking_error_rad,
             nominal=nominal,
+            told_armed=rig.told_armed,
+            told_on=rig.told_on(motion.path_time_s),
             **told,
         )
         trip = monitors.look(observation, now_s, now_s, process=process, required=())

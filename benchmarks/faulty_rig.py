@@ -82,6 +82,8 @@ KINDS: dict[str, Kind] = {
     "messages late": Kind(process="", says=""),
     "pause, messages lost": Kind(process="", says="paused: fault", bound_s=M),
     "pause, messages late": Kind(process="", says="paused: fault", bound_s=M),
+    "tool disarms itself": Kind(process="", says="tool: disarmed", bound_s=TICK_S),
+    "switching on lost": Kind(process="", says="tool: off where", bound_s=0.4 + M),
 }
 LOST_MOST, LATE_MOST_S = 0.8, 0.15
 """Of joint and tool states up to this share is lost, or all come up to so much later."""
@@ -193,6 +195,8 @@ class FaultyRig(DirectRig):
             sim.set_safety(ventilation_on=False)
         elif kind == "purge fails":
             sim.set_safety(purge_ok=False)
+        elif kind == "tool disarms itself":
+            sim.arm(False)
         elif kind == "drive aborts":
             sim.stop("drive fault")
         elif kind in ("operator pauses", "pause, messages lost", "pause, messages late"):
@@ -243,10 +247,22 @@ class FaultyRig(DirectRig):
         """Start the trajectory, or not."""
         if self.kind == "controller rejects" and process:
             raise DeviceError("action follow_joint_trajectory: goal rejected")
-        super().start(trajectory, identity, process)
+        known = trajectory
+        if self.kind == "switching on lost" and process:
+            known = self._without_switch(trajectory)
+        super().start(known, identity, process)
+        self._events = trajectory.events if process else ()
         if math.isnan(self._zero_s):
             self._zero_s = self.now_s
         return FaultyMotion(self)
+
+    def _without_switch(self, trajectory: JointTrajectory) -> JointTrajectory:
+        """Return what the device knows that lost the first switching on from the fault's moment on, or the last."""
+        times = [event.time_s for event in trajectory.events if event.name == "on"]
+        lost_s = min((t for t in times if t >= self.at_s - self.now_s), default=times[-1])
+        self.at_s = self.now_s + lost_s
+        kept = [event for event in trajectory.events if event.name != "on" or event.time_s != lost_s]
+        return replace(trajectory, events=kept)
 
     def process_off(self, wait_s: float) -> bool:
         """Disarm, unless the order is lost."""
@@ -270,6 +286,8 @@ class FaultyRig(DirectRig):
             tracking_error_rad=motion.tracking_error_rad,
             joint_jump_rad=jump,
             nominal=self._nominal,
+            told_armed=self.told_armed,
+            told_on=motion.zero_s is not None and self.told_on(motion.path_time_s),
             **{name: getattr(self.tool_state, name) for name in TOLD},
         )
         trip = self.monitors.look(observation, self._joint[0], self._tool_heard_s, process=process, required=["job"])

@@ -36,6 +36,12 @@ class ProcessEvent:
     value: float = 0.0
 
 
+def last_switch(events: Sequence[ProcessEvent], time_s: float) -> ProcessEvent | None:
+    """Return the last event up to a path time [s] that switches the process on or off; None: there is none."""
+    switches = [event for event in events if event.name in ("on", "off") and event.time_s <= time_s]
+    return switches[-1] if switches else None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Unreached:
     """A sample of the tool path that the trajectory does not serve, and why."""

@@ -12,7 +12,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 
 from cell_core.errors import DeviceError, InterlockError, LimitError
-from cell_core.trajectory import JointTrajectory
+from cell_core.trajectory import JointTrajectory, ProcessEvent, last_switch
 from cell_nodes.clients import ActionCaller, call_service, wait
 from cell_nodes.execution_log import ExecutedLog
 from cell_nodes.execution_monitor import jump_rad
@@ -44,6 +44,9 @@ class Device:
         self.fastest_rad_per_s: dict[str, float] = {}
         """Speed limits by joint; without them no jump is seen."""
         self._motion: Following | None = None
+        self._events: Sequence[ProcessEvent] = ()
+        self.told_armed = False
+        """Whether the tool was armed from here, and not disarmed since."""
         self._jump_rad = 0.0
         self._joint_heard_s = self._tool_heard_s = -float("inf")
         self._log: ExecutedLog | None = None
@@ -148,6 +151,16 @@ class Device:
         """Select the process's tool and arm it."""
         self._ask(self._select, SelectTool.Request(process=process), "ok", f"select tool {process!r}")
         self._ask(self._arm, ArmTool.Request(arm=True), "ok", "arm the tool")
+        self.told_armed = True
+
+    @property
+    def told_on(self) -> bool:
+        """Whether the path that is followed has the process on now."""
+        motion = self._motion
+        if not self.told_armed or motion is None or motion.zero_s is None:
+            return False
+        switch = last_switch(self._events, motion.path_time_s)
+        return switch is not None and switch.name == "on"
 
     def start(self, trajectory: JointTrajectory, identity: str, process: str) -> "Following":
         """Schedule the events and send the trajectory; return the accepted motion."""
@@ -161,16 +174,18 @@ class Device:
             motion.follow(self._follow.send(goal, motion.feedback))
         except DeviceError as error:
             raise DeviceError(f"{error}{': ' + self.refusal if self.refusal else ''}") from error
-        self._motion = motion
+        self._motion, self._events = motion, trajectory.events if process else ()
         return motion
 
     def disarm_now(self) -> None:
         """Ask the device to disarm without waiting for its answer: callable from a callback."""
+        self.told_armed = False
         if self._arm.service_is_ready():
             self._arm.call_async(ArmTool.Request(arm=False))
 
     def process_off(self, wait_s: float = SERVICE_WAIT_S) -> bool:
         """Disarm the tool, which switches gun or spindle off; return whether the device confirmed in time."""
+        self.told_armed = False
         try:
             self._ask(self._arm, ArmTool.Request(arm=False), "ok", "disarm the tool", wait_s)
         except DeviceError as error:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from cell_core.errors import CellError, DeviceError
-from cell_core.trajectory import JointTrajectory
+from cell_core.trajectory import JointTrajectory, ProcessEvent, last_switch
 from cell_core.transforms import Array
 
 TICK_S = 0.004
@@ -26,6 +26,9 @@ class DirectRig:
         """Called at every tick with time, joint positions and the tool state last heard."""
         self.tool_state = sim.tool_state()
         self._ticks = 0
+        self.told_armed = False
+        """Whether the tool was armed from here, and not disarmed since."""
+        self._events: Sequence[ProcessEvent] = ()
 
     def advance(self) -> None:
         """Let one tick pass."""
@@ -50,10 +53,17 @@ class DirectRig:
         """Select the process's tool and arm it."""
         self.sim.select_tool(process)
         self.sim.arm(True)
+        self.told_armed = True
+
+    def told_on(self, path_time_s: float) -> bool:
+        """Return whether the path that is followed has the process on at a path time [s]."""
+        switch = last_switch(self._events, path_time_s)
+        return self.told_armed and switch is not None and switch.name == "on"
 
     def start(self, trajectory: JointTrajectory, identity: str, process: str) -> "DirectMotion":
         """Schedule the events and start the trajectory."""
-        self.sim.schedule_events(trajectory.events if process else ())
+        self._events = trajectory.events if process else ()
+        self.sim.schedule_events(self._events)
         self.sim.accept_trajectory(
             trajectory.joint_names, trajectory.time_s, trajectory.position_rad, trajectory.velocity_rad_per_s
         )
@@ -61,6 +71,7 @@ class DirectRig:
 
     def process_off(self, wait_s: float) -> bool:
         """Disarm."""
+        self.told_armed = False
         self.sim.arm(False)
         self._hear(every=1)
         return True

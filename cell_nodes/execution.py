@@ -184,6 +184,8 @@ class ExecutionNode(CellNode):
             tracking_error_rad=motion.tracking_error_rad,
             joint_jump_rad=device.take_jump_rad(),
             nominal=self._nominal,
+            told_armed=device.told_armed,
+            told_on=device.told_on,
             **{"interlock_closed": False, "ventilation_on": False, "purge_ok": False, **told},
         )
         now_s, tool_s = (0.0 if m is None else seconds(m.header.stamp) for m in (device.joint_state, state))

@@ -5,14 +5,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cell_core.config import GrindToolConfig, GunConfig
-from cell_core.config.monitors import Monitor, MonitorsConfig
+from cell_core.config.monitors import Monitor, MonitorsConfig, Watched
 from cell_core.errors import CellError, DeviceError, InterlockError, LimitError
 from cell_nodes.pausing import PausedError
 
 READINGS_MIN = 3
-OF_TOOL = frozenset({"force_error_n", "contact_lost_share", "spindle_share", "valve_share", "valve_leak_share"})
+OF_TOOL = frozenset(
+    {"disarmed", "not_on", "force_error_n", "contact_lost_share", "spindle_share", "valve_share", "valve_leak_share"}
+)
 TOLD = (
-    *("interlock_closed", "ventilation_on", "purge_ok", "on"),
+    *("interlock_closed", "ventilation_on", "purge_ok", "armed", "on"),
     *("force_n", "force_setpoint_n", "spindle_rpm", "flow_m3_per_s"),
 )
 """What an observation takes from a tool state."""
@@ -49,7 +51,12 @@ class Observation:
     purge_ok: bool
     joint_jump_rad: float = 0.0
     """Most that a joint moved beyond what its speed limit allows since the last look; infinite for NaN."""
+    armed: bool = False
     on: bool = False
+    told_armed: bool = False
+    """Whether who looks armed the tool, and did not disarm it since."""
+    told_on: bool = False
+    """Whether the path has the process on now."""
     force_n: float = 0.0
     force_setpoint_n: float = 0.0
     spindle_rpm: float = 0.0
@@ -116,8 +123,17 @@ def passed(
     if process:
         if o.tool_state_age_s > config.tool_state_age_s.limit:
             found["tool_state_age_s"] = DeviceError(_age("tool state", o.tool_state_age_s, config.tool_state_age_s))
+        found |= _switched(o)
         found |= _of_grinding(o, config) if o.nominal.spindle_rpm > 0.0 else _of_spraying(o, config)
     return found
+
+
+def _switched(o: Observation) -> dict[str, CellError]:
+    if o.told_armed and not o.armed:
+        return {"disarmed": DeviceError("tool: disarmed, and not by this run: the device looked after itself")}
+    if o.told_on and not o.on:
+        return {"not_on": DeviceError("tool: off where the path has it on")}
+    return {}
 
 
 def _of_grinding(o: Observation, config: MonitorsConfig) -> dict[str, CellError]:
@@ -212,7 +228,7 @@ class Monitors:
             count.rest()
         self._passing = {name: self._passing.get(name, _Passing()) for name in found} | resting
         for name, error in found.items():
-            monitor: Monitor = getattr(self.config, name)
+            monitor: Watched = getattr(self.config, name)
             by_tool = name in OF_TOOL
             held_s, readings = self._passing[name].at(tool_s if by_tool else now_s)
             if held_s < monitor.hold_s or (by_tool and readings < READINGS_MIN):

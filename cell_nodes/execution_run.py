@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cell_core.errors import CellError, DeviceError
-from cell_core.trajectory import JointTrajectory, ProcessEvent
+from cell_core.trajectory import JointTrajectory, ProcessEvent, last_switch
 from cell_nodes.execution_rig import Away, Motion, Record, Rig
 from cell_nodes.execution_state import ExecutionState, StateMachine
 from cell_nodes.pausing import PausedError
@@ -239,7 +239,8 @@ def process_end_s(asked_s: float, off_s: float, events: Sequence[ProcessEvent]) 
         events: the trajectory's. Where they left the process on when it was asked for, the device's word counts, also
             when it went off by itself before; where they had switched it off, the moment of asking does.
     """
-    switches = [event for event in events if event.name in ("on", "off") and event.time_s <= asked_s]
-    if switches and switches[-1].name == "on" and off_s >= switches[-1].time_s:
-        return off_s
+    switch = last_switch(events, asked_s)
+    if switch is not None and switch.name == "on":
+        # a device last seen to go off before that never came on
+        return max(off_s, switch.time_s)
     return max(off_s, asked_s)

@@ -27,6 +27,8 @@ BLOCK_STEP_S = 0.02
 SILENT_S = 0.05
 """Wall time after which a step is cut short, so that the state is published [s]."""
 SAVE_PERIOD_S = 0.5
+REST_FACTOR = 5.0
+"""An armed tool at rest does no harm yet, and between arming and the first stroke a whole trajectory is sent."""
 CALL_WAIT_S = 5.0
 
 
@@ -53,7 +55,8 @@ class SimLoop:
         rtf: simulated seconds per wall second while something moves or the process is on; 0: as fast as possible.
             At rest time never runs faster than the wall.
         on_tick: called in the loop's thread after every step; publishes.
-        dead_man_s: wall time without `alive()` after which a moving or processing cell is stopped and disarmed.
+        dead_man_s: wall time without `alive()` after which a moving or processing cell is stopped and disarmed; one
+            that is armed and at rest after REST_FACTOR times as much.
         state_path: where the part's state is kept; None: nowhere.
         period_s: wall time between two publications.
         lockstep: time moves in steps of LOCKED_S while something moves or the process is on, however long they take,
@@ -196,10 +199,12 @@ class SimLoop:
 
     def _guard(self) -> None:
         silent_s = time.monotonic() - self._alive_s
-        if silent_s > self._dead_man_s and self.busy:
+        armed = self.sim.tool_state().armed
+        limit_s = self._dead_man_s * (1.0 if self.busy else REST_FACTOR)
+        if silent_s > limit_s and (self.busy or armed):
             self.sim.stop(f"no heartbeat of the execution node for {silent_s:.2f} s")
             self.sim.arm(False)
-            self._log(f"dead-man: execution silent for {silent_s:.2f} s, limit {self._dead_man_s:g} s; stopped")
+            self._log(f"dead-man: execution silent for {silent_s:.2f} s, limit {limit_s:g} s; stopped")
 
     def _serve_calls(self) -> None:
         while not self._calls.empty():

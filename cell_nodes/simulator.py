@@ -175,8 +175,11 @@ class SimulatorNode(CellNode):
         def action() -> None:
             self.sim.arm(bool(request.arm))
             self._publish_slow(self.sim.tool_state(), float(self.sim.time_s))  # stamped when it switched
-            if not request.arm and self.loop is not None:
-                self.loop.save()
+            if self.loop is not None:
+                # who commands is alive
+                self.loop.alive()
+                if not request.arm:
+                    self.loop.save()
 
         return self._answer(response, "ok", action)
 

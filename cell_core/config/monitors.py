@@ -5,17 +5,22 @@ from typing import Literal
 from cell_core.config.base import Fraction, NonNegative, Positive, Strict
 
 
-class Monitor(Strict):
-    """One quantity that is watched."""
+class Watched(Strict):
+    """Something that is so or not."""
 
-    limit: Positive
-    """In the unit that the monitor's name ends with."""
     hold_s: NonNegative
-    """How long the limit must be passed without a break [s]."""
+    """How long it must be so, or the limit be passed, without a break [s]."""
     reaction: Literal["stop", "pause"]
     """stop: process off, controlled stop, a fault; pause: process off, stop, retract, to be resumed."""
     reset: Literal["goal", "operator"]
     """goal: the next goal may start once the condition is gone; operator: only after reset_monitors was called."""
+
+
+class Monitor(Watched):
+    """One quantity that is watched."""
+
+    limit: Positive
+    """In the unit that the monitor's name ends with."""
 
 
 class ShareMonitor(Monitor):
@@ -40,6 +45,10 @@ class MonitorsConfig(Strict):
     """Wall time since the last heartbeat of a required node."""
     joint_jump_rad: Monitor
     """How much farther a joint moved between two joint states than its speed limit allows."""
+    disarmed: Watched
+    """The tool says that it is not armed, and nobody disarmed it here."""
+    not_on: Watched
+    """The tool is off where the path has it on."""
     force_error_n: Monitor
     """Contact force off its set-point, while it is to press."""
     contact_lost_share: ShareMonitor

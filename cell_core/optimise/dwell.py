@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from cell_core.operator.coverage import CoverageOperator
 from cell_core.optimise.dwell_causes import ResidualCauses, residual_causes
-from cell_core.optimise.dwell_problem import SMOOTHING_LENGTH_M, SpeedLimits
 from cell_core.optimise.dwell_solver import DwellSolver
+from cell_core.optimise.slowness import SMOOTHING_LENGTH_M, SpeedLimits
 from cell_core.toolpath import Stroke
 from cell_core.transforms import Array
 

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cell_core.operator.coverage import CoverageOperator
-from cell_core.optimise.dwell_problem import CAP_NEAR, Caps, Fit, Path, SpeedLimits, TimeCost, served_rows
+from cell_core.optimise.dwell_problem import CAP_NEAR, Caps, Fit, TimeCost, served_rows
 from cell_core.optimise.quadratic import Rows, improvement_bound, solve_quadratic
+from cell_core.optimise.slowness import Path, SpeedLimits
 from cell_core.toolpath import Stroke
 from cell_core.transforms import Array
 

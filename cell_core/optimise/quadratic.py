@@ -1,10 +1,11 @@
-"""Convex quadratic programs with bounds and linear rows, solved sparsely, with a lower bound that needs no trust."""
+"""Convex quadratic programs with bounds and linear rows, with a lower bound that needs no trust; or bounds alone."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import piqp
+import scipy.linalg
 import scipy.sparse
 
 from cell_core.errors import CoverageError
@@ -12,6 +13,8 @@ from cell_core.transforms import Array
 
 ACCURACY = 1e-9
 ITERATIONS_MAX = 100
+ACTIVE_ROUNDS = 5
+ROWS_PER_BLOCK = 256
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -106,3 +109,45 @@ def improvement_bound(
     reach = np.where(slope > 0.0, np.asarray(low) - x, np.asarray(high) - x)
     slack = float(multipliers @ (rows.matrix @ x - rows.most)) if len(multipliers) else 0.0
     return max(0.0, -float(slope @ reach) - slack)
+
+
+def gram_of(jacobian: Any, weights: Array) -> Array:
+    """Return J^T diag(w) J: rows with similar columns are multiplied together, densely."""
+    rooted = (scipy.sparse.diags(np.sqrt(weights).astype(np.float32)) @ jacobian).tocsr()
+    filled = np.flatnonzero(np.diff(rooted.indptr) > 0)
+    rooted = rooted[filled]
+    rooted = rooted[np.argsort(rooted.indices[rooted.indptr[:-1]], kind="stable")]
+    gram = np.zeros(2 * (rooted.shape[1],))
+    for start in range(0, rooted.shape[0], ROWS_PER_BLOCK):
+        block = rooted[start : start + ROWS_PER_BLOCK]
+        columns, index = np.unique(block.indices, return_inverse=True)
+        shape = (block.shape[0], len(columns))
+        dense = scipy.sparse.csr_matrix((block.data, index, block.indptr), shape=shape).toarray()
+        gram[np.ix_(columns, columns)] += dense.T @ dense
+    return gram
+
+
+def bounded_step(H: Array, pull: Array, low: Array, high: Array) -> Array:
+    """Return a move in [low, high] that nearly minimises move H move / 2 + pull move.
+
+    Unknowns that the free solution carries outside go to their bound and the rest is solved again, a few times; what
+    is held is let go where its gradient points inside. The caller's own test of the cost guards the step.
+    """
+    move = np.zeros_like(low)
+    at_low, at_high = high - low <= 1e-12, np.zeros(len(low), bool)
+    for _ in range(ACTIVE_ROUNDS):
+        free = np.flatnonzero(~(at_low | at_high))
+        move = np.where(at_low, low, np.where(at_high, high, 0.0))
+        if len(free) == 0:
+            break
+        rest = pull[free] + H[free] @ move
+        factor = scipy.linalg.cho_factor(H[np.ix_(free, free)], check_finite=False, overwrite_a=True)
+        move[free] = -scipy.linalg.cho_solve(factor, rest, check_finite=False)
+        gradient = H @ move + pull
+        released = (at_low & (gradient < 0.0) & (high > low)) | (at_high & (gradient > 0.0))
+        below, above = move < low - 1e-9, move > high + 1e-9
+        if not (below.any() or above.any() or released.any()):
+            break
+        at_low = (at_low & ~released) | below
+        at_high = (at_high & ~released) | above
+    return np.clip(move, low, high)

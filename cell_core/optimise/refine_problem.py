@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import scipy.linalg
 import scipy.sparse
 import scipy.sparse.linalg
 from numpy.typing import NDArray
@@ -14,6 +13,8 @@ from cell_core.operator.coverage import CoverageOperator, coverage_of_points
 from cell_core.operator.footprint import Footprint
 from cell_core.optimise.dwell import SMOOTHING_LENGTH_M, SpeedLimits, limit_acceleration
 from cell_core.optimise.pose_knots import PoseKnots, Poses, rate_changes
+from cell_core.optimise.quadratic import bounded_step, gram_of
+from cell_core.optimise.slowness import linear_knots
 from cell_core.optimise.stroke_limits import PathLimits, broken_strokes
 from cell_core.optimise.stroke_spacing import StrokeSpacing
 from cell_core.raycast import RayCaster
@@ -32,8 +33,6 @@ POSE_EFFORT = 1e-7
 """Squared residual that a pose freedom at the end of its range may cost, everywhere: nothing moves for nothing."""
 STIFFER = 3.0
 """Growth per step of the smoothness of speeds that change faster than the acceleration bound lets them."""
-ACTIVE_ROUNDS = 5
-ROWS_PER_BLOCK = 256
 HALVINGS = 3
 
 
@@ -254,7 +253,7 @@ class RefineProblem:
         right = scipy.sparse.vstack([by_shift, *(timed @ t for t in twists)], format="csr").astype(np.float32)
         jacobian: Any = scipy.sparse.hstack([matrix @ by_speed.astype(np.float32), left @ right], format="csr")
         jacobian = (jacobian @ scipy.sparse.diags((self.scale / self.mean_target_m).astype(np.float32))).tocsr()
-        gram = _gram(jacobian, self.weights)
+        gram = gram_of(jacobian, self.weights)
         error = self.weights * (state.film - self.target) - 0.5 * self.price_per_s * self.longest_s * self.wanted
         gradient = np.asarray(jacobian.T @ error, float)
         if self.price_per_s > 0.0:
@@ -296,7 +295,7 @@ class RefineProblem:
             both, push = H.copy(), pull.copy()
             both[self.n_speeds :, self.n_speeds :] += spacing_gram(move[self.n_speeds :])
             push[self.n_speeds :] += spacing_pull(move[self.n_speeds :])
-            move = _bounded_step(both, push, low, high)
+            move = bounded_step(both, push, low, high)
         foreseen = -float(2.0 * pull @ move + move @ (H @ move))
         moved = (x + move) * self.scale
         slowness = moved[: self.n_speeds]
@@ -327,63 +326,8 @@ def _time_on(state: RefineState) -> float:
     return float(sum(s.dwell_s.sum() for s in state.strokes))
 
 
-def _gram(jacobian: Any, weights: Array) -> Array:
-    """Return J^T diag(w) J: rows with similar columns are multiplied together, densely."""
-    rooted = (scipy.sparse.diags(np.sqrt(weights).astype(np.float32)) @ jacobian).tocsr()
-    filled = np.flatnonzero(np.diff(rooted.indptr) > 0)
-    rooted = rooted[filled]
-    rooted = rooted[np.argsort(rooted.indices[rooted.indptr[:-1]], kind="stable")]
-    gram = np.zeros(2 * (rooted.shape[1],))
-    for start in range(0, rooted.shape[0], ROWS_PER_BLOCK):
-        block = rooted[start : start + ROWS_PER_BLOCK]
-        columns, index = np.unique(block.indices, return_inverse=True)
-        shape = (block.shape[0], len(columns))
-        dense = scipy.sparse.csr_matrix((block.data, index, block.indptr), shape=shape).toarray()
-        gram[np.ix_(columns, columns)] += dense.T @ dense
-    return gram
-
-
-def _bounded_step(H: Array, pull: Array, low: Array, high: Array) -> Array:
-    """Return a move in [low, high] that nearly minimises move H move / 2 + pull move.
-
-    Unknowns that the free solution carries outside go to their bound and the rest is solved again, a few times; what
-    is held is let go where its gradient points inside. The caller's own test of the cost guards the step.
-    """
-    move = np.zeros_like(low)
-    at_low, at_high = high - low <= 1e-12, np.zeros(len(low), bool)
-    for _ in range(ACTIVE_ROUNDS):
-        free = np.flatnonzero(~(at_low | at_high))
-        move = np.where(at_low, low, np.where(at_high, high, 0.0))
-        if len(free) == 0:
-            break
-        rest = pull[free] + H[free] @ move
-        factor = scipy.linalg.cho_factor(H[np.ix_(free, free)], check_finite=False, overwrite_a=True)
-        move[free] = -scipy.linalg.cho_solve(factor, rest, check_finite=False)
-        gradient = H @ move + pull
-        released = (at_low & (gradient < 0.0) & (high > low)) | (at_high & (gradient > 0.0))
-        below, above = move < low - 1e-9, move > high + 1e-9
-        if not (below.any() or above.any() or released.any()):
-            break
-        at_low = (at_low & ~released) | below
-        at_high = (at_high & ~released) | above
-    return np.clip(move, low, high)
-
-
 def _speed_basis(strokes: Sequence[Stroke], knot_m: float, one_speed: bool) -> Any:
     """Return (N, K) slowness at the samples from knots: linear between them, or one for each stroke."""
-    blocks = []
-    for stroke in strokes:
-        if one_speed:
-            blocks.append(np.ones((len(stroke), 1)))
-            continue
-        along = np.r_[0.0, np.cumsum(stroke.step_lengths_m)]
-        n = min(max(int(np.ceil(along[-1] / knot_m)), 1) + 1, len(stroke))
-        at = along / max(along[-1], 1e-12) * (n - 1)
-        low = np.minimum(at.astype(np.int64), n - 2)
-        rows = np.arange(len(stroke))
-        blocks.append(
-            scipy.sparse.csr_matrix(
-                (np.r_[1.0 - (at - low), at - low], (np.r_[rows, rows], np.r_[low, low + 1])), (len(stroke), n)
-            )
-        )
-    return scipy.sparse.block_diag(blocks, format="csr")
+    if one_speed:
+        return scipy.sparse.block_diag([np.ones((len(stroke), 1)) for stroke in strokes], format="csr")
+    return linear_knots(strokes, knot_m)[0]

@@ -11,9 +11,10 @@ import scipy.sparse
 from cell_core.errors import InputRefusedError
 from cell_core.operator.coverage import CoverageOperator
 from cell_core.optimise.dwell import driven
-from cell_core.optimise.dwell_problem import Fit, SpeedLimits
+from cell_core.optimise.dwell_problem import Fit
 from cell_core.optimise.dwell_solver import GAP_MAX, DwellSolver, Watch
 from cell_core.optimise.quadratic import Rows, improvement_bound, solve_quadratic
+from cell_core.optimise.slowness import SpeedLimits
 from cell_core.toolpath import Stroke
 from cell_core.transforms import Array
 

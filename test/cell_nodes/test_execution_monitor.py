@@ -19,7 +19,9 @@ GOOD = {
     "interlock_closed": True,
     "ventilation_on": True,
     "purge_ok": True,
+    "armed": True,
     "on": True,
+    "told_armed": True,
 }
 PRESSING = {"nominal": GRINDS, "force_n": 19.6, "force_setpoint_n": 20.0, "spindle_rpm": 7900.0}
 SPRAYING = {"nominal": SPRAYS, "flow_m3_per_s": 4.9e-6}
@@ -69,6 +71,9 @@ def test_what_allows_no_delay_trips_at_once(monitors, changes, kind, words):
         ("spindle_share", {**PRESSING, "spindle_rpm": 3000.0}, "3000 rpm while it presses"),
         ("valve_share", {**SPRAYING, "flow_m3_per_s": 0.0}, "gun is on and 0.0 % of its flow comes"),
         ("valve_leak_share", {**SPRAYING, "on": False}, "gun is off and 98.0 %"),
+        ("disarmed", {**SPRAYING, "on": False, "flow_m3_per_s": 0.0, "armed": False}, "disarmed, and not by this run"),
+        ("not_on", {**SPRAYING, "on": False, "flow_m3_per_s": 0.0, "told_on": True}, "off where the path has it on"),
+        ("not_on", {**PRESSING, "on": False, "force_setpoint_n": 0.0, "told_on": True}, "off where the path has it"),
     ],
 )
 def test_what_the_tool_says_trips_after_its_time_and_not_before(monitors, name, state, words):
@@ -104,6 +109,11 @@ def test_strokes_shorter_than_the_limit_are_counted_together(monitors):
     assert trips[0] == (2, "force_error_n")
     fine = [_look(monitors, 20.0 + 0.05 * k, **(PRESSING if k % 20 < 10 else between)) for k in range(100)]
     assert fine == [None] * 100
+
+
+def test_a_tool_that_was_disarmed_from_here_may_be_disarmed_and_off(monitors):
+    ours = {**SPRAYING, "armed": False, "on": False, "flow_m3_per_s": 0.0, "told_armed": False}
+    assert all(_look(monitors, float(k), **ours) is None for k in range(10))
 
 
 def test_a_pad_that_is_not_told_to_press_may_be_anywhere(monitors):

@@ -243,6 +243,7 @@ def test_a_controller_that_says_nothing_is_not_trusted_with_a_motion(cell, tmp_p
     [
         (5.0, 5.02, 5.02),  # the device took its time
         (5.0, 4.6, 4.6),  # it had gone off by itself
+        (5.0, -50.0, 4.0),  # it never came on
         (2.0, -50.0, 2.0),  # before the first stroke
         (9.0, 7.98, 9.0),  # after the last, where the path had switched it off
     ],

@@ -119,6 +119,16 @@ def test_without_the_execution_node_the_gun_goes_off_and_the_arm_stops(bench):
     until(lambda: max(abs(v) for v in bench.heard["joint"][-1].velocity) < 1e-3)
 
 
+def test_without_the_execution_node_an_armed_tool_at_rest_is_disarmed_too_a_little_later(bench):
+    assert bench.ros.service(SelectTool, "select_tool", process="spray").ok
+    assert bench.ros.service(ArmTool, "arm_tool", arm=True).ok
+    until(lambda: bench.tool.armed)
+    armed_s = time.monotonic()
+    bench.beating.cancel()
+    until(lambda: not bench.tool.armed)
+    assert time.monotonic() - armed_s > 2.0
+
+
 def test_cancel_stops_the_arm_under_control(bench):
     handle = bench.send(swing(bench.home, seconds=6.0))
     until(lambda: abs(bench.heard["joint"][-1].position[0] - bench.home[0]) > 0.02)

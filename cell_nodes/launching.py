@@ -12,6 +12,7 @@ from launch.substitutions import LaunchConfiguration
 from cell_core.ros_environment import ros_environment
 from cell_nodes.names import NAMESPACE, SUPERVISOR_PID
 from robot_description.gazebo import MOCK_HARDWARE
+from robot_description.gazebo_generation import GENERATIONS, GZ
 
 CELL = DeclareLaunchArgument("cell", default_value="default", description="cell: a name in config/cells or a path")
 JOB_ROOT = DeclareLaunchArgument(
@@ -32,6 +33,12 @@ APPROVE = DeclareLaunchArgument(
 )
 HARDWARE = DeclareLaunchArgument(
     "hardware_plugin", default_value=MOCK_HARDWARE, description="ros2_control system plugin of the arm's drives"
+)
+GENERATION = DeclareLaunchArgument(
+    "gazebo_generation",
+    default_value=GZ.name,
+    choices=list(GENERATIONS),
+    description="sim:=gazebo only; gz: Harmonic and newer, fortress: ignition-gazebo 6",
 )
 RTF = DeclareLaunchArgument(
     "rtf", default_value="1.0", description="embedded: simulated seconds per wall second; 0.0: as fast as possible"

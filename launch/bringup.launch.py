@@ -20,7 +20,7 @@ from launch.actions import (
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 
-from cell_nodes.launching import APPROVE, BACKEND, COMMON, HARDWARE, RTF, alone_on_this_machine
+from cell_nodes.launching import APPROVE, BACKEND, COMMON, GENERATION, HARDWARE, RTF, alone_on_this_machine
 from cell_nodes.names import NODES
 
 HERE = Path(__file__).resolve().parent
@@ -88,6 +88,7 @@ def generate_launch_description() -> LaunchDescription:
             BACKEND,
             RTF,
             HARDWARE,
+            GENERATION,
             DeclareLaunchArgument(
                 "rviz", default_value="false", choices=["true", "false"], description="open RViz as well"
             ),

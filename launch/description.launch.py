@@ -6,10 +6,11 @@ from launch.substitutions import LaunchConfiguration
 
 from cell_core.config import config_root
 from cell_core.transforms import xyz_rpy_from_transform
-from cell_nodes.launching import COMMON, HARDWARE, cell_process
+from cell_nodes.launching import COMMON, GENERATION, HARDWARE, cell_process
 from cell_nodes.names import NAMESPACE
 from robot_description import load_cell
 from robot_description.gazebo import control_urdf, gazebo_urdf
+from robot_description.gazebo_generation import generation_named
 
 
 def publisher(context: LaunchContext) -> list:
@@ -20,7 +21,8 @@ def publisher(context: LaunchContext) -> list:
 
     cell = load_cell(LaunchConfiguration("cell").perform(context))
     if kind == "gazebo":
-        urdf = gazebo_urdf(cell, config_root() / "ros2_control" / "controllers.yaml")
+        generation = generation_named(LaunchConfiguration("gazebo_generation").perform(context))
+        urdf = gazebo_urdf(cell, config_root() / "ros2_control" / "controllers.yaml", generation)
     else:
         urdf = control_urdf(cell, LaunchConfiguration("hardware_plugin").perform(context))
     sim_time = LaunchConfiguration("use_sim_time").perform(context) == "true"
@@ -46,4 +48,4 @@ def generate_launch_description() -> LaunchDescription:
         choices=["plain", "ros2_control", "gazebo"],
         description="plain: the robot alone, needs no distribution; else with its drives, or as Gazebo wants it",
     )
-    return LaunchDescription([*COMMON, HARDWARE, kind, OpaqueFunction(function=publisher)])
+    return LaunchDescription([*COMMON, HARDWARE, GENERATION, kind, OpaqueFunction(function=publisher)])

@@ -17,18 +17,20 @@ from launch_ros.substitutions import FindPackageShare
 from cell_core.config import config_root
 from cell_core.config.models import SimulatedPart
 from cell_core.jobs import JobFolder
-from cell_core.surface_io import UNIT_M, load_surface
+from cell_core.surface_io import load_surface
 from cell_core.transforms import transform_from_xyz_rpy
-from cell_nodes.launching import CELL
+from cell_nodes.launching import CELL, GENERATION
 from cell_nodes.names import NAMESPACE
 from robot_description import Cell, load_cell, resting_pose
-from robot_description.gazebo import MODEL, WORLD, world_sdf
+from robot_description.gazebo import MODEL
+from robot_description.gazebo_generation import generation_named
+from robot_description.gazebo_world import RENDER_ENGINES, WORLD, gazebo_mesh, world_sdf
 
 CONTROLLERS = ("joint_state_broadcaster", "arm_controller")
 
 
-def part_of(job_dir: str, cell: Cell) -> tuple | None:
-    """Return mesh file, unit [m] and pose of the job's simulated part."""
+def part_of(job_dir: str, cell: Cell, made: Path) -> tuple | None:
+    """Return mesh file, unit [m] and pose of the job's simulated part; a file Gazebo cannot read is written anew."""
     if not job_dir:
         return None
     folder = JobFolder(path=Path(job_dir))
@@ -40,14 +42,21 @@ def part_of(job_dir: str, cell: Cell) -> tuple | None:
         T_fixture_part = transform_from_xyz_rpy(part.pose.xyz_m, part.pose.rpy_rad)
     else:
         T_fixture_part = resting_pose(load_surface(path, part.unit)[0])
-    return path, UNIT_M[part.unit], cell.T_base_fixture @ T_fixture_part
+    return *gazebo_mesh(path, part.unit, made), cell.T_base_fixture @ T_fixture_part
 
 
 def simulation(context: LaunchContext) -> list:
-    cell = load_cell(LaunchConfiguration("cell").perform(context))
-    world = Path(tempfile.mkdtemp(prefix="grind_spray_cell_gazebo_")) / "world.sdf"
-    world.write_text(world_sdf(cell, part_of(LaunchConfiguration("job_dir").perform(context), cell)))
-    headless = "-s " if LaunchConfiguration("gazebo_gui").perform(context) == "false" else ""
+    def value(name: str) -> str:
+        return LaunchConfiguration(name).perform(context)
+
+    cell = load_cell(value("cell"))
+    made = Path(tempfile.mkdtemp(prefix="grind_spray_cell_gazebo_"))
+    world = made / "world.sdf"
+    generation, engine = generation_named(value("gazebo_generation")), value("render_engine")
+    part = part_of(value("job_dir"), cell, made)
+    world.write_text(world_sdf(cell, part, generation=generation, render_engine=engine))
+    # a server alone renders without a display only when told so; ogre knows no way to
+    headless = "" if value("gazebo_gui") == "true" else "-s " if engine == "ogre" else "-s --headless-rendering "
     gazebo = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(
             PathJoinSubstitution([FindPackageShare("ros_gz_sim"), "launch", "gz_sim.launch.py"])
@@ -79,6 +88,13 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument("job_dir", default_value="", description="job folder whose simulated part is shown"),
             DeclareLaunchArgument(
                 "gazebo_gui", default_value="true", choices=["true", "false"], description="false: server only"
+            ),
+            GENERATION,
+            DeclareLaunchArgument(
+                "render_engine",
+                default_value=RENDER_ENGINES[0],
+                choices=list(RENDER_ENGINES),
+                description="of the cameras; ogre where the installation has no ogre2, needs a display",
             ),
             OpaqueFunction(function=simulation),
             bridge,

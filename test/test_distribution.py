@@ -19,7 +19,16 @@ from cell_core.config import config_root
 from cell_core.transforms import transform_from_xyz_rpy
 from cell_nodes.names import NODES
 from robot_description import Cell, load_cell
-from robot_description.gazebo import DEPTH_TOPIC, camera_mount, control_urdf, gazebo_urdf, world_sdf
+from robot_description.gazebo import (
+    CONTACT_TOPIC,
+    DEPTH_TOPIC,
+    camera_mount,
+    control_urdf,
+    gazebo_urdf,
+    trajectory_urdf,
+)
+from robot_description.gazebo_generation import FORTRESS, GENERATIONS, GZ
+from robot_description.gazebo_world import STEP_S, world_sdf
 
 ROOT = Path(__file__).resolve().parents[1]
 LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.py"))
@@ -174,7 +183,7 @@ def test_rviz_shows_topics_that_are_published_in_frames_that_exist():
 
 def test_the_kept_world_is_that_of_the_default_cell():
     kept = (CONFIG / "gazebo" / "cell.sdf").read_text()
-    assert kept == world_sdf(cell()), "run: python -m robot_description.gazebo --out config/gazebo/cell.sdf"
+    assert kept == world_sdf(cell()), "run: python -m robot_description.gazebo_world --out config/gazebo/cell.sdf"
     root = ElementTree.fromstring(kept)
     boxes = {m.get("name"): m for m in root.iterfind("world/model")}
     assert set(boxes) == {box.name for box in cell().obstacles}
@@ -198,7 +207,8 @@ def test_a_part_stands_in_the_world_where_it_is_put(tmp_path):
 def test_the_bridge_carries_what_the_nodes_listen_to():
     entries = read("gazebo/bridge.yaml")
     names = {e["ros_topic_name"] for e in entries}
-    assert names == {"/clock", f"/{DEPTH_TOPIC}", f"/{DEPTH_TOPIC.rsplit('/', 1)[0]}/camera_info"}
+    info = f"/{DEPTH_TOPIC.rsplit('/', 1)[0]}/camera_info"
+    assert names == {"/clock", f"/{DEPTH_TOPIC}", info, f"/{CONTACT_TOPIC}"}
     assert f'"{DEPTH_TOPIC.removeprefix("cell/")}"' in node_sources()
     for entry in entries:
         assert entry["direction"] == "GZ_TO_ROS"
@@ -209,13 +219,16 @@ def test_the_bridge_carries_what_the_nodes_listen_to():
 
 
 @pytest.mark.skipif(shutil.which("ign") is None, reason="apt install ignition-tools libsdformat-dev sdformat-sdf")
-def test_sdformat_takes_the_world_with_a_part_and_the_arm(tmp_path):
+@pytest.mark.parametrize("generation", GENERATIONS.values(), ids=lambda g: g.name)
+def test_sdformat_takes_the_world_with_a_part_and_the_arm(tmp_path, generation):
     world = tmp_path / "cell.sdf"
-    world.write_text(world_sdf(cell(), (tmp_path / "part.stl", 0.001, np.eye(4))))
+    alone = tmp_path / "alone.urdf"
+    alone.write_text(trajectory_urdf(cell(), generation))
+    world.write_text(world_sdf(cell(), (tmp_path / "part.stl", 0.001, np.eye(4)), generation=generation, arm=alone))
     checked = subprocess.run(["ign", "sdf", "-k", str(world)], capture_output=True, text=True)
     assert checked.returncode == 0 and "Valid." in checked.stdout, checked.stdout + checked.stderr
     arm = tmp_path / "arm.urdf"
-    arm.write_text(gazebo_urdf(cell(), CONFIG / "ros2_control" / "controllers.yaml"))
+    arm.write_text(gazebo_urdf(cell(), CONFIG / "ros2_control" / "controllers.yaml", generation))
     converted = subprocess.run(["ign", "sdf", "-p", str(arm)], capture_output=True, text=True)
     assert converted.returncode == 0, converted.stderr
     (model,) = ElementTree.fromstring(converted.stdout[converted.stdout.index("<sdf") :]).iterfind("model")
@@ -228,10 +241,35 @@ def test_sdformat_takes_the_world_with_a_part_and_the_arm(tmp_path):
     assert model.find("link/sensor[@type='depth_camera']") is not None
 
 
+def test_in_gazebo_the_arm_keeps_up_at_full_speed():
+    """What ros2_control's drives in Gazebo lag behind stays within what the execution node tolerates."""
+    parameters = read("ros2_control/controllers.yaml")
+    period_s = 1.0 / parameters["/**/controller_manager"]["ros__parameters"]["update_rate"]
+    gain = parameters["/**/gz_ros2_control"]["ros__parameters"]["position_proportional_gain"]
+    for generation in GENERATIONS.values():
+        root = ElementTree.fromstring(gazebo_urdf(cell(), CONFIG, generation))
+        assert float(root.findtext("gazebo/plugin/position_proportional_gain", "")) == gain
+    limit = float(read("monitors/default.yaml")["tracking_error_rad"]["limit"])
+    lag_rad = np.asarray(cell().robot.velocity_rad_per_s) * period_s / gain
+    assert 0.0 < gain < 1.0 and lag_rad.max() < limit
+    assert period_s == pytest.approx(2.0 * STEP_S), "each command of a controller lasts whole steps of the physics"
+
+
+def test_fortress_gets_its_own_names():
+    root = ElementTree.fromstring(gazebo_urdf(cell(), CONFIG, FORTRESS))
+    assert root.findtext("ros2_control/hardware/plugin") == "ign_ros2_control/IgnitionSystem"
+    plugin = root.find("gazebo/plugin")
+    assert plugin is not None and plugin.get("filename") == "ign_ros2_control-system"
+    assert root.findtext("gazebo/sensor/ignition_frame_id") == cell().config.camera.optical_frame
+    launch = "".join((ROOT / "launch" / f"{name}.launch.py").read_text() for name in ("gazebo", "description"))
+    assert launch.count('generation_named(') == 2, "world and robot are of one generation"
+
+
 def test_gazebos_camera_is_the_cells_camera():
-    root = ElementTree.fromstring(gazebo_urdf(cell(), CONFIG / "ros2_control" / "controllers.yaml"))
-    (sensor,) = root.iterfind("gazebo/sensor")
     camera = cell().camera
+    newer, root = (ElementTree.fromstring(gazebo_urdf(cell(), CONFIG, g)) for g in (GZ, FORTRESS))
+    assert newer.find("gazebo/sensor/camera/lens") is None, "there intrinsics bend the depth"
+    (sensor,) = root.iterfind("gazebo/sensor")
     assert sensor.findtext("topic") == DEPTH_TOPIC
     assert float(sensor.findtext("camera/lens/intrinsics/fx", "")) == camera.fx_px
     assert float(sensor.findtext("camera/lens/intrinsics/cx", "")) == camera.cx_px + 0.5

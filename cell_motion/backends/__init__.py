@@ -2,6 +2,7 @@
 
 from cell_core.errors import ConfigurationError
 from cell_core.surface import Surface
+from cell_core.trajectory import JointTrajectory
 from cell_core.transforms import Array
 from cell_motion.collision import Checker
 from cell_motion.connect import FreeMover
@@ -24,5 +25,21 @@ def free_mover(backend: str, cell: Cell, checker: Checker, part: Surface | None,
     if backend == "moveit":
         from cell_motion.backends.moveit import MoveItMover
 
-        return MoveItMover.connect(cell, part, T_base_part, embedded)
+        config = cell.config
+        padding_m = max(config.collision_margin_m, config.part_margin_m, 0.0)
+        return MoveItMover.connect(cell, part, T_base_part, embedded, padding_m)
     raise ConfigurationError(f"motion: backend {backend!r}: must be one of {', '.join(BACKENDS)}")
+
+
+def confirmed(mover: FreeMover, trajectory: JointTrajectory) -> dict[str, float | int]:
+    """Let whoever planned the free moves check the whole trajectory as well; return figures on what was asked.
+
+    Raises:
+        CollisionError: MoveIt finds something meeting.
+    """
+    from cell_motion.backends.moveit import MoveItMover
+
+    if not isinstance(mover, MoveItMover):
+        return {}
+    mover.validate(trajectory)
+    return mover.figures()

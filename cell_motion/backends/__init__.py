@@ -1,5 +1,7 @@
 """Who plans free moves: the embedded planner, or MoveIt where it is installed."""
 
+import importlib.util
+
 from cell_core.errors import ConfigurationError
 from cell_core.surface import Surface
 from cell_core.trajectory import JointTrajectory
@@ -10,6 +12,21 @@ from cell_motion.transitions import Mover
 from robot_description.model import Cell
 
 BACKENDS = ("embedded", "moveit")
+
+
+def check_backend(name: str) -> None:
+    """Refuse an unknown backend, and MoveIt where it is not installed, before anything is begun.
+
+    Raises:
+        ConfigurationError: says what is missing.
+    """
+    if name not in BACKENDS:
+        raise ConfigurationError(f"motion: backend {name!r}: must be one of {', '.join(BACKENDS)}")
+    if name == "moveit" and importlib.util.find_spec("moveit") is None:
+        raise ConfigurationError(
+            "motion: backend 'moveit' needs moveit_py of a ROS distribution, which this Python does not find; "
+            "use backend 'embedded'"
+        )
 
 
 def free_mover(backend: str, cell: Cell, checker: Checker, part: Surface | None, T_base_part: Array) -> FreeMover:

@@ -1,15 +1,17 @@
 """Who plans free moves: the embedded planner, or MoveIt where it is installed."""
 
 import importlib.util
+from typing import TYPE_CHECKING
 
 from cell_core.errors import ConfigurationError
-from cell_core.surface import Surface
-from cell_core.trajectory import JointTrajectory
-from cell_core.transforms import Array
-from cell_motion.collision import Checker
-from cell_motion.connect import FreeMover
-from cell_motion.transitions import Mover
-from robot_description.model import Cell
+
+if TYPE_CHECKING:
+    from cell_core.surface import Surface
+    from cell_core.trajectory import JointTrajectory
+    from cell_core.transforms import Array
+    from cell_motion.collision import Checker
+    from cell_motion.connect import FreeMover
+    from robot_description.model import Cell
 
 BACKENDS = ("embedded", "moveit")
 
@@ -29,12 +31,16 @@ def check_backend(name: str) -> None:
         )
 
 
-def free_mover(backend: str, cell: Cell, checker: Checker, part: Surface | None, T_base_part: Array) -> FreeMover:
+def free_mover(
+    backend: str, cell: "Cell", checker: "Checker", part: "Surface | None", T_base_part: "Array"
+) -> "FreeMover":
     """Return the planner of free moves by name.
 
     Raises:
         ConfigurationError: unknown name, or MoveIt is not installed.
     """
+    from cell_motion.transitions import Mover
+
     robot = cell.robot
     embedded = Mover(checker=checker, lower_rad=robot.lower_rad, upper_rad=robot.upper_rad)
     if backend == "embedded":
@@ -48,7 +54,7 @@ def free_mover(backend: str, cell: Cell, checker: Checker, part: Surface | None,
     raise ConfigurationError(f"motion: backend {backend!r}: must be one of {', '.join(BACKENDS)}")
 
 
-def confirmed(mover: FreeMover, trajectory: JointTrajectory) -> dict[str, float | int]:
+def confirmed(mover: "FreeMover", trajectory: "JointTrajectory") -> dict[str, float | int]:
     """Let whoever planned the free moves check the whole trajectory as well; return figures on what was asked.
 
     Raises:

@@ -12,7 +12,7 @@ from cell_core.errors import CollisionError
 from cell_core.surface import Surface
 from cell_core.trajectory import JointTrajectory
 from cell_core.transforms import Array
-from cell_motion.backends.moveit_modules import Modules, SceneObject
+from cell_motion.backends.moveit_modules import SceneObject
 from cell_motion.backends.moveit_request import Invalid, Planned, Request
 from cell_motion.backends.moveit_worker import MoveItProcess
 from cell_motion.collision import PART, Obstacle, contact_link
@@ -80,7 +80,6 @@ class MoveItMover:
             ConfigurationError: moveit_py is not installed, or does not know the robot's group.
             DeviceError: MoveIt did not start or refused the scene.
         """
-        Modules()  # says at once what is missing
         objects = scene_objects(cell, part, T_base_part)
         process = MoveItProcess(session_arguments(cell))
         process.call("fill", objects)

@@ -31,7 +31,7 @@ from cell_motion.backends.moveit_worker import MoveItProcess
 from cell_motion.collision import Checker, Margins, Scene
 from cell_motion.transitions import Mover, close_by
 from robot_description import Cell, load_cell, resting_pose
-from robot_description.moveit import OMPL, PILZ
+from robot_description.moveit import OMPL, PILZ, PIPELINES
 
 STATES = int(os.environ.get("STATES", "1000"))
 QUERIES = int(os.environ.get("QUERIES", "30"))
@@ -138,7 +138,7 @@ def main() -> int:
     margins = Margins(self_m=0.005, cell_m=cell.config.collision_margin_m, part_m=cell.config.part_margin_m)
     mover = Mover(checker=scene.checker(margins), lower_rad=cell.robot.lower_rad, upper_rad=cell.robot.upper_rad)
     start = time.perf_counter()
-    process = MoveItProcess(session_arguments(cell))
+    process = MoveItProcess(session_arguments(cell, PIPELINES))
     started_s = time.perf_counter() - start
     objects = scene_objects(cell, part, T_base_part)
     process.call("fill", objects)

@@ -192,9 +192,14 @@ class MoveItMover:
         return "cell" if other in {box.name for box in self._cell.obstacles} else "self"
 
 
-def session_arguments(cell: Cell) -> dict[str, Any]:
-    """Return what a MoveItSession takes for planning: paths come back as planned, their timing is ours."""
+def session_arguments(cell: Cell, pipelines: Sequence[str] = (OMPL,)) -> dict[str, Any]:
+    """Return what a MoveItSession takes for planning: paths come back as planned, their timing is ours.
+
+    Args:
+        pipelines: those to load; each has to be installed.
+    """
     parameters = copy.deepcopy(moveit_parameters(cell))
+    parameters["planning_pipelines"]["pipeline_names"] = list(pipelines)
     # nobody tells joint states while a plan is made
     parameters["planning_scene_monitor_options"]["wait_for_initial_state_timeout"] = 0.0
     ompl = parameters[OMPL]

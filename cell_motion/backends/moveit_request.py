@@ -1,5 +1,6 @@
 """What is asked of MoveIt and what it answers, as plain values that cross a pipe."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cell_core.errors import ConfigurationError
@@ -41,12 +42,14 @@ class Invalid:
     """Robot link, and the other link or object; all that meet there."""
 
 
-def check(request: Request) -> None:
+def check(request: Request, pipelines: Sequence[str]) -> None:
     """Refuse what MoveIt would silently read as another request.
 
     Raises:
         ConfigurationError: says what, and what is known.
     """
+    if request.pipeline not in pipelines:
+        raise ConfigurationError(f"moveit: pipeline {request.pipeline!r} is not loaded; loaded: {', '.join(pipelines)}")
     if request.planner not in PLANNERS.get(request.pipeline, ()):
         known = "; ".join(f"{p}: {', '.join(names)}" for p, names in PLANNERS.items())
         raise ConfigurationError(f"moveit: no planner {request.planner!r} in {request.pipeline!r}; known: {known}")

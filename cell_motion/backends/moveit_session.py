@@ -50,6 +50,7 @@ class MoveItSession:
         """
         self._modules = modules or Modules()
         self._joint_names, self._links, self._frame = tuple(joint_names), tuple(links), frame
+        self._pipelines = tuple(parameters["planning_pipelines"]["pipeline_names"])
         self._moveit = self._started(parameters)
         self._model = self._moveit.get_robot_model()
         if not self._model.has_joint_model_group(GROUP):
@@ -163,7 +164,7 @@ class MoveItSession:
             ConfigurationError: a request that MoveIt would silently read as another one.
             DeviceError: start or goal refused, or an answer that is none.
         """
-        check(request)
+        check(request, self._pipelines)
         if not self._component.set_start_state(robot_state=self._state(start_rad)):
             raise DeviceError("moveit: start state refused")
         if not self._component.set_goal_state(robot_state=self._state(goal_rad)):

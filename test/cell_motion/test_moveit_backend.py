@@ -21,6 +21,7 @@ from cell_motion.backends.moveit_session import MoveItSession
 from cell_motion.backends.moveit_worker import MoveItProcess
 from cell_motion.solid import Filling, filling, merged_boxes
 from robot_description import Cell, load_cell
+from robot_description.moveit import PIPELINES
 
 A = np.array([-1.0, 0.0, 0.0, 0.0, 1.0, 0.0])
 B = np.array([1.0, 0.2, 0.0, 0.0, 1.0, 0.0])
@@ -34,7 +35,7 @@ def cell() -> Cell:
 
 def _session(cell: Cell, **changes: Any) -> tuple[MoveItSession, FakeMoveItPy]:
     modules = FakeModules()
-    session = MoveItSession(**{**session_arguments(cell), **changes}, modules=modules)
+    session = MoveItSession(**{**session_arguments(cell, PIPELINES), **changes}, modules=modules)
     session.fill([WALL])
     modules.moveit.calls.clear()
     return session, modules.moveit
@@ -96,7 +97,7 @@ def test_a_path_that_keeps_too_little_room_is_asked_for_anew_and_never_handed_on
         ({"acceleration_scaling": -1.0}, "acceleration_scaling -1.0: must be above 0"),
         ({"velocity_scaling": float("nan")}, "velocity_scaling nan: must be above 0"),
         ({"planner": "RRTkConfigDefault"}, "no planner 'RRTkConfigDefault' in 'ompl'; known: ompl: RRTConnect"),
-        ({"pipeline": "chomp"}, "no planner 'RRTConnect' in 'chomp'"),
+        ({"pipeline": "chomp"}, "pipeline 'chomp' is not loaded; loaded: ompl, pilz"),
         ({"time_s": 0.0}, "planning time 0.0 s: must be above 0"),
     ],
 )

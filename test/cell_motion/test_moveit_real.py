@@ -18,7 +18,7 @@ from cell_motion.timing import Limits, polyline
 from cell_motion.trajectory import check_trajectory
 from cell_motion.transitions import Mover, close_by
 from robot_description import Cell, load_cell
-from robot_description.moveit import PILZ
+from robot_description.moveit import PILZ, PIPELINES
 
 pytestmark = [
     pytest.mark.moveit,
@@ -39,7 +39,7 @@ def scene(cell: Cell) -> Scene:
 
 @pytest.fixture(scope="module")
 def process(cell: Cell) -> Iterator[MoveItProcess]:
-    running = MoveItProcess(session_arguments(cell))
+    running = MoveItProcess(session_arguments(cell, PIPELINES))
     running.call("fill", scene_objects(cell, dome(), cell.T_base_fixture))
     yield running
     running.close()
@@ -57,7 +57,7 @@ def mover(cell: Cell, scene: Scene, process: MoveItProcess) -> MoveItMover:
 def _beside(cell: Cell, turn_rad: float) -> np.ndarray:
     """Return home turned about the first joint and lowered, so that the part lies between left and right."""
     position = cell.robot.home_rad.copy()
-    position[:3] += [turn_rad, 0.75, 0.0]
+    position[:3] += [turn_rad, 1.2, 0.0]
     return position
 
 
@@ -79,7 +79,8 @@ def _trajectory(cell: Cell, waypoints: np.ndarray) -> JointTrajectory:
 
 
 def test_it_starts_with_our_configuration_and_nothing_to_complain_of(process: MoveItProcess) -> None:
-    assert process.log("ERROR", "FATAL") == []
+    # MoveIt has no way to be told that there is no 3D sensor
+    assert [line for line in process.log("ERROR", "FATAL") if "No 3D sensor plugin(s)" not in line] == []
     log = "\n".join(process.log())
     controller = "FollowJointTrajectory controller for /cell/arm_controller"
     for loaded in ("OMPL", "Pilz Industrial Motion Planner", controller):
@@ -106,7 +107,7 @@ def test_what_moveit_calls_colliding_our_own_check_does_as_well(
 def test_moveit_plans_around_the_part_and_our_own_check_finds_nothing(
     cell: Cell, scene: Scene, mover: MoveItMover
 ) -> None:
-    left, right = _beside(cell, -0.9), _beside(cell, 0.9)
+    left, right = _beside(cell, -0.6), _beside(cell, 0.6)
     assert not mover.is_clear(left, right)
     path = mover.plan(left, right, seed=0, time_s=10.0)
     assert path is not None
@@ -121,7 +122,7 @@ def test_moveit_plans_around_the_part_and_our_own_check_finds_nothing(
 def test_a_path_through_the_part_and_one_through_the_table_are_refused_with_place(
     cell: Cell, mover: MoveItMover
 ) -> None:
-    left, right = _beside(cell, -0.9), _beside(cell, 0.9)
+    left, right = _beside(cell, -0.6), _beside(cell, 0.6)
     with pytest.raises(CollisionError, match=r"moveit: \S+ meets part\S* at \d+\.\d+ s \(transition\)") as caught:
         mover.validate(_trajectory(cell, np.stack([left, right])))
     assert caught.value.facts["collisions"]
@@ -140,9 +141,7 @@ def test_pilz_goes_straight_and_what_moveit_cannot_plan_is_none(cell: Cell, proc
     assert np.ptp(share, axis=1).max() < 1e-3
     line = process.call("plan", home, home + [0.05, 0.02, 0.0, 0.0, 0.0, 0.0], Request(pipeline=PILZ, planner="LIN"))
     assert line.path_rad is not None
-    inside = _beside(cell, 0.0)
-    inside[1] += 0.3
-    assert process.call("plan", home, inside, Request()).path_rad is None
+    assert process.call("plan", home, _beside(cell, 0.0), Request()).path_rad is None
     with pytest.raises(ConfigurationError, match="velocity_scaling 0: must be above 0"):
         process.call("plan", home, goal, Request(velocity_scaling=0))
 

@@ -58,7 +58,6 @@ class MoveItSession:
                 f"moveit: no planning group {GROUP!r} in the robot's SRDF; "
                 f"known: {', '.join(self._model.joint_model_group_names) or 'none'}"
             )
-        self._check_order()
         self._component = self._moveit.get_planning_component(GROUP)
         self._monitor = self._moveit.get_planning_scene_monitor()
         self._objects: list[str] = []
@@ -77,13 +76,6 @@ class MoveItSession:
                 return self._modules.planning.MoveItPy(node_name=NODE, launch_params_filepaths=[str(path)])
             except RuntimeError as error:
                 raise DeviceError(f"moveit: did not start: {error}") from error
-
-    def _check_order(self) -> None:
-        position = 0.01 * np.arange(1.0, len(self._joint_names) + 1.0)
-        held = self._state(position).joint_positions
-        off = [n for n, q in zip(self._joint_names, position, strict=True) if abs(held.get(n, np.inf) - q) > 1e-9]
-        if off:
-            raise ConfigurationError(f"moveit: group {GROUP!r} orders its joints otherwise: {', '.join(off)}")
 
     def fill(self, objects: Sequence[SceneObject]) -> None:
         """Put objects into the planning scene.
@@ -237,7 +229,8 @@ class MoveItSession:
 
     def _state(self, position_rad: Array) -> Any:
         state = self._modules.core.robot_state.RobotState(self._model)
-        state.set_joint_group_positions(GROUP, np.asarray(position_rad, float))
+        state.set_to_default_values()
+        state.joint_positions = dict(zip(self._joint_names, np.asarray(position_rad, float).tolist(), strict=True))
         state.update()
         return state
 

@@ -23,16 +23,20 @@ class FakeState:
         self.position: Any = None
         self.updated = False
 
-    def set_joint_group_positions(self, joint_model_group_name: str, position_values: np.ndarray) -> None:
-        assert joint_model_group_name == "manipulator"
-        assert isinstance(position_values, np.ndarray)
-        assert position_values.dtype == np.float64
-        assert position_values.shape == (6,)
-        self.position, self.updated = position_values, False
+    def set_to_default_values(self) -> None:
+        self.position, self.updated = np.zeros(6), False
 
     @property
     def joint_positions(self) -> dict[str, float]:
-        return dict(zip(self.model.order, self.position, strict=True))
+        return dict(zip(JOINTS, self.position, strict=True))
+
+    @joint_positions.setter
+    def joint_positions(self, joint_positions: dict[str, float]) -> None:
+        assert self.position is not None, "joints that are not named keep whatever was in memory"
+        assert set(joint_positions) <= set(JOINTS)
+        assert all(type(q) is float for q in joint_positions.values())
+        self.position = np.array([joint_positions[name] for name in JOINTS])
+        self.updated = False
 
     def update(self) -> None:
         self.updated = True
@@ -203,8 +207,7 @@ class FakeManager:
 class FakeModel:
     """moveit.core.robot_model.RobotModel."""
 
-    def __init__(self, order: tuple[str, ...] = JOINTS) -> None:
-        self.order = order
+    def __init__(self) -> None:
         self.joint_model_group_names = ["manipulator"]
 
     def has_joint_model_group(self, joint_model_group_name: str) -> bool:

@@ -129,13 +129,9 @@ def test_the_scene_holds_cell_and_part_or_it_is_an_error(cell: Cell) -> None:
         session.fill([lost])
 
 
-def test_a_group_frame_or_order_of_joints_that_is_not_there_is_refused(
-    cell: Cell, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_group_or_frame_that_is_not_there_is_refused(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigurationError, match="frame 'world' is no link"):
         _session(cell, frame="world")
-    with pytest.raises(ConfigurationError, match="orders its joints otherwise: joint_2, joint_1"):
-        _session(cell, joint_names=(JOINTS[1], JOINTS[0], *JOINTS[2:]))
     monkeypatch.setattr(FakeModel, "has_joint_model_group", lambda self, joint_model_group_name: False)
     with pytest.raises(ConfigurationError, match="no planning group 'manipulator' in the robot's SRDF"):
         _session(cell)

@@ -26,7 +26,7 @@ INSIDE = f"{PART}:inside"
 PLANNING_TIME_S = 2.0
 TRIES = 3
 """MoveIt keeps no margin between links of the arm; a path that keeps too little is asked for anew."""
-STEP_M = 0.01
+STEP_M = 0.02
 """Farthest that any point of the arm goes between two positions that MoveIt is asked about."""
 AT_ONCE = 500
 STRAIGHT_RAD = 1e-4
@@ -87,9 +87,9 @@ class MoveItMover:
         return MoveItMover(process.call, cell, part_names=names, margins_mover=margins_mover, padding_m=padding_m)
 
     def is_clear(self, start_rad: Array, end_rad: Array) -> bool:
-        """Tell whether the straight joint move is free."""
-        if self._margins is not None and not self._margins.is_clear(start_rad, end_rad):
-            return False
+        """Tell whether the straight joint move is free: by the margins where there are some, they are the stricter."""
+        if self._margins is not None:
+            return self._margins.is_clear(start_rad, end_rad)
         return self.first_invalid(close_by(np.stack([start_rad, end_rad]), STEP_M)) is None
 
     def first_invalid(self, path_rad: Array) -> Invalid | None:

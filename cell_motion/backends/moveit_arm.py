@@ -1,5 +1,6 @@
 """Moves without a process, run through MoveIt's trajectory execution manager, with a stop that holds."""
 
+import time
 from typing import Any
 
 from cell_core.errors import DeviceError
@@ -8,8 +9,12 @@ from cell_motion.backends.moveit import session_arguments
 from cell_motion.backends.moveit_modules import TimedPath
 from cell_motion.backends.moveit_worker import MoveItProcess
 from robot_description.model import Cell
+from robot_description.moveit import moveit_parameters
 
 STOP_S = 5.0
+TRIES = 5
+ANSWER_S = 2.0
+POLL_S = 0.1
 SUCCEEDED = "SUCCEEDED"
 
 
@@ -30,10 +35,14 @@ class MoveItArm:
 
         Raises:
             ConfigurationError: moveit_py is not installed.
-            DeviceError: MoveIt did not start.
+            DeviceError: MoveIt did not start, or heard no joint states.
         """
         arguments: dict[str, Any] = session_arguments(cell)
-        arguments["parameters"]["use_sim_time"] = use_sim_time
+        parameters = arguments["parameters"]
+        parameters["use_sim_time"] = use_sim_time
+        # unlike a planner, an arm that nobody hears of is none
+        options = moveit_parameters(cell)["planning_scene_monitor_options"]
+        parameters["planning_scene_monitor_options"] = options
         return MoveItArm(MoveItProcess(arguments, domain_id=domain_id), cell.robot.joint_names)
 
     def start(self, trajectory: JointTrajectory) -> None:
@@ -44,16 +53,30 @@ class MoveItArm:
         """
         if trajectory.events:
             raise DeviceError(f"moveit: runs no process, and the trajectory has {len(trajectory.events)} events")
-        self._process.call(
-            "execute",
-            TimedPath(
-                joint_names=tuple(trajectory.joint_names),
-                time_s=trajectory.time_s,
-                position_rad=trajectory.position_rad,
-                velocity_rad_per_s=trajectory.velocity_rad_per_s,
-                acceleration_rad_per_s2=trajectory.acceleration_rad_per_s2,
-            ),
+        path = TimedPath(
+            joint_names=tuple(trajectory.joint_names),
+            time_s=trajectory.time_s,
+            position_rad=trajectory.position_rad,
+            velocity_rad_per_s=trajectory.velocity_rad_per_s,
+            acceleration_rad_per_s2=trajectory.acceleration_rad_per_s2,
         )
+        for _ in range(TRIES):
+            known = len(self._process.log())
+            self._process.call("execute", path)
+            if not self._found_no_controller(known):
+                return
+
+    def _found_no_controller(self, known: int) -> bool:
+        """Tell, from the log beyond `known` lines, whether MoveIt gave up before it had discovered the controller."""
+        end = time.monotonic() + ANSWER_S
+        while time.monotonic() < end:
+            told = "\n".join(self._process.log()[known:])
+            if "Goal request accepted" in told:
+                return False
+            if not self.running:
+                return "not connected to action server" in told
+            time.sleep(POLL_S)
+        return False
 
     @property
     def running(self) -> bool:

@@ -8,6 +8,7 @@ fills a copy of it; contacts cannot be read. `plan` holds Python's lock: a sessi
 
 import tempfile
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from robot_description.moveit import GROUP
 
 NODE = "cell_motion_moveit"
 STOP_POLL_S = 0.02
+STATE_S = 3.0
+START_RAD = 0.01
 
 
 class MoveItSession:
@@ -189,6 +192,7 @@ class MoveItSession:
         manager = self._moveit.get_trajectory_execution_manager()
         if not manager.ensure_active_controllers_for_group(GROUP):
             raise DeviceError(f"moveit: no active controller moves group {GROUP!r}")
+        self._wait_for_start(path.position_rad[0])
         if not manager.push(self._modules.trajectory(path)):
             raise DeviceError("moveit: the execution manager refused the trajectory")
         self._status = None
@@ -198,6 +202,16 @@ class MoveItSession:
 
         self._execution = threading.Thread(target=run, daemon=True, name="execution")
         self._execution.start()
+
+    def _wait_for_start(self, position_rad: Array) -> None:
+        """Wait until MoveIt has heard of the arm: by simulated time it takes a state of zeros for a fresh one."""
+        end = time.monotonic() + STATE_S
+        while time.monotonic() < end:
+            with self._monitor.read_only() as scene:
+                held = scene.current_state.joint_positions
+            if max(abs(held[n] - q) for n, q in zip(self._joint_names, position_rad, strict=True)) <= START_RAD:
+                return
+            time.sleep(STOP_POLL_S)
 
     def running(self) -> bool:
         """Tell whether a trajectory is being run."""

@@ -1,5 +1,6 @@
 """MoveIt in a process of its own: `plan` holds Python's lock, and its teardown may abort the process it is in."""
 
+import faulthandler
 import os
 import subprocess
 import sys
@@ -138,6 +139,7 @@ def serve(link: Connection) -> None:
 
 def main() -> None:
     """Serve on the file descriptor named on the command line."""
+    faulthandler.enable()
     with Connection(int(sys.argv[1])) as link:
         serve(link)
     # the usual end would take MoveItPy down, which may abort

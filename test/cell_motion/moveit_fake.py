@@ -82,7 +82,9 @@ class FakeScene:
 
     def __init__(self, world: "FakeMoveItPy", writes: bool) -> None:
         self._world, self._writes = world, writes
-        self.current_state = SimpleNamespace(update=lambda: world.calls.append("update"))
+        self.current_state = SimpleNamespace(
+            update=lambda: world.calls.append("update"), joint_positions=dict(zip(JOINTS, world.heard(), strict=True))
+        )
 
     @property
     def planning_scene_message(self) -> Any:
@@ -229,8 +231,14 @@ class FakeMoveItPy:
         self.model = FakeModel()
         self.wall_rad = -1.0
         self.succeeds = self.accepts_goal = self.has_controller = True
-        self.depth = 0
+        self.depth = self.asked = 0
+        self.stands = [-1.0, 0.0, 0.0, 0.0, 1.0, 0.0]
         self.early, self.begun, self.stopped = threading.Event(), threading.Event(), threading.Event()
+
+    def heard(self) -> list[float]:
+        """Joint positions as MoveIt knows them: zeros until the second time that it is asked."""
+        self.asked += 1
+        return [0.0] * 6 if self.asked < 2 else self.stands
 
     @property
     def reach_rad(self) -> float:

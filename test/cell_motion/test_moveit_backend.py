@@ -78,7 +78,7 @@ def test_failure_is_told_by_the_response_alone(cell: Cell) -> None:
 def test_a_path_that_keeps_too_little_room_is_asked_for_anew_and_never_handed_on(cell: Cell) -> None:
     class Strict:
         def is_clear(self, start_rad: np.ndarray, end_rad: np.ndarray) -> bool:
-            return True
+            return False
 
         def is_clear_path(self, path_rad: np.ndarray) -> bool:
             return False

@@ -11,6 +11,7 @@ from cell_interfaces.msg import Heartbeat
 from node_kit import Ros, swing, until
 from sensor_msgs.msg import JointState
 
+from cell_core.trajectory import JointTrajectory
 from cell_motion.backends.moveit_arm import MoveItArm
 from cell_nodes.node_base import STREAM
 from cell_nodes.simulator import SimulatorNode
@@ -43,6 +44,12 @@ class Bench:
     def fastest(self) -> float:
         return float(np.abs(np.array(self.heard[-1].velocity)).max())
 
+    def run(self, trajectory: JointTrajectory, fastest_rad_per_s: float) -> None:
+        """Start a trajectory without its process, and wait until the arm moves."""
+        self.arm.start(replace(trajectory, events=()))
+        until(lambda: self.fastest > fastest_rad_per_s or not self.arm.running)
+        assert self.fastest > 0.0, self.arm.error()
+
 
 @pytest.fixture
 def bench(ros: Ros, job) -> Iterator[Bench]:
@@ -51,14 +58,9 @@ def bench(ros: Ros, job) -> Iterator[Bench]:
     made.arm.close()
 
 
-def _without_process(trajectory):
-    return replace(trajectory, events=())
-
-
 def test_a_move_is_run_to_its_end_and_then_another(bench: Bench) -> None:
     for seconds in (2.0, 1.5):
-        bench.arm.start(_without_process(swing(bench.home, seconds=seconds)))
-        until(lambda: bench.fastest > 0.1)
+        bench.run(swing(bench.home, seconds=seconds), 0.1)
         until(lambda: not bench.arm.running)
         assert bench.arm.error() is None
         until(lambda: bench.fastest < AT_REST_RAD_PER_S)
@@ -66,8 +68,7 @@ def test_a_move_is_run_to_its_end_and_then_another(bench: Bench) -> None:
 
 
 def test_a_stop_in_mid_motion_halts_the_arm_soon_and_for_good(bench: Bench) -> None:
-    bench.arm.start(_without_process(swing(bench.home, amplitude_rad=0.6, seconds=4.0)))
-    until(lambda: bench.fastest > 0.2)
+    bench.run(swing(bench.home, amplitude_rad=0.6, seconds=4.0), 0.2)
     asked = time.monotonic()
     bench.arm.stop()
     until(lambda: bench.fastest < AT_REST_RAD_PER_S)
@@ -83,7 +84,7 @@ def test_a_stop_in_mid_motion_halts_the_arm_soon_and_for_good(bench: Bench) -> N
 
 
 def test_a_start_elsewhere_is_refused_by_moveit_and_nothing_moves(bench: Bench) -> None:
-    bench.arm.start(_without_process(swing(bench.home + 0.05)))
+    bench.arm.start(replace(swing(bench.home + 0.05), events=()))
     until(lambda: not bench.arm.running)
     error = bench.arm.error()
     assert error is not None
@@ -92,8 +93,7 @@ def test_a_start_elsewhere_is_refused_by_moveit_and_nothing_moves(bench: Bench) 
 
 
 def test_the_arm_halts_when_whoever_commands_it_is_gone(bench: Bench) -> None:
-    bench.arm.start(_without_process(swing(bench.home, amplitude_rad=0.6, seconds=6.0)))
-    until(lambda: bench.fastest > 0.1)
+    bench.run(swing(bench.home, amplitude_rad=0.6, seconds=6.0), 0.1)
     bench.arm.close()
     until(lambda: bench.fastest < AT_REST_RAD_PER_S)
     assert abs(bench.position - bench.home).max() > 0.01

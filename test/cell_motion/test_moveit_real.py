@@ -49,9 +49,7 @@ def process(cell: Cell) -> Iterator[MoveItProcess]:
 def mover(cell: Cell, scene: Scene, process: MoveItProcess) -> MoveItMover:
     margins = Margins(self_m=0.005, cell_m=PADDING_M, part_m=PADDING_M)
     ours = Mover(checker=scene.checker(margins), lower_rad=cell.robot.lower_rad, upper_rad=cell.robot.upper_rad)
-    return MoveItMover(
-        process.call, cell, part_names=("part", "part:inside"), margins_mover=ours, padding_m=PADDING_M
-    )
+    return MoveItMover(process.call, cell, part_names=("part", "part:inside"), margins_mover=ours, padding_m=PADDING_M)
 
 
 def _beside(cell: Cell, turn_rad: float) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Moves without a process, run through MoveIt's trajectory execution manager, with a stop that holds."""
 
+import contextlib
 import time
 from typing import Any
 
@@ -12,7 +13,7 @@ from robot_description.model import Cell
 from robot_description.moveit import moveit_parameters
 
 STOP_S = 5.0
-TRIES = 5
+TRIES = 3
 ANSWER_S = 2.0
 POLL_S = 0.1
 SUCCEEDED = "SUCCEEDED"
@@ -43,6 +44,10 @@ class MoveItArm:
         # unlike a planner, an arm that nobody hears of is none
         options = moveit_parameters(cell)["planning_scene_monitor_options"]
         parameters["planning_scene_monitor_options"] = options
+        for _ in range(TRIES - 1):
+            # rclcpp 29 sometimes aborts while MoveIt starts on simulated time; nothing has moved then
+            with contextlib.suppress(DeviceError):
+                return MoveItArm(MoveItProcess(arguments, domain_id=domain_id), cell.robot.joint_names)
         return MoveItArm(MoveItProcess(arguments, domain_id=domain_id), cell.robot.joint_names)
 
     def start(self, trajectory: JointTrajectory) -> None:

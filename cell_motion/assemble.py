@@ -8,6 +8,7 @@ from cell_core.trajectory import JointTrajectory, Unreached
 from cell_core.transforms import Array
 from cell_motion.accounting import unreached_block
 from cell_motion.as_run import as_run, path_of
+from cell_motion.backends import confirmed
 from cell_motion.connect import Connection
 from cell_motion.desk import Desk, Step
 from cell_motion.events import Passage, grind_events, spray_events
@@ -57,6 +58,7 @@ def assemble(
             f"motion: {hit.pair[0]} meets {hit.pair[1]} at {hit.time_s:.3f} s ({hit.segment}) at zero margin",
             collisions=collisions,
         )
+    asked = confirmed(desk.connector.mover, trajectory)
     run_path = replace(path_of(desk, runs), unreached=unreached_block(desk.toolpath, unreached))
     served = tuple(
         Served(stroke=r.leg.ladder.stroke, first=r.leg.samples[0], last=r.leg.samples[1], reversed=r.reverse)
@@ -65,6 +67,7 @@ def assemble(
     figures = plan_figures(desk.cell.robot, desk.toolpath, run_path, trajectory, runs, len(collisions))
     figures["uncompensated_excess_fraction"] = excess
     figures["rest_time_s"] = sum(run.stroke.wait_before_s for run in runs)
+    figures |= asked
     figures["plan_time_s"] = desk.clock.elapsed_s
     return MotionPlan(trajectory=trajectory, toolpath=run_path, figures=figures, served=served)
 

@@ -53,6 +53,35 @@ def filling(surface: Surface, *, up: Array | None = None, n_voxels: int = 64) ->
     return Filling(index=np.argwhere(behind), voxel_m=size, origin_m=origin)
 
 
+def merged_boxes(inside: Filling) -> tuple[Array, Array]:
+    """Return centres and full sides (K, 3) [m] of boxes that fill the very same space as the voxels, few of them.
+
+    Each box grows along x, then y, then z from the first voxel not yet taken, as far as voxels stand there.
+    """
+    if len(inside.index) == 0:
+        return np.empty((0, 3)), np.empty((0, 3))
+    low = inside.index.min(axis=0)
+    free = np.zeros(inside.index.max(axis=0) - low + 1, bool)
+    free[tuple((inside.index - low).T)] = True
+    corners, counts = [], []
+    for start in np.argwhere(free):
+        if not free[tuple(start)]:
+            continue
+        end = start + 1
+        for axis in range(3):
+            while end[axis] < free.shape[axis]:
+                ahead = [slice(a, b) for a, b in zip(start, end, strict=True)]
+                ahead[axis] = slice(end[axis], end[axis] + 1)
+                if not free[tuple(ahead)].all():
+                    break
+                end[axis] += 1
+        free[tuple(slice(a, b) for a, b in zip(start, end, strict=True))] = False
+        corners.append(start + low)
+        counts.append(end - start)
+    size = np.array(counts) * inside.voxel_m
+    return inside.origin_m + np.array(corners) * inside.voxel_m + 0.5 * size, size
+
+
 def _surface_points(surface: Surface, spacing_m: float) -> Array:
     """Return points (P, 3) on all triangles, no farther than about `spacing_m` apart."""
     corners = surface.vertices_m[surface.triangles]

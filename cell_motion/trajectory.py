@@ -99,7 +99,7 @@ def collisions_at(
 ) -> list[Collision]:
     """Return every pair in collision at the given times [s]; `touching` counts where the pad may touch the part."""
     position, _ = trajectory.sample(time)
-    kinds, allowed = _phases(cell, trajectory, time, position, touch=touching is not strict)
+    kinds, allowed = phases(cell, trajectory, time, position, touch=touching is not strict)
     free = np.empty(len(time), bool)
     free[allowed] = touching.free(position[allowed])
     free[~allowed] = strict.free(position[~allowed])
@@ -120,7 +120,7 @@ def _process_of(cell: Cell, tool_frame: str) -> str | None:
     raise ConfigurationError(f"trajectory: tool_frame {tool_frame!r} is no link of {cell.robot.config.name}")
 
 
-def _phases(
+def phases(
     cell: Cell, trajectory: JointTrajectory, time: Array, position: Array, *, touch: bool
 ) -> tuple[list[str], np.ndarray]:
     """Return the segment kind at each time, and where the pad may touch the part."""

@@ -134,9 +134,14 @@ class Mover:
 
 def close_by(path_rad: Array, step_m: float) -> Array:
     """Return joint positions (M, 6) along a path (N, 6) between which no point of the arm moves farther than a step."""
-    moved = np.r_[0.0, np.cumsum(np.abs(np.diff(path_rad, axis=0)) @ np.array(REACH_M))]
+    moved = moved_m(path_rad)
     at = np.linspace(0.0, moved[-1], int(np.ceil(moved[-1] / step_m)) + 1)
     return np.stack([np.interp(at, moved, path_rad[:, j]) for j in range(path_rad.shape[1])], axis=1)
+
+
+def moved_m(path_rad: Array) -> Array:
+    """Return how far, at most, any point of the arm has gone along a path (N, 6) at each of its positions [m]."""
+    return np.r_[0.0, np.cumsum(np.abs(np.diff(path_rad, axis=0)) @ np.array(REACH_M))]
 
 
 def _coarse_first(n: int) -> Array:

@@ -32,7 +32,8 @@ class MotionNode(CellNode):
 
     def configure(self) -> None:
         """Load planner and cell, so that the first goal need not wait for them."""
-        import cell_motion  # noqa: F401
+        import cell_motion.planner
+        import cell_motion.views  # noqa: F401
 
         self._cell(self.string("cell"))
 

@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--approve", choices=("auto", "ask"), default="ask", help="approve plans at once, or ask on standard output"
     )
+    parser.add_argument("--backend", default="embedded", help="who plans motions: embedded or moveit")
     parser.add_argument("--resume", action="store_true", help="continue a job whose process began")
     parser.add_argument(
         "--lockstep", action="store_true", help="simulated time passes only while something moves or a frame is taken"
@@ -99,6 +100,8 @@ def _parameters(name: str, job_dir: Path, options: argparse.Namespace, cell: str
     parameters: dict[str, object] = {"cell": cell, "job_root": str(job_dir)}
     if name == "job":
         parameters |= {"approve": options.approve}
+    if name == "motion":
+        parameters |= {"backend": options.backend}
     if name == "simulator":
         parameters |= {"job_dir": str(job_dir), "rtf": rtf, "dead_man_s": 1.5, "lockstep": options.lockstep}
         parameters |= {"joint_state_rate_hz": 500.0}

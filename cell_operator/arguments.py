@@ -187,3 +187,9 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="simulated time passes only while something moves, however long the computer takes: for runs to repeat",
     )
+    parser.add_argument(
+        "--backend",
+        choices=("embedded", "moveit"),
+        default="embedded",
+        help="who plans the moves between strokes and checks the whole (default: embedded)",
+    )

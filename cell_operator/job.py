@@ -34,7 +34,7 @@ def run_demo(args: argparse.Namespace, console: Console) -> int:
     from cell_operator.files import parse_pose
     from robot_description import load_cell
 
-    _check_rtf(args.rtf)
+    _check_run(args)
     load_cell(args.cell)
     cad, cad_pose = _known_cad(args.cad, args.cad_pose, console)
     recipe_name = args.recipe or _default_recipe(args.process, args.part is None)
@@ -74,7 +74,7 @@ def run_demo(args: argparse.Namespace, console: Console) -> int:
         from cell_simulation.demo_parts import casting_with_bead, freeform_shell
 
         write_ply(job.path / part.path, freeform_shell() if args.process == "spray" else casting_with_bead())
-    return run_supervised(job, config, args.rtf, resume=False, console=console, lockstep=args.lockstep)
+    return run_supervised(job, config, args.rtf, resume=False, console=console, **_options(args))
 
 
 def _known_cad(cad: Path | None, pose: str | None, console: Console) -> tuple[str | None, Pose | None]:
@@ -102,9 +102,13 @@ def _with_cycles(recipe: Path, cycles: int) -> str:
     return yaml.safe_dump({**data, "cycles_max": cycles}, sort_keys=False)
 
 
-def _check_rtf(rtf: float) -> None:
-    if not 0.1 <= rtf <= 100.0:
-        raise ConfigurationError(f"--rtf: value {rtf:g}: must be within 0.1..100")
+def _check_run(args: argparse.Namespace) -> None:
+    if not 0.1 <= args.rtf <= 100.0:
+        raise ConfigurationError(f"--rtf: value {args.rtf:g}: must be within 0.1..100")
+    if args.backend != "embedded":
+        from cell_motion.backends import check_backend
+
+        check_backend(args.backend)
 
 
 def _default_recipe(process: str, generated_part: bool) -> str:
@@ -136,7 +140,7 @@ def _new_job_path(process: str) -> Path:
 
 def run_job_file(args: argparse.Namespace, console: Console) -> int:
     """Run a job file in a new folder, or go on with a job folder."""
-    _check_rtf(args.rtf)
+    _check_run(args)
     if args.job.is_dir():
         if args.out is not None:
             raise ConfigurationError("--out: a job folder is continued where it is")
@@ -159,7 +163,7 @@ def run_job_file(args: argparse.Namespace, console: Console) -> int:
         job, resume = JobFolder.create(args.out or _new_job_path(config.process), config), False
     approve = args.approve or config.approve
     config = config.model_copy(update={"approve": approve})
-    return run_supervised(job, config, args.rtf, resume=resume, console=console, lockstep=args.lockstep)
+    return run_supervised(job, config, args.rtf, resume=resume, console=console, **_options(args))
 
 
 def _beside(job_file: Path, path: str) -> Path:
@@ -169,15 +173,18 @@ def _beside(job_file: Path, path: str) -> Path:
 
 def run_up(args: argparse.Namespace, console: Console) -> int:
     """Bring the nodes up for a job folder or file and keep them up until interrupted; the job is started over ROS."""
-    _check_rtf(args.rtf)
+    _check_run(args)
     if args.job.is_dir():
         job = JobFolder(path=args.job)
         config = job.config
     else:
         config = load_config(JobConfig, args.job)
         job = JobFolder.create(_new_job_path(config.process), config)
-    options = {"up_only": True, "lockstep": args.lockstep}
-    return run_supervised(job, config, args.rtf, resume=False, console=console, **options)
+    return run_supervised(job, config, args.rtf, resume=False, console=console, up_only=True, **_options(args))
+
+
+def _options(args: argparse.Namespace) -> dict[str, Any]:
+    return {"lockstep": args.lockstep, "backend": args.backend}
 
 
 def run_supervised(
@@ -189,6 +196,7 @@ def run_supervised(
     console: Console,
     up_only: bool = False,
     lockstep: bool = False,
+    backend: str = "embedded",
 ) -> int:
     """Run the nodes' supervisor as a child, show its events, answer its approval requests; return its exit code."""
     command = [
@@ -201,6 +209,7 @@ def run_supervised(
         "--approve",
         config.approve,
     ]
+    command += ["--backend", backend]
     command += ["--resume"] * resume + ["--up"] * up_only + ["--lockstep"] * lockstep
     console.print(f"[bold]{config.process}[/] job in {job.path}")
     # own session: an interrupt reaches the supervisor once, from us, not twice from the terminal

@@ -6,8 +6,8 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from cell_nodes.launching import CELL, SIM_TIME
-from cell_nodes.moveit_parameters import moveit_parameters
 from robot_description import load_cell
+from robot_description.moveit import moveit_parameters
 
 
 def move_group(context: LaunchContext) -> list:

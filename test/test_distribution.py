@@ -158,7 +158,7 @@ def test_moveit_knows_the_robots_groups_and_limits():
 
 
 def test_moveits_parameters_are_one_dictionary_of_plain_values():
-    from cell_nodes.moveit_parameters import moveit_parameters
+    from robot_description.moveit import moveit_parameters
 
     parameters = moveit_parameters(cell())
     assert {"robot_description", "robot_description_semantic", "ompl", "planning_pipelines"} <= set(parameters)

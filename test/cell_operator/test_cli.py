@@ -1,5 +1,6 @@
 """Every kind of bad input: one line with the facts, the right exit code, no traceback, nothing half-written."""
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -151,6 +152,11 @@ def test_bad_recipe_is_refused(
         (["demo", "spray", "--pose", "a,b,c,d,e,f"], "could not convert"),
         (["demo", "spray", "--rtf", "0"], "--rtf"),
         (["demo", "spray", "--seed", "-4"], "--seed"),
+        pytest.param(
+            ["demo", "spray", "--backend", "moveit"],
+            "needs moveit_py",
+            marks=pytest.mark.skipif(importlib.util.find_spec("moveit") is not None, reason="moveit_py is installed"),
+        ),
         (["demo", "grind", "--cycles", "9"], "must be within 1..5"),
         (["demo", "grind", "--recipe", "spray_50um"], "recipe is for 'spray'"),
         (["demo", "spray", "--recipe", "nowhere.yaml"], "no file or entry 'nowhere.yaml'"),

@@ -12,7 +12,7 @@ from cell_core.statistics import weighted_quantile
 from cell_core.surface import Surface
 from cell_core.transforms import Array
 from cell_inspection.measured import SIGMAS, MeasuredRemoval, contradicted, measurable
-from cell_inspection.rework import rework_target
+from cell_inspection.rework import AREA_MIN_M2, rework_target
 from cell_inspection.verdict import Verdict, grind_verdict, spray_verdict
 
 Reason = Literal["tolerance", "scan_noise", "cycles_max", "nothing_missing", "not_plannable"]
@@ -139,7 +139,8 @@ def stop_after(accepted: bool, judgement: Judgement, wanted_m: Array, *, cycle: 
     if not np.any(wanted_m > 0.0):
         if unmeasured:
             return Stop(reason="scan_noise", text=f"what is missing cannot be told: {limit}")
-        return Stop(reason="nothing_missing", text="nowhere is too little: a further cycle could only make it worse")
+        text = f"no {1e6 * AREA_MIN_M2:.0f} mm2 in one piece have too little: a further cycle could only make it worse"
+        return Stop(reason="nothing_missing", text=text)
     if cycle >= cycles_max:
         return Stop(reason="cycles_max", text=f"{cycle} of {cycles_max} cycles done, part not accepted")
     return None

@@ -87,6 +87,13 @@ def test_reasons_to_stop(recipe, sheet):
     deep = judged(recipe, sheet, TARGET_M, measured(np.full(n, 2.0 * TARGET_M), 5e-6))
     over = stop(recipe, sheet, deep)
     assert not deep.verdict.passed and over is not None and over.reason == "nothing_missing"
+    strict = recipe.model_copy(
+        update={"acceptance": recipe.acceptance.model_copy(update={"in_tolerance_area_fraction_min": 1.0})}
+    )
+    specks = np.full(n, TARGET_M)
+    specks[n // 2] = 0.0
+    few = stop(strict, sheet, judged(strict, sheet, TARGET_M, measured(specks, 5e-6)))
+    assert few is not None and "no 100 mm2 in one piece have too little" in few.text
 
 
 def test_spared_ground_is_judged_by_the_model_until_a_whole_region_contradicts_it(recipe, sheet):

@@ -109,7 +109,9 @@ def test_two_cycles_of_grinding_measure_what_they_did_and_mend_it(tmp_path):
     verdicts = [read_json(cycle.step("inspection") / "verdict.json") for cycle in (folder, second)]
     assert verdicts[0]["stop"] is None and not verdicts[0]["passed"]
     assert "measurement" in verdicts[0]["by"] and verdicts[0]["figures"]["scan_noise_m"] > 5e-6
-    assert verdicts[1]["stop"]["reason"] == folder.read_state()["stop"] in ("tolerance", "cycles_max")
+    # what a second scan still shows missing may be specks that no cycle is worth
+    reasons = ("tolerance", "cycles_max", "nothing_missing")
+    assert verdicts[1]["stop"]["reason"] == folder.read_state()["stop"] in reasons
     # more is gone, by measurement and by truth, and both agree
     fields = [read_npz(cycle.step("inspection") / "fields.npz") for cycle in (folder, second)]
     mask, target = fields[0]["mask"], fields[0]["target_m"]

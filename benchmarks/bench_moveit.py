@@ -28,6 +28,7 @@ from cell_motion.backends.moveit import MoveItMover, scene_objects, session_argu
 from cell_motion.backends.moveit_request import Request
 from cell_motion.backends.moveit_worker import MoveItProcess
 from cell_motion.collision import Checker, Margins, Scene
+from cell_motion.desk import SELF_MARGIN_M
 from cell_motion.transitions import Mover, close_by
 from robot_description import Cell, load_cell, resting_pose
 from robot_description.moveit import OMPL, PILZ, PIPELINES
@@ -135,7 +136,7 @@ def main() -> int:
     padding_m = max(cell.config.collision_margin_m, cell.config.part_margin_m)
     scene = Scene(cell, part=part, T_base_part=T_base_part)
     strict = scene.checker(Margins())
-    margins = Margins(self_m=0.005, cell_m=cell.config.collision_margin_m, part_m=cell.config.part_margin_m)
+    margins = Margins(self_m=SELF_MARGIN_M, cell_m=cell.config.collision_margin_m, part_m=cell.config.part_margin_m)
     mover = Mover(checker=scene.checker(margins), lower_rad=cell.robot.lower_rad, upper_rad=cell.robot.upper_rad)
     start = time.perf_counter()
     process = MoveItProcess(session_arguments(cell, PIPELINES))

@@ -9,7 +9,7 @@ from cell_core.transforms import Array
 from cell_motion.kinematics import Kinematics
 from cell_motion.run import Checkers
 from cell_motion.timing import Motion
-from cell_motion.transitions import REACH_M
+from cell_motion.transitions import moved_m
 
 CONTACT_M = 0.005
 """The pad may touch the part until it is so far off the stroke's end, measured along the tool axis there."""
@@ -87,7 +87,7 @@ class Touching:
         limit[: bounds[0]], limit[bounds[1] + 1 :] = contacts_m
         if self.grinding:
             limit[self._apart_m(motion, *bounds) > CONTACT_NEAR_M] = -np.inf
-        moved = np.r_[0.0, np.cumsum(np.abs(np.diff(joints, axis=0)) @ np.array(REACH_M))]
+        moved = moved_m(joints)
         wanted = np.linspace(0.0, moved[-1], int(np.ceil(moved[-1] / CHECK_STEP_M)) + 2)
         index = np.searchsorted(moved, wanted).clip(0, len(joints) - 1)
         bare = (height > 0.5 * CONTACT_M) | (limit < 0.0)  # no margin there: look at every node

@@ -87,7 +87,7 @@ def check_trajectory(
         part: the part, or the true mesh that a judge knows, in its own frame.
         T_base_part: (4, 4) that frame in the base frame.
     """
-    process = _process_of(cell, trajectory.tool_frame)
+    process = process_of(cell, trajectory.tool_frame)
     pad = contact_link(cell, process) if process else None
     scene = Scene(cell, part=part, T_base_part=T_base_part, unseen_is_solid=False)
     time = np.unique(np.r_[np.arange(0.0, trajectory.duration_s, period_s), trajectory.time_s])
@@ -111,7 +111,12 @@ def collisions_at(
     return found
 
 
-def _process_of(cell: Cell, tool_frame: str) -> str | None:
+def process_of(cell: Cell, tool_frame: str) -> str | None:
+    """Return the process of the tool with that frame; None: another link, such as the camera.
+
+    Raises:
+        ConfigurationError: no link of the robot.
+    """
     for tool in cell.tools:
         if tool.tcp_frame == tool_frame:
             return tool.process
@@ -128,7 +133,7 @@ def phases(
     allowed = np.zeros(len(time), bool)
     segments = trajectory.segments
     tip = cell.robot.forward(position, trajectory.tool_frame)[:, :3, 3] if touch else None
-    process = _process_of(cell, trajectory.tool_frame)
+    process = process_of(cell, trajectory.tool_frame)
     slide_m = slide_back_m(cell.tool(process).config) if process else 0.0
     for k, segment in enumerate(segments):
         inside = np.flatnonzero(

@@ -22,8 +22,7 @@ def check_backend(name: str) -> None:
     Raises:
         ConfigurationError: says what is missing.
     """
-    if name not in BACKENDS:
-        raise ConfigurationError(f"motion: backend {name!r}: must be one of {', '.join(BACKENDS)}")
+    _check_name(name)
     if name == "moveit" and importlib.util.find_spec("moveit") is None:
         raise ConfigurationError(
             "motion: backend 'moveit' needs moveit_py of a ROS distribution, which this Python does not find; "
@@ -41,17 +40,21 @@ def free_mover(
     """
     from cell_motion.transitions import Mover
 
+    _check_name(backend)
     robot = cell.robot
     embedded = Mover(checker=checker, lower_rad=robot.lower_rad, upper_rad=robot.upper_rad)
     if backend == "embedded":
         return embedded
-    if backend == "moveit":
-        from cell_motion.backends.moveit import MoveItMover
+    from cell_motion.backends.moveit import MoveItMover
 
-        config = cell.config
-        padding_m = max(config.collision_margin_m, config.part_margin_m, 0.0)
-        return MoveItMover.connect(cell, part, T_base_part, embedded, padding_m)
-    raise ConfigurationError(f"motion: backend {backend!r}: must be one of {', '.join(BACKENDS)}")
+    config = cell.config
+    padding_m = max(config.collision_margin_m, config.part_margin_m, 0.0)
+    return MoveItMover.connect(cell, part, T_base_part, embedded, padding_m)
+
+
+def _check_name(backend: str) -> None:
+    if backend not in BACKENDS:
+        raise ConfigurationError(f"motion: backend {backend!r}: must be one of {', '.join(BACKENDS)}")
 
 
 def confirmed(mover: "FreeMover", trajectory: "JointTrajectory") -> dict[str, float | int]:

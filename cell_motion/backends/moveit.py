@@ -17,7 +17,7 @@ from cell_motion.backends.moveit_request import Invalid, Planned, Request
 from cell_motion.backends.moveit_worker import MoveItProcess
 from cell_motion.collision import PART, Obstacle, contact_link
 from cell_motion.solid import filling, merged_boxes
-from cell_motion.trajectory import Collision, phases
+from cell_motion.trajectory import Collision, phases, process_of
 from cell_motion.transitions import Mover, close_by, moved_m
 from robot_description.model import Cell
 from robot_description.moveit import OMPL, moveit_parameters
@@ -145,8 +145,8 @@ class MoveItMover:
         at_m = moved_m(trajectory.position_rad)
         chosen = np.unique(np.searchsorted(at_m, np.r_[np.arange(0.0, at_m[-1], STEP_M), at_m[-1]]))
         time_s, position = trajectory.time_s[chosen], trajectory.position_rad[chosen]
-        process = next((t.process for t in self._cell.tools if t.tcp_frame == trajectory.tool_frame), "")
-        pad = contact_link(self._cell, process)
+        process = process_of(self._cell, trajectory.tool_frame)
+        pad = contact_link(self._cell, process) if process else None
         kinds, touching = phases(self._cell, trajectory, time_s, position, touch=pad is not None)
         self._call("pad", 0.0)
         try:

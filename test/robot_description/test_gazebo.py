@@ -82,7 +82,10 @@ def test_alone_the_arm_has_gazebos_controller_on_every_joint(generation):
     assert (control.findtext("topic"), states.findtext("topic")) == (TRAJECTORY_TOPIC, JOINT_TOPIC)
     for plugin in (control, states):
         assert tuple(e.text for e in plugin.findall("joint_name")) == robot.joint_names
-    column = lambda tag: np.array([float(e.text or "") for e in control.findall(tag)])  # noqa: E731
+
+    def column(tag):
+        return np.array([float(e.text or "") for e in control.findall(tag)])
+
     assert column("initial_position") == pytest.approx(robot.home_rad)
     for loop in ("position", "velocity"):
         assert column(f"{loop}_cmd_max") == pytest.approx(effort_n_m(robot)), "the URDF's torques bound the loop"
